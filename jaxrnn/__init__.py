@@ -1,0 +1,41 @@
+"""jaxrnn: recurrent networks in JAX as records of pure functions.
+
+A cell is a record whose `step` is its definition; unrolling, fused gradients, layers and Flax modules are derived from
+it and may only be faster.
+"""
+
+from jaxrnn import initializers
+from jaxrnn.cells.elman import ElmanCarry, elman
+from jaxrnn.cells.gru import GRUCarry, gru
+from jaxrnn.cells.lstm import LSTMCarry, lstm
+from jaxrnn.checks import ShapeError
+from jaxrnn.layers.dense import dense
+from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.stack import stack
+from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.types import Cell, Flow, Layer
+from jaxrnn.unroll import methods, step, unroll
+
+__all__ = [
+    "Cell",
+    "ElmanCarry",
+    "Flow",
+    "GRUCarry",
+    "LSTMCarry",
+    "Layer",
+    "ShapeError",
+    "dense",
+    "dense_cell",
+    "dropout",
+    "elman",
+    "gru",
+    "initializers",
+    "lstm",
+    "methods",
+    "projected_cell",
+    "rnn",
+    "stack",
+    "step",
+    "unroll",
+]

@@ -1,0 +1,1 @@
+"""One file a family of cells: constructor, parameters, carry, pointwise maths."""

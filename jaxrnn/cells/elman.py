@@ -1,0 +1,70 @@
+"""Elman's simple recurrent network. Gate order: one gate, `h`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxrnn import initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.types import Array, Carry, Cell, Params
+
+
+class ElmanCarry(NamedTuple):
+    """`h [*batch, H]`."""
+
+    h: Array
+
+
+def elman(
+    features: int,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """`hₜ = tanh(W_hh hₜ₋₁ + W_xh xₜ + b_h)`, and the output is `hₜ` (Elman 1990, "Finding structure in time").
+
+    The readout `ŷₜ = softmax(W_hy hₜ + b_y)` is a layer of its own, `dense(features, activation=jax.nn.softmax)`.
+
+    Args:
+      features: H, the width of the state.
+      activation: the elementwise nonlinearity.
+      kernel_init: draws `kernel [D, 1, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 1, H]` gate by gate.
+      bias_init: draws `bias [1, H]` as a whole.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `ElmanCarry(h)`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.elman(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+
+    def pointwise(params: Params, carry: Carry, gates: tuple[Array, ...]) -> tuple[ElmanCarry, Array]:
+        del params, carry  # the state enters through the product alone
+        h = activation(gates[0])
+        return ElmanCarry(h), h
+
+    init = partial(
+        initializers.dense_params,
+        features=features,
+        gates=1,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=bias_init,
+        param_dtype=param_dtype,
+    )
+    return dense_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)

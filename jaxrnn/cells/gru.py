@@ -1,0 +1,129 @@
+"""Gated recurrent units in their three forms. Gate order: `r z n` (reset, update, candidate)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn import initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import product
+from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.types import Array, Cell, Params
+
+
+class GRUCarry(NamedTuple):
+    """`h [*batch, H]`."""
+
+    h: Array
+
+
+def gru(
+    features: int,
+    *,
+    reset: Literal["after", "before", "to_bias"] = "after",
+    activation: Callable[[Array], Array] = jnp.tanh,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A gated recurrent unit; the output is `hₜ`. Everywhere `rₜ, zₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own.
+
+    * `reset="after"`, the reset gate after the product, as in torch, cuDNN, keras and flax:
+      `n = tanh(W xₜ + b + rₜ ⊙ (U hₜ₋₁ + b_hn))`, `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`; the fused engine's form.
+    * `reset="before"`, the paper's: `n = tanh(W xₜ + U (rₜ ⊙ hₜ₋₁) + b)`, `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁` (Cho et al.
+      2014, "Learning phrase representations using RNN encoder–decoder").
+    * `reset="to_bias"`, the reset gate moves the state towards a learned vector instead of zero:
+      `n = tanh(W xₜ + U ((1 − rₜ) ⊙ hₜ₋₁ + rₜ ⊙ b_h) + b)`, `hₜ = (1 − zₜ) ⊙ hₜ₋₁ + zₜ ⊙ n`. Mind that both gates
+      act the other way round here: `r = 1` forgets, `z = 1` takes the candidate.
+
+    Args:
+      features: H, the width of the state.
+      reset: which of the three forms.
+      activation: the candidate's nonlinearity.
+      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
+      bias_init: draws `bias [3, H]` as a whole; the vectors `recurrent_bias [H]` (`b_hn`; `"after"` alone) and
+        `reset_bias [H]` (`b_h`; `"to_bias"` alone) start at zero.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `GRUCarry(h)`.
+
+    Raises:
+      ValueError: an unknown `reset`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.gru(8, reset="before")
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+    forms = {"after": _after, "before": _before, "to_bias": _to_bias}
+    if reset not in forms:
+        raise ValueError(f"gru: reset is {reset!r}, expected one of {', '.join(map(repr, forms))}")
+    init = partial(
+        initializers.dense_params,
+        features=features,
+        gates=3,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=bias_init,
+        param_dtype=param_dtype,
+    )
+    return forms[reset](init, activation, dtype)
+
+
+def _with_vector(init: Callable[..., Params], name: str) -> Callable[..., Params]:
+    def with_vector(key: Array, in_features: int) -> Params:
+        params = init(key, in_features)
+        return {**params, name: jnp.zeros_like(params["bias"][0])}
+
+    return with_vector
+
+
+def _after(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+    def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
+        r, z, (n_x, n_h) = gates
+        r, z = sigmoid(r), sigmoid(z)
+        n = activation(n_x + r * (n_h + params["recurrent_bias"]))
+        h = (1 - z) * n + z * carry.h
+        return GRUCarry(h), h
+
+    init = _with_vector(init, "recurrent_bias")
+    return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
+
+
+def _before(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+    def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
+        r, z, n_x, U, dot = _parts(params, carry, zs)
+        n = activation(n_x + dot(r * carry.h, U[:, 2]))
+        h = (1 - z) * n + z * carry.h
+        return GRUCarry(h), h.astype(zs[0].dtype)
+
+    return projected_cell(step, init, GRUCarry, dtype=dtype)
+
+
+def _to_bias(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+    def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
+        r, z, n_x, U, dot = _parts(params, carry, zs)
+        n = activation(n_x + dot((1 - r) * carry.h + r * params["reset_bias"], U[:, 2]))
+        h = (1 - z) * carry.h + z * n
+        return GRUCarry(h), h.astype(zs[0].dtype)
+
+    return projected_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
+
+
+def _parts(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[Any, ...]:
+    """The two gates, the candidate's input, the recurrent kernel, and the product in the computation's dtype."""
+    dot = partial(product, dtype=zs[0].dtype)
+    U = params["recurrent_kernel"]
+    r_x, z_x, n_x = (z.astype(carry.h.dtype) for z in zs)
+    return sigmoid(r_x + dot(carry.h, U[:, 0])), sigmoid(z_x + dot(carry.h, U[:, 1])), n_x, U, dot

@@ -1,0 +1,78 @@
+"""Long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn import initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.types import Array, Cell, Params
+
+
+class LSTMCarry(NamedTuple):
+    """`c [*batch, H]`, the memory, and `h [*batch, H]`, the output."""
+
+    c: Array
+    h: Array
+
+
+def lstm(
+    features: int,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    forget_bias: float = 1.0,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """`cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
+
+    With `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Hochreiter & Schmidhuber
+    1997, "Long short-term memory"; the forget gate: Gers, Schmidhuber & Cummins 2000, "Learning to forget").
+
+    Args:
+      features: H, the width of the state.
+      activation: the nonlinearity of the candidate and of the memory on its way out.
+      forget_bias: added to the forget gate's initial bias, so that memory lasts when training begins (Jozefowicz,
+        Zaremba & Sutskever 2015).
+      kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 4, H]` gate by gate.
+      bias_init: draws `bias [4, H]` as a whole.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `LSTMCarry(c, h)`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.c.shape
+      ((5, 2, 8), (2, 8))
+    """
+
+    def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
+        del params  # all of them are the engine's
+        i, f, g, o = gates
+        c = sigmoid(f) * carry.c + sigmoid(i) * activation(g)
+        h = sigmoid(o) * activation(c)
+        return LSTMCarry(c, h), h
+
+    init = partial(
+        initializers.dense_params,
+        features=features,
+        gates=4,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=initializers.gate_offset(bias_init, 1, forget_bias),
+        param_dtype=param_dtype,
+    )
+    return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)

@@ -1,0 +1,162 @@
+"""Errors are built here: each names the argument, what was found, what was expected, and what to do."""
+
+from functools import lru_cache
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+
+class ShapeError(AssertionError, ValueError):
+    """A shape, dtype or structure that does not fit: an AssertionError, as from chex, and a ValueError."""
+
+
+def xs_of(where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]") -> Array:
+    """`xs` as an array, checked to be floating and to have its leading axes."""
+    xs = jnp.asarray(xs)
+    if xs.ndim < axes:
+        raise ShapeError(
+            f"{where}: {name} has shape {xs.shape}, expected {layout}; a sequence of scalars needs xs[..., None]"
+        )
+    if not jnp.issubdtype(xs.dtype, jnp.inexact):
+        raise ShapeError(
+            f"{where}: {name} has dtype {xs.dtype}, expected a floating one; one-hot or embed integer tokens"
+        )
+    return xs
+
+
+def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], because: str) -> None:
+    """One shape, in words: `unroll: carry.h has shape (8, 32), expected (16, 32) from …`."""
+    try:
+        chex.assert_shape(array, expected)
+    except AssertionError:
+        found = tuple(jnp.shape(array))
+        raise ShapeError(f"{where}: {name} has shape {found}, expected {tuple(expected)} from {because}") from None
+
+
+def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], because: str) -> None:
+    """A bool array of one shape."""
+    if not jnp.issubdtype(jnp.result_type(flags), jnp.bool_):
+        raise ShapeError(
+            f"{where}: {name} has dtype {jnp.result_type(flags)}, expected bool; compare with 0 to make one"
+        )
+    check_shape(where, name, flags, expected, because)
+
+
+def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str) -> None:
+    """An integer array of one shape."""
+    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        raise ShapeError(f"{where}: lengths has dtype {jnp.result_type(lengths)}, expected an integer one")
+    check_shape(where, "lengths", lengths, expected, because)
+
+
+def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any) -> None:
+    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`."""
+    because = shape_words(xs)
+    if lengths is not None and mask is not None:
+        raise ValueError(
+            f"{where}: lengths and mask are both given, expected at most one; put the lengths into the mask"
+        )
+    if lengths is not None:
+        check_lengths(where, lengths, xs.shape[1:-1], because)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            check_flags(where, name, flags, xs.shape[:-1], because)
+
+
+def check_cell(where: str, cell: Any) -> None:
+    if isinstance(cell, Layer):
+        raise ValueError(
+            f"{where}: cell is a Layer, expected a Cell; a layer runs itself: layer.apply(params, carry, xs)"
+        )
+    if not isinstance(cell, Cell):
+        raise ValueError(f"{where}: cell is {cell!r}, expected a Cell such as jaxrnn.lstm(128)")
+
+
+def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{where}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+
+
+def check_positive(where: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")
+
+
+def check_remat(where: str, remat: Any) -> None:
+    if remat is None or remat in ("step", "carries"):
+        return
+    if isinstance(remat, bool) or not isinstance(remat, int) or remat < 1:
+        raise ValueError(f"{where}: remat is {remat!r}, expected None, 'step', 'carries' or an int of 1 or more")
+
+
+def check_tree(where: str, name: str, tree: Any, expected: Any, because: str) -> None:
+    """`tree` against the structure and shapes of `expected`, leaf by leaf."""
+    found, wanted = _structure(tree), _structure(expected)
+    structure: Any = jax.tree.structure(expected)
+    if jax.tree.structure(tree) != structure:
+        missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+        if not missing and not unknown:
+            said = f"is a {type(tree).__name__}, expected {_spelled(expected)}"
+        else:
+            said = f"lacks {missing} and has unknown {unknown}, expected {_spelled(expected)}"
+        raise ShapeError(f"{where}: {name} {said} from {because}")
+    for path, leaf in found.items():
+        check_shape(where, name + path, leaf, wanted[path].shape, because)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise ShapeError(f"{where}: {name}{path} has dtype {jnp.result_type(leaf)}, expected a floating one")
+
+
+def _structure(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _spelled(tree: Any) -> str:
+    if hasattr(tree, "_fields"):
+        return f"{type(tree).__name__}({', '.join(tree._fields)})"
+    if isinstance(tree, dict):
+        return f"a dict with keys {sorted(tree)}"
+    return f"a {type(tree).__name__} of {len(tree)}" if isinstance(tree, tuple | list) else type(tree).__name__
+
+
+@lru_cache(maxsize=1024)
+def _params_shapes(init: Any, in_features: int) -> Any:
+    return jax.eval_shape(lambda key: init(key, in_features), jax.random.key(0))
+
+
+def check_params(where: str, cell: Cell | Layer, params: Params, in_features: int, because: str) -> None:
+    """`params` against what `init` would make for inputs of this width."""
+    check_tree(where, "params", params, _params_shapes(cell.init, in_features), because)
+
+
+def check_carry(
+    where: str, cell: Cell | Layer, params: Params, carry: Carry, batch: tuple[int, ...], because: str
+) -> None:
+    """`carry` against what `init_carry` would make for this batch."""
+    check_tree(where, "carry", carry, jax.eval_shape(lambda p: cell.init_carry(p, batch), params), because)
+
+
+def shape_words(xs: Array) -> str:
+    """`xs of shape (T=10, 16, 64)`."""
+    return f"xs of shape (T={xs.shape[0]}, {', '.join(map(str, xs.shape[1:]))})"
+
+
+def check_layers(where: str, layers: Any) -> None:
+    """At least one layer, and nothing else."""
+    if not layers:
+        raise ValueError(f"{where}: no layers, expected one or more")
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Cell):
+            raise ValueError(f"{where}: layer {i} is a Cell, expected a Layer; wrap it: rnn(cell)")
+        if not isinstance(layer, Layer):
+            raise ValueError(f"{where}: layer {i} is {layer!r}, expected a Layer such as rnn(lstm(128))")
+
+
+def check_count(where: str, name: str, values: Any, count: int) -> None:
+    """A tuple with one entry a layer."""
+    if not isinstance(values, tuple | list) or len(values) != count:
+        found = f"{len(values)} entries" if isinstance(values, tuple | list) else f"a {type(values).__name__}"
+        raise ShapeError(f"{where}: {name} has {found}, expected a tuple of {count}, one a layer")

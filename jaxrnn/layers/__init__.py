@@ -1,0 +1,1 @@
+"""Transformations of sequences: records of pure functions that take and return `Layer`."""

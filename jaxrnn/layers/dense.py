@@ -1,0 +1,84 @@
+"""`dense`: an affine map at every step, the readout of a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import compute_dtype, product
+from jaxrnn.recurrence.loop import silence, valid_steps
+from jaxrnn.types import Array, Carry, Layer, Params
+
+
+def dense(
+    features: int,
+    *,
+    activation: Callable[[Array], Array] | None = None,
+    kernel_init: Initializer = initializers.lecun_normal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Layer:
+    """`ŷₜ = activation(W_hy hₜ + b_y)` at every step: with `activation=jax.nn.softmax`, Elman's readout.
+
+    Args:
+      features: F, the width of the output.
+      activation: applied to `[..., F]`; None leaves the output linear.
+      kernel_init: draws `kernel [D, F]`.
+      bias_init: draws `bias [F]`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Layer` without a carry: `()`. At invalid steps the output is 0, whatever the activation.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.elman(8)), jaxrnn.dense(4, activation=jax.nn.softmax))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, round(float(ys[0, 0].sum()), 4)
+      ((5, 2, 4), 1.0)
+    """
+    checks.check_positive("dense", "features", features)
+
+    def init(key: Array, in_features: int) -> Params:
+        draw_dtype = jnp.promote_types(param_dtype, jnp.float32)
+        kernel = kernel_init(key, (in_features, features), draw_dtype).astype(param_dtype)
+        return {"kernel": kernel, "bias": bias_init(key, (features,), param_dtype)}
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        del params, batch_shape
+        return ()
+
+    def affine(params: Params, xs: Array) -> Array:
+        compute = compute_dtype(dtype, xs, params["kernel"])
+        ys = product(xs, params["kernel"], compute) + params["bias"]
+        return (ys if activation is None else activation(ys)).astype(compute)
+
+    def apply(
+        params: Params,
+        carry: Carry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Carry, Array]:
+        del carry, key  # no state, and nothing random
+        xs = checks.xs_of("dense", xs)
+        checks.check_params("dense", layer, params, xs.shape[-1], checks.shape_words(xs))
+        checks.check_steps("dense", xs, lengths, mask, resets)
+        valid = valid_steps(lengths, mask, xs.shape[0])
+        return (), silence(valid, affine(params, silence(valid, xs)))
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        x = checks.xs_of("dense", x, name="x", axes=1, layout="[*batch, D]")
+        checks.check_params("dense", layer, params, x.shape[-1], f"x of shape {x.shape}")
+        return carry, affine(params, x)
+
+    layer = Layer(init, init_carry, apply, step)
+    return layer

@@ -1,0 +1,56 @@
+"""`rnn`: a cell as a layer."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
+from jaxrnn.unroll import step as step_cell
+from jaxrnn.unroll import unroll as unroll_cell
+
+
+def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int = 1) -> Layer:
+    """A layer that runs `cell` over its input; parameters and carry are the cell's own.
+
+    Args:
+      cell: the recurrence.
+      reverse: from the last valid step to the first. Such a layer is not causal: it has no `step`.
+      method: as in `unroll`.
+      remat: as in `unroll`.
+      unroll: as in `unroll`.
+
+    Returns:
+      A `Layer`; its `apply` takes `lengths` or `mask`, and `resets`.
+
+    Raises:
+      ValueError: `cell` is not a cell.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.rnn(jaxrnn.lstm(8))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    checks.check_cell("rnn", cell)
+
+    def apply(
+        params: Params,
+        carry: Carry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Carry, Array]:
+        del key  # nothing random here
+        options: dict[str, Any] = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
+        return unroll_cell(cell, params, jnp.asarray(xs), carry, lengths=lengths, mask=mask, resets=resets, **options)
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        return step_cell(cell, params, carry, x)
+
+    return Layer(cell.init, cell.init_carry, apply, None if reverse else step)

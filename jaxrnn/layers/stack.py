@@ -1,0 +1,84 @@
+"""`stack`: layers one after another."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.types import Array, Carry, Layer, Params
+
+
+def stack(*layers: Layer) -> Layer:
+    """Layers one after another, each fed with the output of the one before.
+
+    Parameters are `{"layer_0": …, "layer_1": …}`; the carry is the tuple of the layers' carries. Lengths, masks and
+    resets reach every layer; a `key` is split among them.
+
+    Args:
+      *layers: what `rnn`, `dense`, `dropout`, `stack` … return.
+
+    Returns:
+      A `Layer`, with a `step` if every layer has one.
+
+    Raises:
+      ValueError: no layers, or one that is not a `Layer`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.rnn(jaxrnn.lstm(4)), jaxrnn.dense(2))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, len(carry)
+      ((5, 2, 2), 3)
+    """
+    checks.check_layers("stack", layers)
+    names = [f"layer_{i}" for i in range(len(layers))]
+
+    def init(key: Array, in_features: int) -> Params:
+        params = {}
+        for name, layer, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
+            params[name] = layer.init(k, in_features)
+            in_features = _width(layer, params[name], in_features)
+        return params
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        return tuple(layer.init_carry(params[name], batch_shape) for name, layer in zip(names, layers, strict=True))
+
+    def apply(
+        params: Params,
+        carry: Carry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Carry, Array]:
+        xs = checks.xs_of("stack", xs)
+        checks.check_params("stack", whole, params, xs.shape[-1], checks.shape_words(xs))
+        carries = [None] * len(layers) if carry is None else carry
+        checks.check_count("stack", "carry", carries, len(layers))
+        keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
+        after = []
+        for name, layer, before, k in zip(names, layers, carries, keys, strict=True):
+            c, xs = layer.apply(params[name], before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
+            after.append(c)
+        return tuple(after), xs
+
+    steps = [layer.step for layer in layers if layer.step is not None]
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        checks.check_count("stack", "carry", carry, len(layers))
+        after = []
+        for name, layer_step, before in zip(names, steps, carry, strict=True):
+            c, x = layer_step(params[name], before, x)
+            after.append(c)
+        return tuple(after), x
+
+    whole = Layer(init, init_carry, apply, step if len(steps) == len(layers) else None)
+    return whole
+
+
+def _width(layer: Layer, params: Params, in_features: int) -> int:
+    """The width of a layer's output, inferred without computing it."""
+    xs = jax.ShapeDtypeStruct((1, in_features), jnp.float32)
+    return jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs).shape[-1]

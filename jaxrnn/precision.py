@@ -1,0 +1,34 @@
+"""In which dtype things are computed, and in which they are accumulated."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.types import Array
+
+
+def compute_dtype(dtype: Any, *arrays: Array) -> Any:
+    """`dtype` if it is given, else what the arrays promote to: the meaning that Flax gives to `dtype`."""
+    return jnp.dtype(dtype) if dtype is not None else jnp.result_type(*arrays)
+
+
+def accumulator(dtype: Any) -> Any:
+    """The dtype of carries and of sums of products of `dtype`: float32 for half precision, else `dtype` itself."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def product(a: Array, b: Array, dtype: Any) -> Array:
+    """`a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`."""
+    contract = (((a.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=accumulator(dtype))
+
+
+def outer(a: Array, b: Array, dtype: Any) -> Array:
+    """`Σ aᵀ b` over every axis but the last, `[K, N]`.
+
+    All leading axes are contracted as they stand: a reshape would gather a batch that is sharded.
+    """
+    over = tuple(range(a.ndim - 1))
+    contract = ((over, over), ((), ()))
+    return lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=accumulator(dtype))

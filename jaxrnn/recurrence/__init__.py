@@ -1,0 +1,1 @@
+"""Ways to run a recurrence; they know no cell."""

@@ -1,0 +1,140 @@
+"""`dense_cell`: a cell from its elementwise maths; the engine owns the projection, the product and the gradient."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn.precision import accumulator, compute_dtype
+from jaxrnn.recurrence import fused
+from jaxrnn.recurrence.primitive import run
+from jaxrnn.types import Array, Carry, Cell, Flow, Params
+
+
+def dense_cell(
+    pointwise: fused.Pointwise,
+    init: Callable[..., Params],
+    carry: Callable[..., Carry],
+    *,
+    gates: Sequence[str],
+    paired: Sequence[str] = (),
+    dtype: Any = None,
+) -> Cell:
+    """Makes a cell whose step is one product with the state, then elementwise maths.
+
+    For each gate `g` the engine computes `z = x kernel[:, g] + bias[g]` and `r = h recurrent_kernel[:, g]`.
+
+    Args:
+      pointwise: `(params, carry, gates) -> (carry, y)`. `gates` holds `z + r` for each gate in order, `(z, r)` for
+        those in `paired`, each `[*batch, H]`; `params` all parameters but the three that the engine owns. It acts on
+        each row alone, so it may not look at batch axes.
+      init: `(key, in_features) -> params` with `kernel [D, G, H]`, `recurrent_kernel [H, G, H]`, `bias [G, H]`, and
+        whatever else `pointwise` reads.
+      carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`.
+      gates: the gates' names, in the order of the parameters' gate axis.
+      paired: names of gates for which `pointwise` needs `z` and `r` apart.
+      dtype: of the computation; what inputs and parameters promote to if None. Carries are never in half precision.
+
+    Returns:
+      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`.
+
+    Raises:
+      ValueError: `paired` names a gate that is not in `gates`; `carry` has no field `h`.
+
+    Example:
+      An Elman network with a leak (leaky integrator; Jaeger et al. 2007):
+
+      >>> from typing import NamedTuple
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> class LeakyCarry(NamedTuple):
+      ...     h: jax.Array
+      >>> def leaky(params, carry, gates):
+      ...     h = 0.9 * carry.h + 0.1 * jnp.tanh(gates[0])
+      ...     return LeakyCarry(h), h
+      >>> def init(key, in_features):
+      ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
+      >>> cell = jaxrnn.dense_cell(leaky, init, LeakyCarry, gates=("h",))
+      >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    gates, paired = tuple(gates), tuple(paired)
+    if unknown := set(paired) - set(gates):
+        raise ValueError(f"dense_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
+    pairs = tuple(name in paired for name in gates)
+
+    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> fused.Spec:
+        return fused.Spec(pointwise, pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
+
+    def step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
+        carry, y, _ = fused.step(spec(zs[0].dtype), _weights(params), carry, zs)
+        return carry, y
+
+    def scan(
+        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+    ) -> tuple[Carry, Array]:
+        del method  # there is one
+        how = spec(
+            compute_dtype(dtype, xs, params["kernel"]), reverse=reverse, unroll=unroll, rebuild=remat is not None
+        )
+        operands = fused.Operands(xs, _weights(params), carry, flow.fresh)
+        return run(how, operands, fused.Steps(flow.valid, flow.resets))
+
+    return projected_cell(step, init, carry, dtype=dtype)._replace(scan=scan)
+
+
+def projected_cell(
+    step: Callable[[Params, Carry, tuple[Array, ...]], tuple[Carry, Array]],
+    init: Callable[..., Params],
+    carry: Callable[..., Carry],
+    *,
+    dtype: Any = None,
+) -> Cell:
+    """Makes a cell with `dense_cell`'s projection and carry but a `step` of its own, which runs in the plain loop.
+
+    Args:
+      step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate, in the dtype of
+        the computation, which is that of `y` too.
+      init: as for `dense_cell`.
+      carry: as for `dense_cell`.
+      dtype: as for `dense_cell`.
+
+    Returns:
+      A `Cell` of structure `"dense"`, with the method `"scan"` alone.
+
+    Raises:
+      ValueError: `carry` has no field `h`.
+
+    Example:
+      >>> from typing import NamedTuple
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> class Carry(NamedTuple):
+      ...     h: jax.Array
+      >>> def step(params, carry, zs):  # the state is squared before the product
+      ...     h = jnp.tanh(zs[0] + carry.h**2 @ params["recurrent_kernel"][:, 0])
+      ...     return Carry(h), h
+      >>> def init(key, in_features):
+      ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
+      >>> cell = jaxrnn.projected_cell(step, init, Carry)
+      >>> jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))[1].shape
+      (5, 2, 8)
+    """
+    fields = getattr(carry, "_fields", ())
+    if "h" not in fields:
+        raise ValueError(f"carry has fields {fields}, expected a NamedTuple class with a field 'h'")
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        kernel = params["recurrent_kernel"]
+        zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator(compute_dtype(dtype, kernel)))
+        return carry(*[zeros] * len(fields))
+
+    def project(params: Params, xs: Array) -> tuple[Array, ...]:
+        return fused.project(xs, _weights(params), compute_dtype(dtype, xs, params["kernel"]))
+
+    return Cell(init, init_carry, project, step, None, "dense")
+
+
+def _weights(params: Params) -> fused.Weights:
+    owned = ("kernel", "bias", "recurrent_kernel")
+    kernel, bias, recurrent = (params[name] for name in owned)
+    return fused.Weights(kernel, bias, recurrent, {k: v for k, v in params.items() if k not in owned})

@@ -1,0 +1,80 @@
+"""The records that everything else is made of: `Cell`, `Layer`, `Flow`."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = dict[str, Any]
+Carry = Any  # a pytree of arrays; a cell's is a NamedTuple of `[*batch, ...]` fields
+Method = Literal["auto", "scan", "fused", "associative", "chunked"]
+Remat = Literal["step", "carries"] | int | None
+Structure = Literal["dense", "diagonal", "linear_diagonal", "linear_matrix"]
+
+
+class Flow(NamedTuple):
+    """What a recurrence is told about each step besides its input.
+
+    Attributes:
+      valid: bool `[T, *batch]`; where False the carry holds and the output is 0. None: all valid.
+      resets: bool `[T, *batch]`; where True `fresh` replaces the carry before the step. None: no resets.
+      fresh: the carry that a reset starts from, leaves `[*batch, ...]`. None without resets.
+    """
+
+    valid: Array | None = None
+    resets: Array | None = None
+    fresh: Carry | None = None
+
+
+class Cell(NamedTuple):
+    """A recurrent cell as a record of pure functions; `step` defines it, the others may only be faster.
+
+    Attributes:
+      init: `(key, in_features) -> params`, a flat `dict[str, Array]`.
+      init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
+      project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
+      step: `(params, carry, z) -> (carry, y)`, one time step.
+      scan: `(params, carry, xs, flow, *, method, reverse, remat, unroll) -> (carry, ys)`, equal to looping
+        `step` over `project(params, xs)` and faster; None where there is nothing faster than the loop.
+      structure: the shape of the Jacobian of the carry by the carry before.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> {name: p.shape for name, p in params.items()}
+      {'kernel': (3, 4, 8), 'recurrent_kernel': (8, 4, 8), 'bias': (4, 8)}
+    """
+
+    init: Callable[..., Params]
+    init_carry: Callable[..., Carry]
+    project: Callable[..., Any]
+    step: Callable[..., tuple[Carry, Any]]
+    scan: Callable[..., tuple[Carry, Any]] | None
+    structure: Structure
+
+
+class Layer(NamedTuple):
+    """A transformation of sequences as a record of pure functions; what `rnn`, `stack`, `dense` … return.
+
+    Attributes:
+      init: `(key, in_features) -> params`, nested dicts of arrays.
+      init_carry: `(params, batch_shape=()) -> carry`, one pytree for streaming and for `apply`.
+      apply: `(params, carry | None, xs[T, *batch, D], *, lengths=None, mask=None, resets=None, key=None)
+        -> (carry, ys[T, *batch, H])`; `key=None` means deterministic.
+      step: `(params, carry, x[*batch, D]) -> (carry, y)`, or None where the layer is not causal.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.rnn(jaxrnn.gru(8))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+
+    init: Callable[..., Params]
+    init_carry: Callable[..., Carry]
+    apply: Callable[..., tuple[Carry, Any]]
+    step: Callable[..., tuple[Carry, Any]] | None

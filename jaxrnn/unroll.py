@@ -1,0 +1,178 @@
+"""The one driver: a cell over a sequence, or one step at a time."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.recurrence.loop import loop, segmented, silence, valid_steps
+from jaxrnn.types import Array, Carry, Cell, Flow, Method, Params, Remat
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "dense": ("fused",),
+    "diagonal": (),
+    "linear_diagonal": ("associative", "chunked"),
+    "linear_matrix": ("chunked",),
+}
+
+
+def methods(cell: Cell) -> tuple[str, ...]:
+    """The methods that `unroll` can run `cell` with, the definition first.
+
+    Example:
+      >>> import jaxrnn
+      >>> jaxrnn.methods(jaxrnn.lstm(8)), jaxrnn.methods(jaxrnn.gru(8, reset="before"))
+      (('scan', 'fused'), ('scan',))
+    """
+    return ("scan", *(METHODS[cell.structure] if cell.scan is not None else ()))
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None = None,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    method: Method = "auto",
+    remat: Remat = None,
+    unroll: int = 1,
+) -> tuple[Carry, Array]:
+    """Runs `cell` over the leading axis of `xs`.
+
+    Args:
+      cell: the recurrence.
+      params: from `cell.init`.
+      xs: inputs, floating, `[T, *batch, D]`. What stands at an invalid step, NaN included, reaches nothing.
+      carry: initial carry, leaves `[*batch, ...]`; `cell.init_carry` if None.
+      lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None.
+      mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
+      resets: bool `[T, *batch]`, True at the first step of a new sequence: the cell's own initial carry, not `carry`,
+        replaces the state before that step, valid or not. The segments stay the same under `reverse`.
+      reverse: from the last valid step to the first; outputs stay aligned with inputs.
+      method: `"scan"` loops `step`: the definition. `"fused"` is the dense engine. `"auto"` takes the fastest.
+      remat: what to compute again in the backward pass instead of keeping it: None, nothing; `"step"` or
+        `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
+      unroll: steps written out in one iteration of the compiled loop.
+
+    Returns:
+      `(carry, ys)`: the carry after each row's last valid step, and outputs `[T, *batch, H]`, zero where invalid, in
+      the dtype of the computation. Carries are float32 at least.
+
+    Raises:
+      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ValueError: both `lengths` and `mask` are given; the cell has no such `method`; `remat` or `unroll` is not
+        one of the above.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
+      >>> carry, ys = jaxrnn.unroll(cell, params, xs, lengths=jax.numpy.array([5, 2]))
+      >>> ys.shape, bool((ys[2:, 1] == 0).all())
+      ((5, 2, 8), True)
+    """
+    checks.check_cell("unroll", cell)
+    xs = checks.xs_of("unroll", xs)
+    because, batch = checks.shape_words(xs), xs.shape[1:-1]
+    checks.check_params("unroll", cell, params, xs.shape[-1], because)
+    if carry is not None:
+        checks.check_carry("unroll", cell, params, carry, batch, because)
+    checks.check_steps("unroll", xs, lengths, mask, resets)
+    checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
+    checks.check_remat("unroll", remat)
+    checks.check_positive("unroll", "unroll", unroll)
+    return _unroll(
+        cell, params, xs, carry, lengths, mask, resets, reverse=reverse, method=method, remat=remat, unroll=unroll
+    )
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse", "method", "remat", "unroll"))
+def _unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    lengths: Array | None,
+    mask: Array | None,
+    resets: Array | None,
+    *,
+    reverse: bool,
+    method: Method,
+    remat: Remat,
+    unroll: int,
+) -> tuple[Carry, Array]:
+    fresh = cell.init_carry(params, xs.shape[1:-1])
+    carry = _settled(cell, params, fresh if carry is None else carry, xs)
+    valid = valid_steps(lengths, mask, xs.shape[0])
+    xs = silence(valid, xs)
+    if resets is None:
+        fresh = None
+    else:
+        fresh = _settled(cell, params, fresh, xs)
+        if reverse:  # a segment is entered at its last step: where the next one begins
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    chosen = methods(cell)[-1] if method == "auto" else method
+
+    def run(carry: Carry, inputs: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
+        xs, valid, resets = inputs
+        flow = Flow(valid, resets, fresh)
+        if chosen != "scan" and cell.scan is not None:
+            policy = remat if isinstance(remat, str) else None
+            return cell.scan(params, carry, xs, flow, method=chosen, reverse=reverse, remat=policy, unroll=unroll)
+        step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
+        return loop(partial(step, params), carry, cell.project(params, xs), flow, reverse=reverse, unroll=unroll)
+
+    if isinstance(remat, int):
+        return segmented(run, carry, (xs, valid, resets), remat, reverse=reverse)
+    return run(carry, (xs, valid, resets))
+
+
+def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+    """Runs `cell` for one step: the same numbers as `unroll`, one input at a time.
+
+    Args:
+      cell: the recurrence.
+      params: from `cell.init`.
+      carry: from `cell.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
+      x: one input, floating, `[*batch, D]`.
+
+    Returns:
+      `(carry, y)` with `y [*batch, H]`.
+
+    Raises:
+      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry = cell.init_carry(params, (2,))
+      >>> carry, y = jaxrnn.step(cell, params, carry, jax.numpy.ones((2, 3)))
+      >>> y.shape
+      (2, 8)
+    """
+    checks.check_cell("step", cell)
+    x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]")
+    because = f"x of shape {x.shape}"
+    checks.check_params("step", cell, params, x.shape[-1], because)
+    checks.check_carry("step", cell, params, carry, x.shape[:-1], because)
+    return _step(cell, params, carry, x)
+
+
+@partial(jax.jit, static_argnames=("cell",))
+def _step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+    carry = _settled(cell, params, carry, x[None])
+    return cell.step(params, carry, cell.project(params, x))
+
+
+def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
+    """`carry` in the dtypes in which a step leaves it, so that they never change inside a loop."""
+    x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    after, _ = jax.eval_shape(lambda p, c, x: cell.step(p, c, cell.project(p, x)), params, carry, x)
+    return jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, after)
