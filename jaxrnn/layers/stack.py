@@ -10,8 +10,8 @@ from jaxrnn.types import Array, Carry, Layer, Params
 def stack(*layers: Layer) -> Layer:
     """Layers one after another, each fed with the output of the one before.
 
-    Parameters are `{"layer_0": …, "layer_1": …}`; the carry is the tuple of the layers' carries. Lengths, masks and
-    resets reach every layer; a `key` is split among them.
+    Parameters are `{"layer_0": …, "layer_1": …}`, without an entry for a layer that has none; the carry is
+    the tuple of the layers' carries. Lengths, masks and resets reach every layer; a `key` is split among them.
 
     Args:
       *layers: what `rnn`, `dense`, `dropout`, `stack` … return.
@@ -36,12 +36,16 @@ def stack(*layers: Layer) -> Layer:
     def init(key: Array, in_features: int) -> Params:
         params = {}
         for name, layer, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
-            params[name] = layer.init(k, in_features)
-            in_features = _width(layer, params[name], in_features)
+            made = layer.init(k, in_features)
+            in_features = _width(layer, made, in_features)
+            if made:  # states and checkpoints that know leaves alone would lose an empty dict
+                params[name] = made
         return params
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return tuple(layer.init_carry(params[name], batch_shape) for name, layer in zip(names, layers, strict=True))
+        return tuple(
+            layer.init_carry(params.get(name, {}), batch_shape) for name, layer in zip(names, layers, strict=True)
+        )
 
     def apply(
         params: Params,
@@ -60,7 +64,7 @@ def stack(*layers: Layer) -> Layer:
         keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
         after = []
         for name, layer, before, k in zip(names, layers, carries, keys, strict=True):
-            c, xs = layer.apply(params[name], before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
+            c, xs = layer.apply(params.get(name, {}), before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
             after.append(c)
         return tuple(after), xs
 
@@ -70,7 +74,7 @@ def stack(*layers: Layer) -> Layer:
         checks.check_count("stack", "carry", carry, len(layers))
         after = []
         for name, layer_step, before in zip(names, steps, carry, strict=True):
-            c, x = layer_step(params[name], before, x)
+            c, x = layer_step(params.get(name, {}), before, x)
             after.append(c)
         return tuple(after), x
 
