@@ -4,6 +4,10 @@ A cell is a record whose `step` is its definition; unrolling, fused gradients, l
 it and may only be faster.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from jaxrnn import initializers
 from jaxrnn.cells.elman import ElmanCarry, elman
 from jaxrnn.cells.gru import GRUCarry, gru
@@ -16,6 +20,9 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.types import Cell, Flow, Layer
 from jaxrnn.unroll import methods, step, unroll
+
+if TYPE_CHECKING:
+    from jaxrnn import linen, nnx
 
 __all__ = [
     "Cell",
@@ -31,11 +38,20 @@ __all__ = [
     "elman",
     "gru",
     "initializers",
+    "linen",
     "lstm",
     "methods",
+    "nnx",
     "projected_cell",
     "rnn",
     "stack",
     "step",
     "unroll",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The Flax faces, imported when first asked for: Flax takes half as long to import as all the rest."""
+    if name in ("linen", "nnx"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

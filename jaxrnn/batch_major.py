@@ -1,0 +1,140 @@
+"""The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `Layer.apply`."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.recurrence.loop import valid_steps
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+
+class Flags(NamedTuple):
+    """What the attributes of an `RNN` module say and its caller may override; None leaves it to the module.
+
+    Attributes:
+      time_major: whether inputs and outputs are `[T, *batch, ...]` instead of `[*batch, T, ...]`.
+      return_carry: whether to return `(carry, outputs)` instead of the outputs alone.
+      reverse: whether to run from the last valid step to the first, with the outputs in that order.
+      keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
+      deterministic: whether a layer's dropout is off.
+    """
+
+    time_major: bool | None
+    return_carry: bool | None
+    reverse: bool | None
+    keep_order: bool | None
+    deterministic: bool | None
+
+    def over(self, module: Any) -> "Flags":
+        """These flags, with the attributes of `module` in the place of None."""
+        own = (getattr(module, name) for name in self._fields)
+        return Flags(*(o if flag is None else flag for flag, o in zip(self, own, strict=True)))
+
+
+def as_layer(where: str, cell: Any) -> Layer:
+    """The layer that `cell`, a `Cell` or a `Layer`, stands for."""
+    if isinstance(cell, Layer):
+        return cell
+    if isinstance(cell, Cell):
+        return rnn(cell)
+    raise ValueError(f"{where}: cell is {cell!r}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
+
+
+def inputs_of(where: str, inputs: Any, flags: Flags) -> Array:
+    """`inputs` as an array, checked to be floating and to have an axis of time and one of features."""
+    return checks.xs_of(where, inputs, name="inputs", layout=_layout(flags))
+
+
+def apply(
+    where: str,
+    layer: Layer,
+    params: Params,
+    inputs: Array,
+    initial_carry: Carry | None,
+    flags: Flags,
+    *,
+    seq_lengths: Any = None,
+    mask: Any = None,
+    resets: Any = None,
+    key: Array | None = None,
+) -> Any:
+    """Runs `layer` over `inputs` as `flags` say.
+
+    Args:
+      where: the caller's name, for errors.
+      layer: what to run.
+      params: from `layer.init`.
+      inputs: from `inputs_of`.
+      initial_carry: leaves `[*batch, ...]`; `layer.init_carry` if None.
+      flags: all of them set.
+      seq_lengths: int `[*batch]`, or None.
+      mask: bool, `inputs` without its last axis, or None.
+      resets: bool, likewise.
+      key: for layers that draw; None means deterministic.
+
+    Returns:
+      The outputs, or `(carry, outputs)`.
+    """
+    axis = 0 if flags.time_major else inputs.ndim - 2
+    xs = jnp.moveaxis(inputs, axis, 0)
+    because = f"inputs of shape {inputs.shape} = {_layout(flags)}"
+    checks.check_params(where, layer, params, xs.shape[-1], because)
+    _check_carry(where, layer, params, initial_carry, xs.shape[1:-1], because)
+    _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-1], inputs.shape[:-1], because)
+    mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
+
+    run = partial(layer.apply, params, initial_carry, key=key)
+    if not flags.reverse:
+        carry, ys = run(xs, lengths=seq_lengths, mask=mask, resets=resets)
+    else:
+        if resets is not None:  # a segment is entered at its last step: where the next one begins
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+        carry, ys = run(_flip(xs), mask=_flip(valid_steps(seq_lengths, mask, len(xs))), resets=_flip(resets))
+        if flags.keep_order:
+            ys = _flip(ys)
+        elif seq_lengths is not None:
+            ys = _padding_last(ys, seq_lengths)
+    outputs = jnp.moveaxis(ys, 0, axis)
+    return (carry, outputs) if flags.return_carry else outputs
+
+
+def _layout(flags: Flags) -> str:
+    return "[T, *batch, D]" if flags.time_major else "[*batch, T, D]"
+
+
+def _check_carry(where: str, layer: Layer, params: Params, carry: Any, batch: tuple[int, ...], because: str) -> None:
+    if carry is not None:
+        own = jax.eval_shape(lambda params: layer.init_carry(params, batch), params)
+        checks.check_tree(where, "initial_carry", carry, own, because)
+
+
+def _check_steps(
+    where: str, lengths: Any, mask: Any, resets: Any, batch: tuple[int, ...], steps: tuple[int, ...], because: str
+) -> None:
+    if lengths is not None and mask is not None:
+        raise ValueError(
+            f"{where}: seq_lengths and mask are both given, expected at most one; put the lengths into the mask"
+        )
+    if lengths is not None:
+        if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer):
+            raise checks.ShapeError(f"{where}: seq_lengths has dtype {dtype}, expected an integer one")
+        checks.check_shape(where, "seq_lengths", lengths, batch, because)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            checks.check_flags(where, name, flags, steps, because)
+
+
+def _flip(steps: Any) -> Any:
+    return None if steps is None else jnp.flip(steps, 0)
+
+
+def _padding_last(ys: Array, lengths: Any) -> Array:
+    """`ys` whose rows begin with their padding, rolled so that they end with it."""
+    total = len(ys)
+    padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
+    index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding) % max(total, 1)
+    return jnp.take_along_axis(ys, index[..., None], axis=0)

@@ -1,0 +1,96 @@
+"""`linen.RNN`: a cell or a layer as a Flax linen module."""
+
+from typing import Any
+
+import flax.linen as nn
+from flax.core import unfreeze
+
+from jaxrnn import batch_major
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+
+class RNN(nn.Module):
+    """Runs a cell or a layer over sequences, with the call conventions of `flax.linen.RNN`.
+
+    `variables["params"]` is the very tree that the cell's `init` makes: parameters move between `layer.apply`, this
+    module and `jaxrnn.nnx.RNN` as they are. What differs from Flax's module:
+
+    * outputs at padding are 0; a row of length 0 returns its initial carry; any number of batch axes may have lengths;
+    * `mask` and `resets`, as in `jaxrnn.unroll`;
+    * for a layer, `reverse` runs the whole layer over the flipped sequence: every part of a stack goes backwards.
+
+    Attributes:
+      cell: a `Cell` or a `Layer`.
+      time_major: whether inputs and outputs are `[T, *batch, ...]` instead of `[*batch, T, ...]`.
+      return_carry: whether to return `(carry, outputs)` instead of the outputs alone.
+      reverse: whether to run from the last valid step to the first. The outputs come in that order: padding stays at
+        the end under `seq_lengths`, and is flipped with the rest under `mask`.
+      keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
+      deterministic: whether a layer's dropout is off. If it is on, its key comes from the stream `"dropout"`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> model = jaxrnn.linen.RNN(jaxrnn.lstm(8))
+      >>> x = jax.numpy.ones((2, 5, 3))
+      >>> variables = model.init(jax.random.key(0), x)
+      >>> model.apply(variables, x, seq_lengths=jax.numpy.array([5, 2])).shape
+      (2, 5, 8)
+      >>> carry, ys = jaxrnn.unroll(model.cell, variables["params"], x.swapaxes(0, 1))  # the same parameters
+    """
+
+    cell: Cell | Layer
+    time_major: bool = False
+    return_carry: bool = False
+    reverse: bool = False
+    keep_order: bool = False
+    deterministic: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Carry | None = None,
+        init_key: Array | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> Any:
+        """Applies the cell or the layer.
+
+        Args:
+          inputs: floating, `[*batch, T, D]`.
+          initial_carry: leaves `[*batch, ...]`; the cell's own if None.
+          init_key: is ignored: no initial carry is random. Flax's callers pass it.
+          seq_lengths: valid steps of each row, int `[*batch]`.
+          mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
+          resets: bool `[*batch, T]`, True at the first step of a new sequence.
+          time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
+
+        Returns:
+          The outputs `[*batch, T, H]`, or `(carry, outputs)`.
+
+        Raises:
+          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+          ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer.
+        """
+        del init_key
+        where, layer = "linen.RNN", batch_major.as_layer("linen.RNN", self.cell)
+        flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
+        inputs = batch_major.inputs_of(where, inputs, flags)
+        params = self._params(layer, inputs.shape[-1])
+        key = self.make_rng("dropout") if isinstance(self.cell, Layer) and not flags.deterministic else None
+        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
+        return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
+
+    def _params(self, layer: Layer, in_features: int) -> Params:
+        """The stored tree; drawn as a whole the first time."""
+        tree = unfreeze(dict(self.variables.get("params", {})))
+        if self.is_initializing() and not tree:
+            tree = layer.init(self.make_rng("params"), in_features)
+        return {name: self.param(name, lambda _, value=value: value) for name, value in tree.items()}

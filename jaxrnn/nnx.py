@@ -1,0 +1,109 @@
+"""`nnx.RNN`: a cell or a layer as a Flax NNX module."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxrnn import batch_major
+from jaxrnn.types import Array, Carry, Cell, Layer
+
+
+class RNN(nnx.Module):
+    """Runs a cell or a layer over sequences, with the call conventions of `flax.nnx.RNN`.
+
+    `nnx.to_pure_dict(nnx.state(model))` is the very tree that the cell's `init` makes, and `nnx.update(model, params)`
+    loads one: parameters move between `layer.apply`, this module and `jaxrnn.linen.RNN` as they are. The state holds
+    parameters alone, nothing random. Where its numbers differ from Flax's, `jaxrnn.linen.RNN` says so.
+
+    Args:
+      cell: a `Cell` or a `Layer`.
+      in_features: D.
+      time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
+      deterministic: whether a layer's dropout is off; `model.train()` and `model.eval()` set it. If it is on, the call
+        takes `rngs`.
+      rngs: its stream `params` draws the parameters. It is not kept.
+
+    Raises:
+      ValueError: `cell` is neither a cell nor a layer.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> from flax import nnx
+      >>> model = jaxrnn.nnx.RNN(jaxrnn.lstm(8), 3, rngs=nnx.Rngs(0))
+      >>> x = jax.numpy.ones((2, 5, 3))
+      >>> model(x, seq_lengths=jax.numpy.array([5, 2])).shape
+      (2, 5, 8)
+      >>> nnx.update(model, model.cell.init(jax.random.key(1), 3))
+    """
+
+    def __init__(
+        self,
+        cell: Cell | Layer,
+        in_features: int,
+        *,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        deterministic: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.cell = cell
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
+        self.deterministic = deterministic
+        for name, value in batch_major.as_layer("nnx.RNN", cell).init(rngs.params(), in_features).items():
+            setattr(self, name, nnx.data(jax.tree.map(nnx.Param, value)))
+
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Carry | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        deterministic: bool | None = None,
+    ) -> Any:
+        """Applies the cell or the layer.
+
+        Args:
+          inputs: floating, `[*batch, T, D]`.
+          initial_carry: leaves `[*batch, ...]`; the cell's own if None.
+          seq_lengths: valid steps of each row, int `[*batch]`.
+          rngs: whose stream `dropout` gives a layer its key, or such a stream; unused if deterministic.
+          mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
+          resets: bool `[*batch, T]`, True at the first step of a new sequence.
+          time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
+
+        Returns:
+          The outputs `[*batch, T, H]`, or `(carry, outputs)`.
+
+        Raises:
+          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+          ValueError: `seq_lengths` and `mask` are both given; a layer is not deterministic and `rngs` is None.
+        """
+        where, layer = "nnx.RNN", batch_major.as_layer("nnx.RNN", self.cell)
+        flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
+        inputs = batch_major.inputs_of(where, inputs, flags)
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        key = _dropout_key(rngs) if isinstance(self.cell, Layer) and not flags.deterministic else None
+        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
+        return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
+
+
+def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | None) -> Array:
+    if rngs is None:
+        raise ValueError(
+            "nnx.RNN: deterministic is False and rngs is None, expected rngs=nnx.Rngs(dropout=seed) in the call; "
+            "a layer without dropout takes deterministic=True"
+        )
+    return rngs.dropout() if isinstance(rngs, nnx.Rngs) else rngs()
