@@ -41,7 +41,8 @@ def as_layer(where: str, cell: Any) -> Layer:
         return cell
     if isinstance(cell, Cell):
         return rnn(cell)
-    raise ValueError(f"{where}: cell is {cell!r}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
+    found = type(cell).__name__  # not its repr: a Flax module's fills lines
+    raise ValueError(f"{where}: cell is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
 
 
 def inputs_of(where: str, inputs: Any, flags: Flags) -> Array:

@@ -68,7 +68,7 @@ class RNN(nnx.Module):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
         mask: Array | None = None,
         resets: Array | None = None,
         deterministic: bool | None = None,
@@ -79,7 +79,7 @@ class RNN(nnx.Module):
           inputs: floating, `[*batch, T, D]`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           seq_lengths: valid steps of each row, int `[*batch]`.
-          rngs: whose stream `dropout` gives a layer its key, or such a stream; unused if deterministic.
+          rngs: whose stream `dropout` gives a layer its key, or such a stream, or a key; unused if deterministic.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
@@ -100,10 +100,12 @@ class RNN(nnx.Module):
         return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
 
 
-def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | None) -> Array:
+def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | Array | None) -> Array:
     if rngs is None:
         raise ValueError(
             "nnx.RNN: deterministic is False and rngs is None, expected rngs=nnx.Rngs(dropout=seed) in the call; "
             "a layer without dropout takes deterministic=True"
         )
+    if isinstance(rngs, jax.Array):
+        return rngs
     return rngs.dropout() if isinstance(rngs, nnx.Rngs) else rngs()
