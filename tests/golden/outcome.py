@@ -1,0 +1,39 @@
+"""What a recurrent program yields and how it pulls cotangents back, in the form of the golden files."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax import Array
+
+import jaxrnn
+from golden.store import H
+
+Program = Callable[[Any, Array, dict[str, Array]], dict[str, Any]]
+
+CELLS = {
+    "lstm": (jaxrnn.lstm(H), jaxrnn.LSTMCarry),
+    "gru": (jaxrnn.gru(H), jaxrnn.GRUCarry),
+    "gru_before": (jaxrnn.gru(H, reset="before"), jaxrnn.GRUCarry),
+    "elman": (jaxrnn.elman(H), jaxrnn.ElmanCarry),
+}
+
+
+def unrolled(kind: str, convert: Callable[[str, Any], dict[str, Array]], **options: Any) -> Program:
+    """jaxrnn's cell as a program of another framework's weights: `unroll` with `options` after `convert`."""
+    cell, named = CELLS[kind]
+
+    def program(weights: Any, xs: Array, carry: dict[str, Array]) -> dict[str, Any]:
+        final, ys = jaxrnn.unroll(cell, convert(kind, weights), xs, named(**carry), **options)
+        return {"ys": ys, "carry": final._asdict()}
+
+    return program
+
+
+@partial(jax.jit, static_argnums=0)
+def outcome(program: Program, inputs: dict[str, Any], cotangents: dict[str, Any]) -> dict[str, Any]:
+    """`outputs`, and the `gradients` of every input when those outputs have `cotangents`."""
+    outputs, pull = jax.vjp(lambda inputs: program(**inputs), inputs)
+    (gradients,) = pull(cotangents)
+    return {"outputs": outputs, "gradients": gradients}

@@ -1,0 +1,71 @@
+"""Outputs, final carries and all gradients against flax's own cells, run by flax's own `RNN` with `seq_lengths`."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from golden import convert, store
+from golden.outcome import outcome, unrolled
+from golden.store import B, D, H, T
+
+LENGTHS = np.array([3, 7, 1, 5])  # no 0: flax takes the carry of the last step there
+FIELDS = {"lstm": ("c", "h"), "gru": ("h",), "elman": ("h",)}
+CELLS = {
+    "linen.LSTMCell": ("lstm", linen.LSTMCell, convert.from_linen),
+    "linen.OptimizedLSTMCell": ("lstm", linen.OptimizedLSTMCell, convert.from_linen),
+    "linen.GRUCell": ("gru", linen.GRUCell, convert.from_linen),
+    "linen.SimpleCell": ("elman", linen.SimpleCell, convert.from_linen),
+    "nnx.LSTMCell": ("lstm", nnx.LSTMCell, convert.from_linen),
+    "nnx.OptimizedLSTMCell": ("lstm", nnx.OptimizedLSTMCell, convert.from_nnx),
+    "nnx.GRUCell": ("gru", nnx.GRUCell, convert.from_nnx),
+    "nnx.SimpleCell": ("elman", nnx.SimpleCell, convert.from_nnx),
+}
+
+
+def linen_rnn(cell, **options):
+    """`run(weights, xs, **call)` of a linen module, and weights of the right shapes."""
+    module = linen.RNN(cell(H), **options)
+    weights = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((T, B, D)))["params"]["cell"]
+    return lambda weights, xs, **call: module.apply({"params": {"cell": weights}}, xs, **call), weights
+
+
+def nnx_rnn(cell, **options):
+    """The same of an nnx module."""
+    graph, state = nnx.split(cell(D, H, rngs=nnx.Rngs(0)))
+
+    def run(weights, xs, **call):
+        return nnx.RNN(nnx.merge(graph, nnx.State(weights)), **options)(xs, **call)
+
+    return run, nnx.to_pure_dict(state)
+
+
+def flax_program(run, fields):
+    """`run` with carries by name. What flax's outputs are at padding is the cell's answer to padding: here 0."""
+
+    def program(weights, xs, carry):
+        first = tuple(carry[field] for field in fields) if len(fields) > 1 else carry["h"]
+        final, ys = run(weights, xs, initial_carry=first, seq_lengths=LENGTHS)
+        finals = final if len(fields) > 1 else (final,)
+        valid = jnp.arange(T)[:, None, None] < LENGTHS[:, None]
+        return {"ys": jnp.where(valid, ys, 0), "carry": dict(zip(fields, finals, strict=True))}
+
+    return program
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", CELLS)
+def test_agrees_with_flax(name, direction):
+    kind, cell, from_weights = CELLS[name]
+    reverse, rnn = direction == "backward", linen_rnn if name.startswith("linen") else nnx_rnn
+    run, weights = rnn(cell, time_major=True, return_carry=True, reverse=reverse, keep_order=True)
+
+    rng = np.random.default_rng(1997)
+    carry = {field: (B, H) for field in FIELDS[kind]}
+    inputs = store.draw(rng, {"weights": jax.tree.map(jnp.shape, weights), "xs": (T, B, D), "carry": carry})
+    cotangents = store.draw(rng, {"ys": (T, B, H), "carry": carry})
+
+    ours = outcome(unrolled(kind, from_weights, lengths=LENGTHS, reverse=reverse), inputs, cotangents)
+    theirs = outcome(flax_program(run, FIELDS[kind]), inputs, cotangents)
+    chex.assert_trees_all_close(ours, theirs, rtol=0, atol=2e-5)
