@@ -1,0 +1,54 @@
+"""Runs the benchmarks, each script in a process of its own: `python -m benchmarks --help`."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.harness import parse, parser
+
+QUESTIONS = ("against_peers", "half_precision", "scaling", "memory", "compile_time", "vmap_cost")
+ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
+  against_peers   forward and training beside other libraries, and beside the matrix products alone
+  half_precision  training in bfloat16
+  scaling         time a step and GFLOP/s as T, B and H grow
+  memory          temporary memory of training
+  compile_time    beside Flax
+  vmap_cost       vmap over the batch, beside a batch axis
+Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser(ABOUT)
+    options.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="these questions")
+    args = parse(options, argv)
+    failed = []
+    for name in args.only:
+        print(f"── {name}", flush=True)
+        # A process each, because compiled programs, thread pools and the allocator's state would outlast a script.
+        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(args)]
+        try:
+            if subprocess.run(command, check=False).returncode:
+                failed.append(name)
+        except KeyboardInterrupt:
+            print("stopped; the scripts before this one have written their results", file=sys.stderr)
+            return 130
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    """The options again, as they are given to each script."""
+    flags = []
+    for name, value in vars(args).items():
+        if name == "only" or value is False:
+            continue
+        flags.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            flags += map(str, value) if isinstance(value, list) else [str(value)]
+    return flags
+
+
+if __name__ == "__main__":
+    sys.exit(main())

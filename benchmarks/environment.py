@@ -1,0 +1,100 @@
+"""Whatever a reader of the figures has to know about where they come from."""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jaxrnn", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
+SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "XLA_", "OMP_", "MKL_", "NPROC", "KMP_")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(args: argparse.Namespace) -> dict[str, Any]:
+    """Whatever a reader of the figures has to know about where they come from."""
+    devices = jax.devices()
+    torch = sys.modules.get("torch")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
+        "revision": _revision(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "processor": _processor(),
+        "cores": cores(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "torch_threads": torch.get_num_threads() if torch else None,
+        "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)},
+    }
+
+
+def machine(env: dict[str, Any]) -> str:
+    """The kind of machine in a few words."""
+    accelerators = sorted({device.split(": ")[1] for device in env["devices"]} - {"cpu"})
+    return (
+        f"{', '.join(accelerators)}; {env['processor']}"
+        if accelerators
+        else f"{env['processor']}, {env['cores']} cores"
+    )
+
+
+def _revision() -> str | None:
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in fields.get("flags", "").split()]
+    return " ".join([fields.get("model name", platform.machine()), *([f"({', '.join(wide)})"] if wide else [])])
+
+
+@contextmanager
+def watched(env: dict[str, Any]) -> Iterator[None]:
+    """Notes in `env` how many cores other programs kept busy meanwhile; beyond 0, mistrust the figures."""
+    before = _busy()
+    yield
+    after = _busy()
+    if before and after:
+        wall, others = (b - a for a, b in zip(before, after, strict=True))
+        env["cores_busy_with_others"] = round(max(0.0, others / wall), 2)
+
+
+def _busy() -> tuple[float, float] | None:
+    """Seconds of the clock, and of all cores together that went to other programs; None where nothing tells."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    busy = sum(ticks) - ticks[3] - ticks[4]  # neither idle nor waiting for a disk
+    return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - time.process_time()

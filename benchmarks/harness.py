@@ -1,0 +1,105 @@
+"""What every script shares: its options, and the way from a measurement to a table, a JSON file and a plot."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from benchmarks import plots, results
+from benchmarks.environment import environment, machine, watched
+from benchmarks.peers import PEERS, Field
+from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, Case, make_case, shape_of
+from benchmarks.results import Result, Row
+
+
+class Question(NamedTuple):
+    """A script: what it asks, and how it is answered.
+
+    Attributes:
+      name: of the script and of its files.
+      about: its docstring.
+      measure: `(args, field) -> rows`, each a dict of plain values.
+      show: `result -> str`, for the terminal.
+      draw: `result -> Figure`.
+    """
+
+    name: str
+    about: str | None
+    measure: Callable[[argparse.Namespace, Field], list[Row]]
+    show: Callable[[Result], str]
+    draw: Callable[[Result], Figure]
+
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """The options that all scripts take."""
+    options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    options.add_argument("--shapes", nargs="+", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or B,T,D,H in numbers")
+    options.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    options.add_argument("--repeats", type=int, help="rounds of timing (default: 20)")
+    options.add_argument("--seed", type=int, help="of the random data (default: a fresh one, kept in the result)")
+    options.add_argument("--out", type=Path, default=Path("run/benchmarks"), help="folder (default: %(default)s)")
+    options.add_argument("--quick", action="store_true", help="tiny shapes and two rounds: does everything run?")
+    return options
+
+
+def parse(options: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, checked; what is wrong with them ends the program with one line and status 2."""
+    args = options.parse_args(argv)
+    args.shapes = args.shapes or list(QUICK_SHAPES if args.quick else SHAPES)
+    args.repeats = args.repeats if args.repeats is not None else 2 if args.quick else 20
+    args.seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
+    try:
+        for shape in args.shapes:
+            shape_of(shape)
+        if args.repeats < 1:
+            raise ValueError(f"--repeats is {args.repeats}, expected 1 or more")
+        if args.seed < 0:
+            raise ValueError(f"--seed is {args.seed}, expected 0 or more")
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / ".writable").touch()
+        (args.out / ".writable").unlink()
+    except ValueError as error:
+        options.error(str(error))
+    except OSError as error:
+        options.error(f"--out {args.out} cannot be written: {error.strerror}; name another folder")
+    return args
+
+
+def main(question: Question, argv: Sequence[str] | None = None) -> Result:
+    """Measures, prints the table, and writes `<name>.json` and `<name>.png`."""
+    args = parse(parser(question.about), argv)
+    field = Field(args.peers)
+    result: Result = {"question": question.name, "environment": environment(args)}
+    with watched(result["environment"]):
+        rows = question.measure(args, field)
+    result |= {"skipped": field.skipped, "rows": rows}
+    print(f"\n{question.name} on {machine(result['environment'])}\n\n{question.show(result)}\n")
+    for name, why in field.skipped.items():
+        print(f"skipped {name}: {why}")
+    busy = result["environment"].get("cores_busy_with_others", 0)
+    if busy > 0.1:
+        print(f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine")
+    path = args.out / f"{question.name}.json"
+    results.save(result, path)
+    plots.save(question.draw(result), result, path.with_suffix(".png"))
+    print(f"{path} and {path.with_suffix('.png').name} written")
+    return result
+
+
+def cases(args: argparse.Namespace, dtype: str = "float32") -> Iterator[tuple[str, Case]]:
+    """Each shape's name and case, for each cell, under a progress bar."""
+    todo = [(cell, shape) for cell in args.cells for shape in args.shapes]
+    with tqdm(todo, unit="case") as bar:
+        for cell, shape in bar:
+            bar.set_description(f"{cell} {shape}")
+            yield shape, make_case(cell, shape_of(shape), args.seed, dtype)
+
+
+def identity(case: Case, shape: str, **more: object) -> Row:
+    """The columns that say what a row is about."""
+    return {"cell": case.cell, "shape": shape, "sizes": list(case.shape), **more}

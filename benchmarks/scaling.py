@@ -1,0 +1,126 @@
+"""How does time grow with T, B and H, and how much of what the machine can multiply does a layer use?
+
+One size is swept at a time, from B 32, T 128, D = H = 128. GFLOP/s count matrix products alone. They are compared with
+the same products alone, and with the machine's best rate for large square products.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from benchmarks import plots
+from benchmarks.harness import Question, identity, main
+from benchmarks.peers import Field, Program, jaxrnn, products
+from benchmarks.problems import TITLES, Case, Shape, make_case
+from benchmarks.results import Result, Row, digits, pick, table, unique
+from benchmarks.timing import Call, round_robin, short, summary
+
+BASE, QUICK_BASE = Shape(32, 128, 128, 128), Shape(2, 4, 4, 4)
+SWEEPS = {"T": (16, 64, 256, 1024), "B": (1, 4, 16, 64, 256), "H": (32, 64, 128, 256, 512, 1024)}
+QUICK_SWEEPS = {"T": (2,), "H": (4, 8)}
+PASSES = {"forward": 1, "training": 3}  # in products of the forward pass
+
+
+def measure(args: argparse.Namespace, field: Field) -> list[Row]:
+    del field  # peers are another script's question
+    base, sweeps = (QUICK_BASE, QUICK_SWEEPS) if args.quick else (BASE, SWEEPS)
+    rows = [_peak(256 if args.quick else size, args.repeats) for size in (1024, 2048, 4096)]
+    todo = [(cell, axis, size) for cell in args.cells for axis, sizes in sweeps.items() for size in sizes]
+    with tqdm(todo, unit="point") as bar:
+        for cell, axis, size in bar:
+            bar.set_description(f"{cell} {axis} {size}")
+            shape = base._replace(**{axis: size})
+            case = make_case(cell, shape._replace(D=size) if axis == "H" else shape, args.seed)
+            rows += _point(case, axis, size, args.repeats)
+    return rows
+
+
+def _point(case: Case, axis: str, size: int, rounds: int) -> list[Row]:
+    rows = []
+    contenders = [jaxrnn.contender(case), products.contender(case)]
+    for what, passes in PASSES.items():
+        times = round_robin({c.name: c.call(what) for c in contenders}, rounds, what)
+        for name, samples in times.items():
+            row = identity(case, f"{axis} {size}", axis=axis, size=size, what=what, contender=name) | summary(samples)
+            per_step = short(1e3 * row["median"] / case.shape.T)
+            rows.append(row | {"us_per_step": per_step, "gflops": _rate(passes * case.forward_flops, row["median"])})
+    return rows
+
+
+def _peak(size: int, rounds: int) -> Row:
+    """The rate of a large square product."""
+    a, b = jax.random.normal(jax.random.key(size), (2, size, size), jnp.float32)
+    calls: dict[str, Call] = {"peak": Program(jax.jit(jnp.matmul), (a, b))}
+    row = summary(round_robin(calls, min(rounds, 5))["peak"])
+    return {"what": "peak", "size": size} | row | {"gflops": _rate(2.0 * size**3, row["median"])}
+
+
+def _rate(flops: float, milliseconds: float) -> float:
+    return short(flops / milliseconds / 1e6)
+
+
+def peak(result: Result) -> float:
+    """The best rate of a dense product that was measured, GFLOP/s."""
+    return max(row["gflops"] for row in pick(result["rows"], what="peak"))
+
+
+def show(result: Result) -> str:
+    best, blocks = peak(result), []
+    points = [row for row in result["rows"] if row["what"] != "peak"]
+    for cell in unique(points, "cell"):
+        lines = []
+        for at in unique(pick(points, cell=cell), "shape"):
+            line = [at]
+            for what in PASSES:
+                ours, alone = (
+                    pick(points, cell=cell, shape=at, what=what, contender=name)[0]
+                    for name in ("jaxrnn", products.NAME)
+                )
+                shares = (f"{100 * row['gflops'] / best:.0f} %" for row in (ours, alone))
+                line += [digits(ours["us_per_step"]), digits(ours["gflops"]), *shares]
+            lines.append(line)
+        columns = ("GFLOP/s", "of peak", "(products)")
+        blocks.append(
+            table([TITLES[cell], *(name for what in PASSES for name in (f"{what} µs/step", *columns))], lines)
+        )
+    about = f"Peak: {best:.0f} GFLOP/s, a large square product in float32. In brackets the layer's products alone."
+    return "\n\n".join([*blocks, about])
+
+
+def draw(result: Result) -> Figure:
+    points = [row for row in result["rows"] if row["what"] != "peak"]
+    axes_swept = unique(points, "axis")
+    figure, axes = plots.panels(2, len(axes_swept), sharey="row")
+    for column, axis in enumerate(axes_swept):
+        for j, cell in enumerate(unique(points, "cell")):
+            for what, line in (("forward", "--"), ("training", "-")):
+                rows = pick(points, axis=axis, cell=cell, what=what, contender="jaxrnn")
+                alone = pick(points, axis=axis, cell=cell, what=what, contender=products.NAME)
+                sizes, colour = [row["size"] for row in rows], plots.SEQUENCE[j]
+                label = f"{TITLES[cell]}, {what}"
+                for ax, unit in ((axes[0, column], "us_per_step"), (axes[1, column], "gflops")):
+                    ax.plot(sizes, [row[unit] for row in rows], line, marker="o", color=colour, ms=4, label=label)
+                if what == "training":
+                    gflops = [row["gflops"] for row in alone]
+                    axes[1, column].plot(
+                        sizes, gflops, ":", color=colour, label=f"{TITLES[cell]}, training's products alone"
+                    )
+        axes[1, column].axhline(peak(result), color=plots.INK, linewidth=1, label="large square product")
+        plots.title(axes[0, column], f"{axis} swept")
+        for ax in axes[:, column]:
+            ax.set_xscale("log", base=2)
+            ax.set_yscale("log")
+        plots.label(axes[1, column], x="H = D" if axis == "H" else axis)
+    plots.label(axes[0, 0], y="µs a step")
+    plots.label(axes[1, 0], x="T", y="GFLOP/s")
+    plots.legend(figure)
+    return figure
+
+
+QUESTION = Question("scaling", __doc__, measure, show, draw)
+
+if __name__ == "__main__":
+    main(QUESTION)

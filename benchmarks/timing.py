@@ -1,0 +1,66 @@
+"""How things are timed: all contenders in one process, in turns, each with idle cores and warm caches."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+Call = Callable[[], Any]
+
+
+def settle(slice_s: float = 0.003, limit_s: float = 0.25) -> None:
+    """Waits until this process's threads are idle: the pools of XLA and OpenMP spin for a while after their work."""
+    deadline = time.perf_counter() + limit_s
+    while time.perf_counter() < deadline:
+        before = time.process_time()
+        time.sleep(slice_s)
+        if time.process_time() - before < 0.1 * slice_s:
+            return
+
+
+def timed_turn(call: Call, enough_s: float = 0.02, most: int = 9) -> float:
+    """Milliseconds: the median of a few calls, of one if it is long.
+
+    An untimed call comes first: it brings code and data into the caches and the allocator into this call's state.
+    """
+    settle()
+    call()
+    times: list[float] = []
+    while not times or (sum(times) < enough_s and len(times) < most):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def round_robin(calls: dict[str, Call], rounds: int, label: str = "") -> dict[str, list[float]]:
+    """Milliseconds of each call in each round; in a round each has one turn, and another begins each round."""
+    names = list(calls)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for call in calls.values():
+        call()  # compiles
+    gc.collect()
+    gc.disable()
+    try:
+        for i in tqdm(range(rounds), label, leave=False, unit="round"):
+            first = i % len(names)
+            for name in names[first:] + names[:first]:
+                times[name].append(timed_turn(calls[name]))
+    finally:
+        gc.enable()
+    return times
+
+
+def summary(samples: Sequence[float]) -> dict[str, Any]:
+    """Median, quartiles and the samples themselves, as they stand in a row of a result."""
+    median, low, high = np.quantile(samples, [0.5, 0.25, 0.75])
+    return {"median": short(median), "quartiles": [short(low), short(high)], "samples": [*map(short, samples)]}
+
+
+def short(value: float) -> float:
+    """Four digits: more would be noise."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,206 @@
+"""The benchmarks run, compare like with like, and their report is reproducible; nothing here depends on speed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import report, results
+from benchmarks.__main__ import QUESTIONS
+from benchmarks.__main__ import main as run_all
+from benchmarks.harness import main
+from benchmarks.parity import Parity, ParityError, admitted
+from benchmarks.peers import PEERS, Field, jaxrnn
+from benchmarks.problems import SHAPES, Shape, make_case, shape_of
+from benchmarks.timing import round_robin, summary
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
+TINY = Shape(2, 5, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of runs with one in it, made by every script."""
+    folder = tmp_path_factory.mktemp("results")
+    for script in report.SCRIPTS.values():
+        main(script.QUESTION, [*OPTIONS, "--out", str(folder / "here")])
+    return folder
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
+    result = results.load(runs / "here" / f"{name}.json")
+    assert result["question"] == name
+    assert result["skipped"] == {}
+    for key in ("date", "versions", "processor", "cores", "devices", "settings", "torch_threads", "arguments"):
+        assert key in result["environment"]
+    assert result["environment"]["arguments"]["seed"] == 7
+    assert all(row["median"] > 0 for row in result["rows"])
+    assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in ("scaling", "vmap_cost")
+
+
+def test_against_peers_times_every_contender_both_ways(runs):
+    rows = results.load(runs / "here" / "against_peers.json")["rows"]
+    assert [(row["what"], row["contender"]) for row in rows] == [
+        (what, name) for what in ("forward", "training") for name in ("jaxrnn", "flax linen", "products alone")
+    ]
+    for row in rows:
+        low, high = row["quartiles"]
+        assert len(row["samples"]) == 2 and low <= row["median"] <= high
+        assert (row["deviation"] is None) == (row["kind"] == "floor")
+
+
+def test_ratios_and_table():
+    rows = [
+        {"shape": shape, "contender": name, "median": ms, "quartiles": [ms / 2, 2 * ms]}
+        for name, times in {"ours": (1.0, 8.0), "theirs": (2.0, 4.0)}.items()
+        for shape, ms in zip(("small", "large"), times, strict=True)
+    ]
+    ratios = results.over(results.medians(rows, contender="ours"), results.medians(rows, contender="theirs"))
+    assert ratios == {"small": 0.5, "large": 2.0, results.MEAN: 1.0}
+    assert results.comparison("LSTM, ms", rows, {"ours / theirs": ratios}).splitlines() == [
+        "LSTM, ms           small     large  geo. mean",
+        "─────────────  ─────────  ────────  ─────────",
+        "ours           1 (0.5–2)  8 (4–16)",
+        "theirs           2 (1–4)   4 (2–8)",
+        "─────────────  ─────────  ────────  ─────────",
+        "ours / theirs       0.50      2.00       1.00",
+    ]
+
+
+def test_turns_alternate_and_another_begins_each_round():
+    order = []
+    times = round_robin({name: lambda name=name: order.append(name) for name in "abc"}, rounds=3)
+    firsts = [name for i, name in enumerate(order) if i == 0 or order[i - 1] != name]
+    assert "".join(firsts) == "abc" + "abc" + "bca" + "cab"
+    assert [len(samples) for samples in times.values()] == [3, 3, 3]
+    assert summary([3.0, 1.0, 2.0]) == {"median": 2.0, "quartiles": [1.5, 2.5], "samples": [3.0, 1.0, 2.0]}
+
+
+def test_parity_refuses_another_function():
+    case = make_case("elman", TINY, seed=0)
+    parity = Parity(case)
+    assert parity.check(jaxrnn.contender(case)) < 1e-5
+    other = make_case("elman", TINY, seed=1)
+    with pytest.raises(ParityError, match=r"jaxrnn: outputs of elman \(2, 5, 3, 4\) deviate by"):
+        parity.check(jaxrnn.contender(other))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_flax_peers_get_our_weights(cell):
+    field = Field(["flax_linen", "flax_nnx"])
+    deviations = admitted(make_case(cell, TINY, seed=3), field)
+    assert {contender.name for contender in deviations} == {"jaxrnn", "flax linen", "flax nnx"}
+    assert field.skipped == {}
+
+
+def test_gates_are_joined_in_the_order_asked_for():
+    case = make_case("lstm", TINY, seed=0)
+    kernel, recurrent, bias = case.joined("og")
+    np.testing.assert_array_equal(kernel, np.concatenate([case.params["kernel"][:, 3], case.params["kernel"][:, 2]], 1))
+    np.testing.assert_array_equal(recurrent[:, :4], case.params["recurrent_kernel"][:, 3])
+    np.testing.assert_array_equal(bias[4:], case.params["bias"][2])
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'haiku'", name="haiku")
+
+    monkeypatch.setattr("benchmarks.peers.import_module", missing)
+    assert Field(["haiku"]).skipped == {"haiku": 'haiku is not installed; pip install -e ".[bench]" brings it'}
+
+
+def test_a_peer_that_breaks_down_is_left_out_aloud(monkeypatch):
+    field = Field(["flax_linen"])
+    monkeypatch.setattr("flax.linen.RNN.__call__", lambda *args, **kwargs: 1 / 0)
+    assert len(admitted(make_case("elman", TINY, seed=0), field)) == 1
+    assert field.skipped == {"flax linen, elman, float32": "failed with ZeroDivisionError: division by zero"}
+
+
+def test_shapes_by_name_and_in_numbers():
+    assert shape_of("large") == SHAPES["large"] == Shape(32, 32, 512, 1024)
+    assert shape_of("1,2,3,4") == Shape(B=1, T=2, D=3, H=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shapes", "tall"], "shape is 'tall', expected one of small, medium, large, stream, tiny, or B,T,D,H"),
+        (["--repeats", "0"], "--repeats is 0, expected 1 or more"),
+        (["--only", "speed"], "invalid choice: 'speed'"),
+        (["--out", "/dev/null/here"], "--out /dev/null/here cannot be written: Not a directory; name another folder"),
+    ],
+)
+def test_bad_options_get_one_line_and_status_2(capsys, options, message):
+    with pytest.raises(SystemExit, match="2"):
+        run_all(options)
+    assert message in capsys.readouterr().err
+
+
+def test_all_runs_each_script_in_a_process_of_its_own(monkeypatch, tmp_path):
+    commands = []
+
+    class Done:
+        returncode = 0
+
+    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command[1:]) or Done())
+    assert run_all([*OPTIONS, "--only", "memory", "scaling", "--out", str(tmp_path)]) == 0
+    assert [command[:2] for command in commands] == [["-m", "benchmarks.memory"], ["-m", "benchmarks.scaling"]]
+    given = " ".join(commands[0][2:])
+    for option in ("--cells elman", "--shapes tiny", "--peers flax_linen", "--repeats 2", "--seed 7", "--quick"):
+        assert option in given
+
+
+def test_report_is_idempotent_and_names_every_figure(runs):
+    section = report.section(runs)
+    text = f"# jaxrnn\n\n{report.BEGIN}\n{report.END}\n\nMore.\n"
+    once = report.rewrite(text, section)
+    assert report.rewrite(once, section) == once
+    assert once.startswith("# jaxrnn\n") and once.endswith("\n\nMore.\n")
+    for words in (
+        "| Elman, training |",
+        "| Elman, forward |",
+        "against_peers.png",
+        "remat='carries' / flax linen",
+        "vmap",
+    ):
+        assert words in section
+    assert report.rewrite(once, "") == report.rewrite(text, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["no markers", report.BEGIN, report.END + report.BEGIN, 2 * (report.BEGIN + report.END)]
+)
+def test_report_needs_its_markers(text):
+    with pytest.raises(ValueError, match="no single <!-- benchmarks:begin -->"):
+        report.rewrite(text, "")
+
+
+def test_report_command_rewrites_a_file(runs, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{report.BEGIN}\n{report.END}\n")
+    options = ["--results", str(runs), "--readme", str(readme)]
+    assert report.main([*options, "--redraw"]) == 0 and report.main(options) == 0
+    assert capsys.readouterr().out.splitlines() == ["README.md: rewritten", "README.md: already current"]
+    assert report.section(runs) in readme.read_text()
+
+
+def test_readme_has_the_committed_results():
+    """The section is there if, and only if, there are results; and it is what the report makes of them."""
+    readme = ROOT / "README.md"
+    text = readme.read_text() if readme.exists() else ""
+    committed = list(report.RESULTS.glob("*/*.json"))
+    assert (report.BEGIN in text) == bool(committed)
+    if committed:
+        assert report.rewrite(text, report.section()) == text
+
+
+def test_committed_results_can_be_read():
+    for path in report.RESULTS.glob("*/*.json"):
+        result = json.loads(path.read_text())
+        assert result["question"] == path.stem
+        assert path.with_suffix(".png").exists()
+        assert set(result["environment"]["arguments"]["peers"]) == set(PEERS)
