@@ -1,0 +1,98 @@
+"""The cells that the laws hold for, and the inputs that they are tried on."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+T, B, D, H = 5, 2, 3, 4
+
+
+class OddCarry(NamedTuple):
+    """Two states, the one in the product first."""
+
+    h: jax.Array
+    m: jax.Array
+
+
+def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
+    """All that `dense_cell` allows and the classical cells lack.
+
+    Two paired gates, parameters of several shapes beside the engine's, an output that is not the state and not of its
+    width, and a learned initial carry.
+    """
+
+    def pointwise(params: Any, carry: OddCarry, gates: Any) -> tuple[OddCarry, jax.Array]:
+        (a_x, a_h), b, (c_x, c_h) = gates
+        m = params["decay"] * carry.m + jnp.tanh(a_x) * jax.nn.sigmoid(a_h)
+        h = jnp.tanh(b + m + params["scales"][0] * c_x * c_h) - params["scales"][1] * carry.h
+        return OddCarry(h, m), jnp.concatenate([m * c_h, h[..., :1]], axis=-1)
+
+    def init(key: jax.Array, in_features: int) -> dict[str, jax.Array]:
+        params = jaxrnn.initializers.dense_params(key, in_features, features, 3, param_dtype=param_dtype)
+        shapes = {"decay": (), "scales": (2, features), "start": (features,)}
+        return params | {name: jnp.full(shape, 0.5, param_dtype) for name, shape in shapes.items()}
+
+    def init_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> OddCarry:
+        start = jnp.broadcast_to(params["start"], (*batch_shape, features))
+        return jax.tree.map(lambda zero: zero + start.astype(zero.dtype), cell.init_carry(params, batch_shape))
+
+    cell = jaxrnn.dense_cell(pointwise, init, OddCarry, gates=("a", "b", "c"), paired=("a", "c"), dtype=dtype)
+    return cell._replace(init_carry=init_carry)
+
+
+CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
+    "elman": jaxrnn.elman,
+    "lstm": jaxrnn.lstm,
+    "gru": jaxrnn.gru,
+    "gru_before": partial(jaxrnn.gru, reset="before"),
+    "gru_to_bias": partial(jaxrnn.gru, reset="to_bias"),
+    "odd": odd,
+}
+
+
+@cache
+def make(name: str, **options: Any) -> jaxrnn.Cell:
+    return CELLS[name](H, **options)
+
+
+PAIRS = [(name, method) for name in CELLS for method in jaxrnn.methods(make(name))]
+every_cell = pytest.mark.parametrize("name", CELLS)
+FASTER = [pair for pair in PAIRS if pair[1] != "scan"]
+every_method = pytest.mark.parametrize(("name", "method"), PAIRS, ids=map("-".join, PAIRS))
+every_faster_method = pytest.mark.parametrize(("name", "method"), FASTER, ids=map("-".join, FASTER))
+
+
+def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: Any = np.float64, seed: int = 0) -> Any:
+    """`(params, xs, carry)`, every entry random: no bias at zero, no state at rest."""
+    draw = np.random.default_rng(seed)
+
+    def random(shape: Any) -> jax.Array:
+        return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
+
+    cell = make(name)
+    params = jax.tree.map(random, jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, batch), params))
+    return params, random(jax.ShapeDtypeStruct((time, *batch, D), dtype)), carry
+
+
+def steps(*rows: str) -> np.ndarray:
+    """Flags `[T, B]` from one string a row: `steps("11100", "11111")`."""
+    return np.array([[flag == "1" for flag in row] for row in rows]).T
+
+
+# name: (mask, resets)
+FLOWS = {
+    "plain": (steps("11111", "11111"), steps("00000", "00000")),
+    "padding": (steps("11100", "00000"), steps("00000", "00000")),
+    "holes": (steps("01101", "10110"), steps("00000", "00000")),
+    "packed": (steps("11111", "11111"), steps("10100", "00011")),
+    "packed_holes": (steps("01010", "11001"), steps("00111", "11010")),
+}
+every_flow = pytest.mark.parametrize("flow", FLOWS)

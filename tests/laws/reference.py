@@ -1,0 +1,112 @@
+"""What the laws are measured by: a cell by Python loops over rows and steps, and derivatives of every output."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn
+from laws.cells import make
+
+
+def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
+    """The meaning of `unroll` without masks, selects or scans: each row alone, each of its sequences alone.
+
+    An invalid step is not taken; a step that enters another sequence starts from the cell's own initial carry.
+    """
+    cell, step = make(name), _step(name)
+
+    def run(params: Any, xs: Any, carry: Any, mask: Any, resets: Any) -> Any:
+        total, batch = xs.shape[0], xs.shape[1:-1]
+        rows = list(np.ndindex(batch))
+        fresh, silent = cell.init_carry(params), jnp.zeros(*_output(name, params, xs))
+        inputs, carries = _taken_apart(xs, carry, batch)
+        outputs = [[silent] * total for _ in rows]
+        sequences = np.cumsum(resets, axis=0)
+        for i, row in enumerate(rows):
+            here = sequences[(-1, *row)] if reverse and total else 0
+            for t in reversed(range(total)) if reverse else range(total):
+                if sequences[(t, *row)] != here:
+                    here, carries[i] = sequences[(t, *row)], fresh
+                if mask[(t, *row)]:
+                    carries[i], outputs[i][t] = step(params, carries[i], inputs[i][t])
+        return _put_together(carries, outputs, batch) if total else (carry, jnp.zeros((0, *batch, *silent.shape)))
+
+    return run
+
+
+@cache
+def _step(name: str) -> Callable[..., Any]:
+    cell = make(name)
+    return jax.jit(lambda params, carry, x: cell.step(params, carry, cell.project(params, x)))
+
+
+def _output(name: str, params: Any, xs: Any) -> Any:
+    carry = make(name).init_carry(params)
+    y = jax.eval_shape(_step(name), params, carry, jax.ShapeDtypeStruct(xs.shape[-1:], xs.dtype))[1]
+    return y.shape, y.dtype
+
+
+@partial(jax.jit, static_argnums=2)
+def _taken_apart(xs: Any, carry: Any, batch: tuple[int, ...]) -> Any:
+    rows = list(np.ndindex(batch))
+    inputs = [[xs[(t, *row)] for t in range(xs.shape[0])] for row in rows]
+    return inputs, [entry(carry, row) for row in rows]
+
+
+@partial(jax.jit, static_argnums=2)
+def _put_together(carries: Any, outputs: Any, batch: tuple[int, ...]) -> Any:
+    carry = jax.tree.map(lambda *leaves: jnp.stack(leaves).reshape(*batch, *leaves[0].shape), *carries)
+    ys = jnp.stack([jnp.stack(row) for row in outputs], axis=1)
+    return carry, ys.reshape(ys.shape[0], *batch, *ys.shape[2:])
+
+
+def unrolled(name: str, method: str, **options: Any) -> Callable[..., Any]:
+    """`jaxrnn.unroll` with the arguments of `definition`."""
+
+    def run(params: Any, xs: Any, carry: Any, mask: Any = None, resets: Any = None) -> Any:
+        return jaxrnn.unroll(make(name), params, xs, carry, mask=mask, resets=resets, method=method, **options)
+
+    return run
+
+
+def outcome(run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run(params, xs, carry, *rest) -> (carry, ys)` with its gradients, given cotangents on all that it returns."""
+
+    def scalar(params: Any, xs: Any, carry: Any, *rest: Any) -> Any:
+        out = run(params, xs, carry, *rest)
+        return sum(jnp.vdot(cotangent(leaf), leaf) for leaf in jax.tree.leaves(out)), out
+
+    def everything(*args: Any) -> Any:
+        grads, (carry, ys) = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(*args)
+        return {"carry": carry, "ys": ys} | dict(zip(("d_params", "d_xs", "d_carry"), grads, strict=True))
+
+    return everything
+
+
+def entry(tree: Any, index: Any) -> Any:
+    """`leaf[index]` of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def cotangent(leaf: Any) -> Any:
+    """Fixed numbers of the leaf's shape, without symmetry."""
+    return np.cos(1.0 + np.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype)
+
+
+@cache
+def compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
+    """The outcome of `unrolled`, compiled once for all tests that ask for it."""
+    return jax.jit(outcome(unrolled(name, method, **options)))
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float = 1e-10) -> None:
+    """Two pytrees, leaf by leaf, relative to the largest entry of each expected leaf."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for (path, a), e in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+        a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)
+        bound = tolerance * max(1.0, np.abs(e).max(initial=0.0))
+        np.testing.assert_allclose(a, e, rtol=0, atol=bound, err_msg=jax.tree_util.keystr(path))

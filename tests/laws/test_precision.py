@@ -1,0 +1,83 @@
+"""In which dtypes results come, and that half precision is half precision of the products alone."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxrnn
+from laws.cells import FLOWS, B, D, every_cell, every_method, inputs, make
+from laws.reference import assert_close, compiled, outcome
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+bf16, f16, f32, f64 = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+
+
+@every_method
+def test_single_precision_is_close_to_double(name, method):
+    args = inputs(name)
+    actual = compiled(name, method)(*cast(args, f32), *FLOWS["packed_holes"])
+    assert all(leaf.dtype == f32 for leaf in jax.tree.leaves(actual))
+    assert_close(actual, compiled(name, method)(*args, *FLOWS["packed_holes"]), 1e-5)
+
+
+@every_method
+def test_half_precision_is_that_of_the_products_alone(name, method):
+    params, xs, carry = cast(inputs(name), bf16)  # the same rounded numbers for both
+    actual = compiled(name, method)(params, xs, cast(carry, f32), *FLOWS["packed_holes"])
+    expected = compiled(name, "scan")(*cast((params, xs, carry), f64), *FLOWS["packed_holes"])
+    assert_close(cast(actual, f64), expected, 0.05)
+    assert actual["ys"].dtype == bf16
+    for leaf in jax.tree.leaves(actual["carry"]):  # one that had been in half precision would be its own rounding
+        assert leaf.dtype == f32
+        assert (leaf != leaf.astype(bf16).astype(f32)).any()
+
+
+# (dtype and param_dtype of the cell, dtypes of xs and of the given carry) -> dtypes of ys and of carries
+DTYPES = {
+    "half parameters and inputs": (None, bf16, bf16, f32, bf16, f32),
+    "half carry": (None, bf16, bf16, bf16, bf16, f32),
+    "two halves promote": (None, bf16, f16, f32, f32, f32),
+    "half computation": (bf16, f32, f32, f32, bf16, f32),
+    "half parameters, single computation": (f32, f16, f16, f32, f32, f32),
+    "double inputs promote": (None, f32, f64, f32, f64, f64),
+    "double parameters, single computation": (f32, f64, f32, f32, f32, f32),
+    "double parameters, half computation": (f16, f64, f64, f32, f16, f32),
+    "double carry, single computation": (None, f32, f32, f64, f32, f32),
+}
+
+
+@pytest.mark.parametrize("case", DTYPES)
+@every_method
+def test_dtypes_of_results_and_gradients(name, method, case):
+    dtype, param_dtype, xs_dtype, carry_dtype, ys_expected, carry_expected = DTYPES[case]
+    cell = make(name, dtype=dtype, param_dtype=param_dtype)
+
+    def run(params, xs, carry, mask, resets):
+        return jaxrnn.unroll(cell, params, xs, carry, mask=mask, resets=resets, method=method)
+
+    params, xs, carry = inputs(name)
+    args = (cast(params, param_dtype), cast(xs, xs_dtype), cast(carry, carry_dtype))
+    out = jax.eval_shape(outcome(run), *args, *FLOWS["packed_holes"])
+    found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(tree)} for key, tree in out.items()}
+    assert found == {
+        "carry": {carry_expected.dtype.name},
+        "ys": {ys_expected.dtype.name},
+        "d_params": {param_dtype.dtype.name},
+        "d_xs": {xs_dtype.dtype.name},
+        "d_carry": {carry_dtype.dtype.name},
+    }
+
+
+@pytest.mark.parametrize("param_dtype", [bf16, f32, f64])
+@every_cell
+def test_dtypes_of_initial_parameters_and_carry(name, param_dtype):
+    cell = make(name, param_dtype=param_dtype)
+    params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    carry = jax.eval_shape(lambda params: cell.init_carry(params, (B,)), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(param_dtype)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.promote_types(param_dtype, f32)}

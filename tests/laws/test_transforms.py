@@ -1,0 +1,108 @@
+"""The surroundings that a call may stand in: sharded maps, strict promotion, and caches that are hit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+import jaxrnn
+from laws.cells import CELLS, FLOWS, H, every_cell, every_method, inputs, make
+from laws.reference import assert_close, compiled, outcome, unrolled
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+
+ROWS, TIMED = PartitionSpec("data"), PartitionSpec(None, "data")
+
+
+def sharded(run, *in_specs):
+    """A mesh of one device has the same rules for what varies over it as a mesh of many."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), *in_specs), out_specs=(ROWS, TIMED))
+
+
+@every_method
+def test_shard_map_over_the_batch(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
+    assert_close(jax.jit(outcome(run))(*args), compiled(name, method)(*args))
+
+
+@every_method
+def test_shard_map_may_leave_the_carry_out(name, method):
+    params, xs, _ = inputs(name)
+    run = sharded(lambda params, xs: unrolled(name, method)(params, xs, None), TIMED)
+    assert_close(jax.jit(run)(params, xs), jaxrnn.unroll(make(name), params, xs))
+
+
+@every_method
+def test_strict_promotion_of_dtypes(name, method):
+    args = inputs(name)
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(outcome(unrolled(name, method)), *args, *FLOWS["packed_holes"])
+
+
+@contextmanager
+def counted_compilations() -> Iterator[list[str]]:
+    """The traces and compilations that JAX reports meanwhile."""
+    events: list[str] = []
+
+    def listen(event: str, duration: float, **_: object) -> None:
+        del duration
+        if event.startswith("/jax/core/compile/"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@every_method
+def test_a_second_unroll_compiles_nothing(name, method):
+    cell = CELLS[name](H)  # made anew, so that nothing of it is compiled yet
+    params, xs, carry = inputs(name)
+    mask, resets = map(jnp.asarray, FLOWS["packed_holes"])
+
+    def call(scale):
+        return jaxrnn.unroll(cell, params, scale * xs, carry, mask=mask, resets=resets, method=method)
+
+    with counted_compilations() as events:
+        carry, _ = call(1.0)
+        assert events
+        events.clear()
+        carry, _ = call(2.0)
+        assert not events
+
+
+@every_cell
+def test_a_second_step_compiles_nothing(name):
+    cell = CELLS[name](H)
+    params, xs, carry = inputs(name)
+    first, second, third = xs[0], xs[1], xs[2]
+    with counted_compilations() as events:
+        carry, _ = jaxrnn.step(cell, params, cell.init_carry(params, (2,)), first)
+        assert events
+        carry, _ = jaxrnn.step(cell, params, carry, second)
+        events.clear()
+        jaxrnn.step(cell, params, carry, third)
+        assert not events
+
+
+@every_method
+def test_a_second_compiled_gradient_traces_nothing(name, method):
+    cell, traced = CELLS[name](H), []
+
+    @jax.jit
+    def gradient(params, xs):
+        traced.append(name)
+        return jax.grad(lambda params: jaxrnn.unroll(cell, params, xs, method=method)[1].sum())(params)
+
+    params, xs, _ = inputs(name)
+    for scale in (1.0, 2.0, 3.0):
+        params = jax.tree.map(jnp.add, params, gradient(params, scale * xs))
+    assert len(traced) == 1

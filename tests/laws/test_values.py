@@ -1,0 +1,91 @@
+"""Looping `step` by hand equals every method: values and all gradients, for every shape of the inputs."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+from laws.cells import FLOWS, every_cell, every_flow, every_method, inputs, make
+from laws.reference import assert_close, compiled, definition, outcome, unrolled
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+
+@every_flow
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@every_method
+def test_equals_the_definition(name, method, reverse, flow):
+    actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS[flow])
+    assert_close(actual, by_definition(name, flow, reverse=reverse))
+
+
+@cache
+def by_definition(name, flow, *, reverse):
+    return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS[flow])
+
+
+@pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
+@every_method
+def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
+    args = inputs(name, time=time, batch=batch)
+    draw = np.random.default_rng(1)
+    mask, resets = draw.random((time, *batch)) < 0.7, draw.random((time, *batch)) < 0.3
+    assert_close(compiled(name, method)(*args, mask, resets), outcome(definition(name))(*args, mask, resets))
+
+
+@every_method
+def test_no_steps_return_the_carry(name, method):
+    params, xs, carry = inputs(name, time=0)
+    none = np.zeros(xs.shape[:-1], bool)
+    actual = compiled(name, method)(params, xs, carry, none, none)
+    assert_close(actual["carry"], carry, 0)
+    assert actual["ys"].shape[:2] == (0, 2)
+
+
+@every_method
+def test_the_carry_and_every_flag_may_be_left_out(name, method):
+    """Without a carry the cell's own is the first one, learned where the cell learns it."""
+
+    def from_rest(params, xs, carry, *flow):
+        del carry
+        return definition(name)(params, xs, make(name).init_carry(params, xs.shape[1:-1]), *flow)
+
+    params, xs, _ = inputs(name)
+    actual = jax.jit(outcome(unrolled(name, method)))(params, xs, None)
+    assert_close(actual, outcome(from_rest)(params, xs, None, *FLOWS["plain"]))
+
+
+@every_cell
+def test_auto_is_one_of_the_methods(name):
+    params, xs, carry = inputs(name)
+    actual = jaxrnn.unroll(make(name), params, xs, carry)
+    expected = compiled(name, "scan")(params, xs, carry, *FLOWS["plain"])
+    assert_close(actual, (expected["carry"], expected["ys"]))
+
+
+@every_method
+def test_eager_equals_compiled(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    assert_close(outcome(unrolled(name, method))(*args), compiled(name, method)(*args))
+
+
+@pytest.mark.parametrize("method", jaxrnn.methods(make("elman")))
+def test_written_out_steps_equal_the_loop(method):
+    args = (*inputs("elman"), *FLOWS["packed_holes"])
+    assert_close(compiled("elman", method, unroll=2)(*args), compiled("elman", method)(*args))
+
+
+@pytest.mark.parametrize(("remat", "reverse"), [("carries", False), (2, True)])
+@every_method
+def test_remat_changes_nothing(name, method, remat, reverse):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    actual = compiled(name, method, remat=remat, reverse=reverse)(*args)
+    assert_close(actual, compiled(name, method, reverse=reverse)(*args))
+
+
+@pytest.mark.parametrize(("remat", "reverse"), [("step", True), (3, False)])
+@pytest.mark.parametrize("method", jaxrnn.methods(make("odd")))
+def test_remat_of_every_length_changes_nothing(method, remat, reverse):
+    test_remat_changes_nothing("odd", method, remat, reverse)

@@ -1,0 +1,108 @@
+"""`vmap` over rows, over flags, over parameters and of gradients equals what it stands for."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from laws.cells import FLOWS, B, every_faster_method, every_method, inputs
+from laws.reference import assert_close, compiled, definition, entry, outcome, unrolled
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+ROWS = {"in_axes": (None, 1, 0, 1, 1), "out_axes": (0, 1)}  # params are shared; time leads, the carry has none
+
+
+@every_method
+def test_gradient_of_vmap_is_a_batch_axis(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
+    assert_close(actual, compiled(name, method)(*args))
+
+
+@every_method
+def test_vmap_of_gradient_is_each_example_alone(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
+    for b in range(B):
+        assert_close(entry(actual, b), alone(name, b))
+
+
+@cache
+def alone(name, b):
+    return outcome(definition(name))(*row((*inputs(name), *FLOWS["packed_holes"]), b))
+
+
+def row(args, b):
+    params, xs, carry, mask, resets = args
+    return params, xs[:, b], entry(carry, b), mask[:, b], resets[:, b]
+
+
+@every_faster_method
+def test_nested_vmaps_are_batch_axes(name, method):
+    args = inputs(name, time=3, batch=(2, 3))
+    draw = np.random.default_rng(1)
+    mask, resets = draw.random((3, 2, 3)) < 0.7, draw.random((3, 2, 3)) < 0.3
+    expected = compiled(name, method)(*args, mask, resets)
+    inner = jax.vmap(unrolled(name, method), **ROWS)
+    nested = jax.vmap(inner, in_axes=(None, 2, 1, 2, 2), out_axes=(1, 2))
+    assert_close(jax.jit(outcome(nested))(*args, mask, resets), expected)
+
+
+@every_faster_method
+def test_vmap_within_a_batch_is_a_batch_axis(name, method):
+    args = inputs(name, time=3, batch=(2, 3))
+    draw = np.random.default_rng(1)
+    mask, resets = draw.random((3, 2, 3)) < 0.7, draw.random((3, 2, 3)) < 0.3
+    expected = compiled(name, method)(*args, mask, resets)
+    actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args, mask, resets)
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(("mapped", "axis"), [("xs", 2), ("carry", 0), ("mask", 1), ("resets", 0)])
+@every_faster_method
+def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    at = ("params", "xs", "carry", "mask", "resets").index(mapped)
+    rows = [row(args, b)[at] for b in range(B)]
+    shared = list(row(args, 0))
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *rows)
+    in_axes = [None] * len(shared)
+    in_axes[at] = axis
+    actual = jax.jit(jax.vmap(unrolled(name, method), in_axes=in_axes))(*shared[:at], batch, *shared[at + 1 :])
+    for b in range(B):
+        expected = definition(name)(*shared[:at], rows[b], *shared[at + 1 :])
+        assert_close(entry(actual, b), expected)
+
+
+@every_method
+def test_ensembles_are_each_member_alone(name, method):
+    members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    _, xs, carry = inputs(name)
+    flow = FLOWS["packed_holes"]
+    run = jax.vmap(outcome(unrolled(name, method)), in_axes=(0, None, None, None, None))
+    actual = jax.jit(run)(params, xs, carry, *flow)
+    for m, member in enumerate(members):
+        expected = compiled(name, method)(member, xs, carry, *flow)
+        assert_close(entry(actual, m), expected)
+
+
+@every_faster_method
+def test_members_with_data_of_their_own(name, method):
+    """Each member has its rows, and shares all parameters but one with the others."""
+    members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
+    params, xs, carry = inputs(name)
+    recurrent = jnp.stack([member["recurrent_kernel"] for member in members])
+    flow = FLOWS["packed_holes"]
+
+    def run(recurrent, *args):
+        return unrolled(name, method)(params | {"recurrent_kernel": recurrent}, *args)
+
+    actual = jax.jit(jax.vmap(run, in_axes=(0, 1, 0, 1, 1)))(recurrent, xs, carry, *flow)
+    for b, member in enumerate(members):
+        mine = params | {"recurrent_kernel": member["recurrent_kernel"]}
+        expected = definition(name)(mine, *row((params, xs, carry, *flow), b)[1:])
+        assert_close(entry(actual, b), expected)
