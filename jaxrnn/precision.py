@@ -19,16 +19,19 @@ def accumulator(dtype: Any) -> Any:
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:
-    """`a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`."""
-    contract = (((a.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=accumulator(dtype))
+    """`a[..., K] @ b[K, N]` with inputs in `dtype`, summed and returned in `accumulator(dtype)`."""
+    return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
 
 
 def outer(a: Array, b: Array, dtype: Any) -> Array:
     """`Σ aᵀ b` over every axis but the last, `[K, N]`.
 
-    All leading axes are contracted as they stand: a reshape would gather a batch that is sharded.
+    The leading axes are contracted as they stand: a reshape would gather a batch that is sharded.
     """
     over = tuple(range(a.ndim - 1))
-    contract = ((over, over), ((), ()))
-    return lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=accumulator(dtype))
+    return _dot(a, b, (over, over), dtype)
+
+
+def _dot(a: Array, b: Array, contract: tuple[tuple[int, ...], tuple[int, ...]], dtype: Any) -> Array:
+    dims = (contract, ((), ()))
+    return lax.dot_general(a.astype(dtype), b.astype(dtype), dims, preferred_element_type=accumulator(dtype))

@@ -61,14 +61,13 @@ def dense_cell(
     gates, paired = tuple(gates), tuple(paired)
     if unknown := set(paired) - set(gates):
         raise ValueError(f"dense_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
-    pairs = tuple(name in paired for name in gates)
+    pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> fused.Spec:
-        return fused.Spec(pointwise, pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
+        return fused.Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
-        carry, y, _ = fused.step(spec(zs[0].dtype), _weights(params), carry, zs)
-        return carry, y
+        return fused.step(spec(zs[0].dtype), _weights(params), carry, zs)
 
     def scan(
         params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int

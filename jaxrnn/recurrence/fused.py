@@ -1,14 +1,15 @@
 """Recurrences with one dense product a step, `r = h U`, then elementwise maths: three programs in plain JAX.
 
 `forward` is the loop, `tangent` its derivative along a direction, `backward` that derivative transposed. The input's
-projection is one product before the loop, the cotangents of all weights one product each after it. `primitive.py`
-makes one differentiable operation of the three.
+projection is one product before the loop, the cotangent of each weight one product after it. `primitive.py` makes
+one differentiable operation of the three.
 
-The projection goes into the loop as one array a gate: several slices of one array inside a loop's elementwise body
-keep XLA's CPU compiler from vectorising it.
+The gates stand side by side in one array `[T, *batch, G * H]`: first their projected inputs, which the forward loop
+overwrites with the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
-from jaxrnn.recurrence.loop import hold, loop, select
-from jaxrnn.types import Array, Carry, Flow, Params
+from jaxrnn.recurrence.loop import hold, rewrite, select
+from jaxrnn.types import Array, Carry, Params
 
 Pointwise = Callable[[Params, Carry, tuple[Any, ...]], tuple[Carry, Array]]
 
@@ -27,15 +28,17 @@ class Spec(NamedTuple):
 
     Attributes:
       pointwise: the cell's elementwise maths, `(params, carry, gates) -> (carry, y)`.
-      paired: for each gate, whether it is handed over as `(z, r)` instead of `z + r`.
+      gates: how many there are.
+      paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
       dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
       reverse: whether the loop runs from the last step to the first.
       unroll: steps written out in one iteration of the loop.
-      rebuild: whether the derivative keeps the carries alone and rebuilds the gates' inputs from them.
+      rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
     """
 
     pointwise: Pointwise
-    paired: tuple[bool, ...]
+    gates: int
+    paired: tuple[int, ...]
     dtype: Any
     reverse: bool
     unroll: int
@@ -67,16 +70,28 @@ class Steps(NamedTuple):
     resets: Array | None
 
 
+class Gates(NamedTuple):
+    """What `pointwise` is given, or its cotangent, as arrays.
+
+    Attributes:
+      sums: `z + r` `[..., G * H]`; for paired gates `z` alone.
+      states: `r` of the paired gates `[..., P * H]`; None if there are none.
+    """
+
+    sums: Array
+    states: Array | None
+
+
 class Saved(NamedTuple):
-    """What the derivative needs of each step: its first carry, and the gates' inputs (None: to be rebuilt)."""
+    """What the derivative needs of each step: the carry that it started from, and its gates (None: to be rebuilt)."""
 
     carries: Carry
-    gates: tuple[Any, ...] | None
+    gates: Gates | None
 
 
-def flat(kernel: Array) -> Array:
-    """`[K, G, H]` as `[K, G * H]`."""
-    return kernel.reshape(kernel.shape[0], -1)
+def flat(gates: Array) -> Array:
+    """`[..., G, H]` as `[..., G * H]`."""
+    return gates.reshape(*gates.shape[:-2], -1)
 
 
 def split(gates: Array, count: int) -> tuple[Array, ...]:
@@ -84,138 +99,176 @@ def split(gates: Array, count: int) -> tuple[Array, ...]:
     return tuple(jnp.split(gates, count, axis=-1))
 
 
-def gatewise(xs: Array, kernel: Array, dtype: Any) -> tuple[Array, ...]:
-    """`xs @ kernel[:, g]` for each gate, in the accumulator's dtype."""
-    return tuple(product(xs, kernel[:, g], dtype) for g in range(kernel.shape[1]))
-
-
 def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
-    """The gates' part that needs no carry, one `[..., H]` array a gate in `dtype`."""
-    zs = gatewise(xs, weights.kernel, dtype)
-    return tuple((z + weights.bias[g]).astype(dtype) for g, z in enumerate(zs))
+    """The gates' part that needs no carry, one array `[..., H]` in `dtype` a gate."""
+    zs = product(xs, flat(weights.kernel), dtype) + flat(weights.bias)
+    return split(zs.astype(dtype), weights.bias.shape[0])
 
 
-def combine(spec: Spec, zs: tuple[Array, ...], rs: tuple[Array, ...]) -> tuple[Any, ...]:
-    """What `pointwise` receives: the sum, or the pair for gates that need both."""
-    dtype = accumulator(spec.dtype)
-    zs = tuple(z.astype(dtype) for z in zs)
-    return tuple((z, r) if pair else z + r for pair, z, r in zip(spec.paired, zs, rs, strict=True))
-
-
-def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array, tuple[Any, ...]]:
-    """One step: `(carry, y, gates)`."""
+def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
+    """One step from its projected input: the definition."""
     rs = split(product(carry.h, flat(weights.recurrent), spec.dtype), len(zs))
-    gates = combine(spec, zs, rs)
+    zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
+    gates = tuple((z, r) if g in spec.paired else z + r for g, (z, r) in enumerate(zip(zs, rs, strict=True)))
     carry, y = spec.pointwise(weights.small, carry, gates)
-    return carry, y.astype(spec.dtype), gates
+    return carry, y.astype(spec.dtype)
 
 
-def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool) -> tuple[Carry, Array, Saved | None]:
+def meet(spec: Spec, z: Array, r: Array) -> Gates:
+    """The gates from projected inputs and products, both `[..., G * H]`."""
+    if not spec.paired:
+        return Gates(z + r, None)
+    rs = split(r, spec.gates)
+    added = [jnp.zeros_like(r) if g in spec.paired else r for g, r in enumerate(rs)]
+    return Gates(z + jnp.concatenate(added, axis=-1), jnp.concatenate([rs[g] for g in spec.paired], axis=-1))
+
+
+def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
+    """`gates` as `pointwise` receives them: one array a gate, or a pair."""
+    dtype = accumulator(spec.dtype)
+    each: list[Any] = [g.astype(dtype) for g in split(gates.sums, spec.gates)]
+    if gates.states is not None:
+        for g, r in zip(spec.paired, split(gates.states, len(spec.paired)), strict=True):
+            each[g] = (each[g], r.astype(dtype))
+    return tuple(each)
+
+
+def side_by_side(spec: Spec, each: tuple[Any, ...], dtype: Any) -> tuple[Gates, Array]:
+    """`each_gate` undone, for cotangents: those of the gates, and that of all products `[..., G * H]`."""
+
+    def join(gates: list[Array]) -> Array:
+        return jnp.concatenate(gates, axis=-1).astype(dtype)
+
+    if not spec.paired:
+        sums = join(list(each))
+        return Gates(sums, None), sums
+    zs, rs = ([g[i] if isinstance(g, tuple) else g for g in each] for i in (0, 1))
+    return Gates(join(zs), join([rs[g] for g in spec.paired])), join(rs)
+
+
+def elementwise(
+    spec: Spec, small: Params, carry: Carry, each: tuple[Any, ...], valid: Array | None
+) -> tuple[Carry, Array]:
+    """A step without its product: `(carry, y)`."""
+    new, y = spec.pointwise(small, carry, each)
+    return hold(valid, carry, new, y.astype(spec.dtype))
+
+
+def forward(
+    spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
+) -> tuple[Carry, Array, Saved | None]:
     """`(carry, ys, saved)`."""
-    xs, weights, carry, fresh = operands
+    weights = operands.weights
+    U, bias = flat(weights.recurrent), flat(weights.bias)
 
-    def body(carry: Carry, z: tuple[Array, ...]) -> tuple[Carry, tuple[Array, Saved | None]]:
-        new, y, gates = step(spec, weights, carry, z)
-        return new, (y, Saved(carry, None if spec.rebuild else gates) if save else None)
+    def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
+        if at_t.resets is not None:
+            carry = select(at_t.resets, operands.fresh, carry)
+        gates = meet(spec, z + bias, product(carry.h, U, spec.dtype))
+        new, y = elementwise(spec, weights.small, carry, each_gate(spec, gates), at_t.valid)
+        if not save:
+            return new, None, (y, None, None)
+        if spec.rebuild:
+            return new, None, (y, carry, None)
+        return new, gates.sums.astype(z.dtype), (y, carry, gates.states)
 
-    flow = Flow(steps.valid, steps.resets, fresh)
-    zs = project(xs, weights, spec.dtype)
-    carry, (ys, saved) = loop(body, carry, zs, flow, reverse=spec.reverse, unroll=spec.unroll)
-    return carry, ys, saved
+    # The bias is added in the loop: here it would be one more pass over the largest array.
+    zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
+    carry, sums, (ys, carries, states) = rewrite(
+        body, operands.carry, zs, steps, reverse=spec.reverse, unroll=spec.unroll, in_place=in_place
+    )
+    return carry, ys, Saved(carries, None if spec.rebuild else Gates(sums, states)) if save else None
 
 
-def saved_gates(spec: Spec, operands: Operands, saved: Saved) -> tuple[Any, ...]:
+def saved_gates(spec: Spec, operands: Operands, saved: Saved) -> Gates:
+    """The gates of every step, rebuilt in one product if they were not kept."""
     if saved.gates is not None:
         return saved.gates
-    zs = project(operands.xs, operands.weights, spec.dtype)
-    return combine(spec, zs, gatewise(saved.carries.h, operands.weights.recurrent, spec.dtype))
+    kernel, bias, recurrent, _ = operands.weights
+    zs = product(operands.xs, flat(kernel), spec.dtype) + flat(bias)
+    gates = meet(spec, zs, product(saved.carries.h, flat(recurrent), spec.dtype))
+    return gates._replace(sums=gates.sums.astype(spec.dtype))
 
 
 def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Array]:
     """`(d carry, d ys)`: the derivative of `forward` along `d`, linear in `d`."""
-    weights, count = operands.weights, len(spec.paired)
+    weights, dw = operands.weights, d.weights
     U = flat(weights.recurrent)
-    dtype = accumulator(spec.dtype)
-    from_kernel = gatewise(operands.xs, d.weights.kernel, spec.dtype)
-    from_xs = gatewise(d.xs, weights.kernel, spec.dtype)
-    dzs = tuple(
-        a + b + d.weights.bias[g].astype(dtype) for g, (a, b) in enumerate(zip(from_kernel, from_xs, strict=True))
-    )
-    drs = gatewise(saved.carries.h, d.weights.recurrent, spec.dtype)
+    dzs = product(operands.xs, flat(dw.kernel), spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
+    dzs = dzs + flat(dw.bias)
+    drs = product(saved.carries.h, flat(dw.recurrent), spec.dtype)
+    gates = saved_gates(spec, operands, saved)
 
     def body(dcarry: Carry, at_t: Any) -> tuple[Carry, Array]:
-        dgates, carry, gates, valid, reset = at_t
+        dz, dr, carry, gates, (valid, reset) = at_t
         if reset is not None:
             dcarry = select(reset, d.fresh, dcarry)
-        through = combine(spec, (jnp.zeros((), dtype),) * count, split(product(dcarry.h, U, spec.dtype), count))
-        dgates = jax.tree.map(jnp.add, dgates, through)
+        dgates = meet(spec, dz, dr + product(dcarry.h, U, spec.dtype))
 
-        def local(small: Params, carry: Carry, gates: tuple[Any, ...]) -> tuple[Carry, Array]:
-            return elementwise(spec, small, carry, gates, valid)
+        def local(small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
+            return elementwise(spec, small, carry, each, valid)
 
-        return jax.jvp(local, (weights.small, carry, gates), (d.weights.small, dcarry, dgates))[1]
+        primals = (weights.small, carry, each_gate(spec, gates))
+        return jax.jvp(local, primals, (dw.small, dcarry, each_gate(spec, dgates)))[1]
 
-    at = (combine(spec, dzs, drs), saved.carries, saved_gates(spec, operands, saved), steps.valid, steps.resets)
+    at = (dzs, drs, saved.carries, gates, steps)
     return lax.scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
 
 
-def backward(spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Array) -> Operands:
+def backward(
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Array, *, in_place: bool
+) -> Operands:
     """`tangent` transposed: the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights = operands.xs, operands.weights
-    U_transposed = flat(weights.recurrent).T
-    batch = saved.carries.h.shape[1:-1]
+    U_transposed = flat(weights.recurrent).T  # made once: a transpose in the loop costs more
+    batch = dys.shape[1:-1]
     # Small parameters get a cotangent a row, summed once after the loop: a sum over rows in every step costs more.
     small = jax.tree.map(lambda p: jnp.broadcast_to(p, batch + p.shape), weights.small)
 
-    def local(small: Params, carry: Carry, gates: tuple[Any, ...], valid: Array | None) -> tuple[Carry, Array]:
-        return elementwise(spec, small, carry, gates, valid)
-
+    local = partial(elementwise, spec)
     if jax.tree.leaves(small):
         for _ in batch:
             local = jax.vmap(local)
 
-    def body(state: tuple[Carry, Params, Carry | None], at_t: Any) -> tuple[tuple[Carry, Params, Carry | None], Any]:
+    def body(state: Any, gates: Gates, at_t: Any) -> tuple[Any, Gates, None]:
         dcarry, dsmall, dfresh = state
-        dy, carry, gates, valid, reset = at_t
-        pull = jax.vjp(lambda s, c, g: local(s, c, g, valid), small, carry, gates)[1]
-        dsmall_t, before, dgates = pull((dcarry, dy))
-        dz, dr = (
-            jnp.concatenate([g[i] if p else g for g, p in zip(dgates, spec.paired, strict=True)], -1) for i in (0, 1)
-        )
-        dz, dr = dz.astype(spec.dtype), dr.astype(spec.dtype)
+        dy, carry, (valid, reset) = at_t
+        pull = jax.vjp(lambda s, c, g: local(s, c, g, valid), small, carry, each_gate(spec, gates))[1]
+        dsmall_t, before, each = pull((dcarry, dy))
+        dgates, dr = side_by_side(spec, each, gates.sums.dtype)
         before = before._replace(h=before.h + product(dr, U_transposed, spec.dtype))
         if reset is not None:
             zero = jax.tree.map(jnp.zeros_like, before)
             dfresh = jax.tree.map(jnp.add, dfresh, select(reset, before, zero))
             before = select(reset, zero, before)
-        return (before, jax.tree.map(jnp.add, dsmall, dsmall_t), dfresh), (dr, dz if any(spec.paired) else None)
+        return (before, jax.tree.map(jnp.add, dsmall, dsmall_t), dfresh), dgates, None
 
-    dfresh = jax.tree.map(jnp.zeros_like, operands.fresh)
-    at = (dys, saved.carries, saved_gates(spec, operands, saved), steps.valid, steps.resets)
-    start = (dcarry, jax.tree.map(jnp.zeros_like, small), dfresh)
-    (dcarry, dsmall, dfresh), (dr, dz) = lax.scan(body, start, at, reverse=not spec.reverse, unroll=spec.unroll)
-    dz = dr if dz is None else dz
-    rows = tuple(range(dz.ndim - 1))
-
-    def like(cotangent: Array, primal: Array) -> Array:
-        return cotangent.reshape(primal.shape).astype(primal.dtype)
-
-    return Operands(
-        xs=product(dz, flat(weights.kernel).T, spec.dtype).astype(xs.dtype),
-        weights=Weights(
-            kernel=like(outer(xs, dz, spec.dtype), weights.kernel),
-            bias=like(dz.sum(rows, dtype=accumulator(spec.dtype)), weights.bias),
-            recurrent=like(outer(saved.carries.h, dr, spec.dtype), weights.recurrent),
-            small=jax.tree.map(lambda s, p: s.sum(tuple(range(len(batch)))).astype(p.dtype), dsmall, weights.small),
-        ),
-        carry=dcarry,
-        fresh=dfresh,
+    start = (dcarry, jax.tree.map(jnp.zeros_like, small), jax.tree.map(jnp.zeros_like, operands.fresh))
+    (dcarry, dsmall, dfresh), dgates, _ = rewrite(
+        body,
+        start,
+        saved_gates(spec, operands, saved),
+        (dys, saved.carries, steps),
+        reverse=not spec.reverse,
+        unroll=spec.unroll,
+        in_place=in_place,
     )
-
-
-def elementwise(
-    spec: Spec, small: Params, carry: Carry, gates: tuple[Any, ...], valid: Array | None
-) -> tuple[Carry, Array]:
-    """A step without its product."""
-    new, y = spec.pointwise(small, carry, gates)
-    return hold(valid, carry, new, y.astype(spec.dtype))
+    late = (jnp.abs(dcarry.h[..., :1]) > jnp.finfo(dcarry.h.dtype).max).astype(xs.dtype)
+    hs = saved.carries.h + late
+    dz, rows = dgates.sums, tuple(range(len(batch) + 1))
+    drecurrent = outer(hs, dz, spec.dtype)
+    if spec.paired:
+        rs = split(outer(hs, dgates.states, spec.dtype), len(spec.paired))
+        parts = list(split(drecurrent, spec.gates))
+        for g, r in zip(spec.paired, rs, strict=True):
+            parts[g] = r
+        drecurrent = jnp.concatenate(parts, axis=-1)
+    dweights = Weights(
+        kernel=outer(xs + late, dz, spec.dtype),
+        bias=dz.sum(rows, dtype=accumulator(spec.dtype)),
+        recurrent=drecurrent,
+        small=jax.tree.map(lambda s: s.sum(rows[:-1]), dsmall),
+    )
+    dxs = product(dz, flat(weights.kernel).T, spec.dtype)
+    cotangents = Operands(dxs, dweights, dcarry, dfresh)
+    return jax.tree.map(lambda c, primal: c.reshape(primal.shape).astype(primal.dtype), cotangents, operands)

@@ -1,8 +1,9 @@
 """The dense recurrence as a JAX operation: its first derivative is fused, and every transformation composes.
 
-Two primitives. `recurrence` is the loop. Its batching rule folds a mapped axis into the batch axes, so `vmap` costs
-what a batch axis costs; its JVP rule binds `recurrence_tangent`, whose transpose is the fused backward pass.
-Whatever lies beyond (second derivatives, weights that are mapped) is derived from the plain programs.
+Three primitives, one a program. `recurrence` is the loop. Its batching rule folds a mapped axis into the batch axes, so
+`vmap` costs what a batch axis costs; its JVP rule binds `recurrence_tangent`, whose transpose is `recurrence_backward`,
+and the other way round. Whatever lies beyond (second derivatives, weights that are mapped) is derived from the plain
+programs.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,12 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.recurrence.fused import Operands, Saved, Spec, Steps, backward, forward, tangent
+from jaxrnn.recurrence.fused import Gates, Operands, Saved, Spec, Steps, backward, forward, tangent
 from jaxrnn.types import Array, Carry
 
 recurrence_p = Primitive("recurrence")
 tangent_p = Primitive("recurrence_tangent")
+backward_p = Primitive("recurrence_backward")
 
 
 def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Array]:
@@ -28,24 +30,26 @@ def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Array]:
     return jax.tree.unflatten(jax.tree.structure((operands.carry, 0)), out)
 
 
-def _run(*leaves: Array, spec: Spec, tree: Any, save: bool) -> list[Array]:
-    return jax.tree.leaves(forward(spec, *jax.tree.unflatten(tree, leaves), save=save))
+def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
+    return jax.tree.leaves(forward(spec, *jax.tree.unflatten(tree, leaves), save=save, in_place=in_place))
 
 
 def _tangent(*leaves: Array, spec: Spec, tree: Any) -> list[Array]:
     return jax.tree.leaves(tangent(spec, *jax.tree.unflatten(tree, leaves)))
 
 
-# Where a new batch axis goes in operands and results. Weights have none: a batch shares them.
+def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> list[Array]:
+    return jax.tree.leaves(backward(spec, *jax.tree.unflatten(tree, leaves), in_place=in_place))
+
+
+# Where a new batch axis goes in operands. Weights have none: a batch shares them.
 SHARED = -1
 OPERAND_AXES: Any = Operands(*cast(Any, (1, SHARED, 0, 0)))
-RUN_AXES = (OPERAND_AXES, 1)
-TANGENT_AXES = (OPERAND_AXES, 1, 1, OPERAND_AXES)
 
 
-def _result_tree(spec: Spec, carry: Carry, *, save: bool) -> Any:
-    gates = None if spec.rebuild else tuple((0, 0) if pair else 0 for pair in spec.paired)
-    return jax.tree.structure((carry, 0, Saved(carry, gates) if save else None))
+def _result_tree(spec: Spec, carry: Carry) -> Any:
+    gates = None if spec.rebuild else Gates(*cast(Any, (0, 0 if spec.paired else None)))
+    return jax.tree.structure((carry, 0, Saved(carry, gates)))
 
 
 # --- derivatives ---------------------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, t
         return _plain_jvp(partial(_run, spec=spec, tree=tree, save=True), primals, tangents)
     operands, steps = jax.tree.unflatten(tree, primals)
     out = recurrence_p.bind(*primals, spec=spec, tree=tree, save=True)
-    carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands.carry, save=True), out)
+    carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands.carry), out)
     shape: Any = jax.tree.structure(operands)
     d = jax.tree.unflatten(shape, [ad.instantiate_zeros(t) for t in tangents[: shape.num_leaves]])
     leaves, inner = jax.tree.flatten((operands, steps, saved, d))
@@ -79,14 +83,20 @@ def _tangent_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spe
     return _plain_jvp(partial(_tangent, spec=spec, tree=tree), primals, tangents)
 
 
-def _tangent_transpose(cotangents: Sequence[Any], *args: Any, spec: Spec, tree: Any) -> list[Any]:
-    operands, steps, saved, _ = jax.tree.unflatten(tree, args)
-    shape = jax.tree.structure((operands.carry, 0))
-    dcarry, dys = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
-    out = jax.tree.leaves(backward(spec, operands, steps, saved, dcarry, dys))
-    first = len(args) - len(out)  # before them stand the residuals, in which it is not linear
-    moving = [ad.is_undefined_primal(x) for x in args[first:]]
-    return [None] * first + [c if moves else None for moves, c in zip(moving, out, strict=True)]
+def _backward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
+    return _plain_jvp(partial(_backward, spec=spec, tree=tree), primals, tangents)
+
+
+def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Spec, tree: Any) -> list[Any]:
+    """`tangent` and `backward`, linear in what comes after `(operands, steps, saved)`, are each other's transpose."""
+    operands, steps, saved, *_ = jax.tree.unflatten(tree, args)
+    given = jax.tree.leaves((operands, steps, saved))
+    shape = jax.tree.structure((operands.carry, 0) if other is backward_p else (operands,))
+    linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
+    leaves, inner = jax.tree.flatten((operands, steps, saved, *linear))
+    out = other.bind(*leaves, spec=spec, tree=inner)
+    moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]
+    return [None] * len(given) + [c if moves else None for moves, c in zip(moving, out, strict=True)]
 
 
 # --- vmap ----------------------------------------------------------------------------------------------------------
@@ -110,8 +120,7 @@ def _batched(
     tree = jax.tree.unflatten(static["tree"], args)
     targets = jax.tree.leaves(jax.tree.broadcast(axes, tree))
     if any(axis == SHARED and dim is not None for axis, dim in zip(targets, dims, strict=True)):
-        out = jax.vmap(partial(program, **static), in_axes=tuple(dims))(*args)
-        return out, [0] * len(out)
+        return _mapped(program, args, dims, **static)
     size = next(arg.shape[dim] for arg, dim in zip(args, dims, strict=True) if dim is not None)
     folded = [
         arg if axis == SHARED else _fold(arg, dim, axis, size)
@@ -122,11 +131,18 @@ def _batched(
     return out, [0] * carries + [1] * (len(out) - carries)
 
 
+def _mapped(
+    program: Callable[..., Any], args: Sequence[Array], dims: Sequence[int | None], **static: Any
+) -> tuple[Any, Sequence[int]]:
+    out = jax.vmap(partial(program, **static), in_axes=tuple(dims))(*args)
+    return out, [0] * len(out)
+
+
 # --- registration --------------------------------------------------------------------------------------------------
 
 
-def _register(primitive: Primitive, program: Callable[..., list[Array]], axes: Any) -> None:
-    compiled = cache(lambda **static: jax.jit(partial(program, **static)))
+def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None:
+    compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
 
     def abstract(*avals: Any, **static: Any) -> list[Any]:
         args = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
@@ -136,11 +152,21 @@ def _register(primitive: Primitive, program: Callable[..., list[Array]], axes: A
     primitive.def_impl(lambda *args, **static: compiled(**static)(*args))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(program, multiple_results=True))
-    batching.primitive_batchers[primitive] = partial(_batched, program, primitive, axes)
 
 
-_register(recurrence_p, _run, RUN_AXES)
-_register(tangent_p, _tangent, TANGENT_AXES)
+for _primitive, _program in ((recurrence_p, _run), (tangent_p, _tangent), (backward_p, _backward)):
+    _register(_primitive, _program)
+# On the CPU a second array of all gates costs more than the arithmetic on it; elsewhere a conditional in a loop would
+# wait for the host in every step.
+for _primitive, _program in ((recurrence_p, _run), (backward_p, _backward)):
+    _in_place = mlir.lower_fun(partial(_program, in_place=True), multiple_results=True)
+    mlir.register_lowering(_primitive, _in_place, platform="cpu")
+
+batching.primitive_batchers[recurrence_p] = partial(_batched, _run, recurrence_p, (OPERAND_AXES, 1))
+batching.primitive_batchers[tangent_p] = partial(_batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
+batching.primitive_batchers[backward_p] = partial(_mapped, _backward)
 ad.primitive_jvps[recurrence_p] = _run_jvp
 ad.primitive_jvps[tangent_p] = _tangent_jvp
-ad.primitive_transposes[tangent_p] = _tangent_transpose
+ad.primitive_jvps[backward_p] = _backward_jvp
+ad.primitive_transposes[tangent_p] = partial(_transpose, backward_p)
+ad.primitive_transposes[backward_p] = partial(_transpose, tangent_p)
