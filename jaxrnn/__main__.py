@@ -1,0 +1,114 @@
+"""The command line: `python -m jaxrnn` trains a character model on a text and shows what it has learned."""
+
+import argparse
+import io
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+
+from jaxrnn.tasks.characters import after_interrupt, characters
+from jaxrnn.tasks.model import CELLS
+from jaxrnn.tasks.problem import Problem
+from jaxrnn.tasks.settings import Settings
+
+DESCRIPTION = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram
+models of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends as if nothing had happened."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a mistake, instead of the usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Problem(f"{message}; see python -m jaxrnn --help")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number in a range."""
+
+    def number(written: str) -> int:
+        try:
+            value = int(written)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{written!r} is not a whole number from {low} to {high}")
+        return value
+
+    return number
+
+
+def positive(written: str) -> float:
+    """The type of a flag that takes a positive number."""
+    try:
+        value = float(written)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{written!r} is not a positive number such as 0.001")
+    return value
+
+
+def parser() -> Parser:
+    """All flags. A setting that is not given is absent from the result: a resumed run has its own."""
+    flags = Parser("python -m jaxrnn", description=DESCRIPTION, allow_abbrev=False)
+    flags.add_argument("--text", metavar="FILE", help="UTF-8 text (default: the help topics of Python's pydoc)")
+    flags.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="for the outputs (default: run)")
+    flags.add_argument("--resume", action="store_true", help="go on with the run in DIR; needs no other flag")
+    flags.add_argument("--prompt", default="", help="characters that the sample goes on from")
+    settings = flags.add_argument_group("settings of a run")
+    defaults = Settings()._asdict()
+
+    def setting(name: str, about: str, **kind: Any) -> None:
+        said = f"{about} (default: {defaults[name.strip('-').replace('-', '_')]})"
+        settings.add_argument(name, help=said, default=argparse.SUPPRESS, **kind)
+
+    setting("--cell", "recurrent cell", choices=CELLS)
+    setting("--layers", "recurrent layers", type=whole(1, 64), metavar="N")
+    setting("--hidden", "width of each", type=whole(1, 65536), metavar="N")
+    setting("--steps", "updates", type=whole(1, 10**9), metavar="N")
+    setting("--window", "characters in an update that gradients flow through", type=whole(1, 10**6), metavar="N")
+    setting("--batch", "places of the text read at once", type=whole(1, 10**6), metavar="N")
+    setting("--learning-rate", "its highest; it rises, then falls along a cosine", type=positive, metavar="X")
+    setting("--seed", "of all that is random", type=whole(0, 2**32 - 1), metavar="N")
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status: 0, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal has not
+    try:
+        given = vars(parser().parse_args(argv))
+        directory, source, prompt, resume = (given.pop(name) for name in ("out", "text", "prompt", "resume"))
+    except Problem as problem:
+        return complain(problem)
+    try:
+        characters(directory, given, source, prompt, resume=resume)
+    except Problem as problem:
+        return complain(problem)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return complain("not enough memory; lower --batch, --window, --hidden or --layers, with another --out")
+    except KeyboardInterrupt:
+        print(f"jaxrnn: {after_interrupt(directory)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def complain(problem: Problem | str) -> int:
+    """Says what is wrong, in one line whatever the names in it."""
+    print(f"jaxrnn: {' '.join(str(problem).split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""A character model: a stack of recurrent layers on one-hot characters."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxrnn.cells.elman import elman
+from jaxrnn.cells.gru import gru
+from jaxrnn.cells.lstm import lstm
+from jaxrnn.layers.dense import dense
+from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.stack import stack
+from jaxrnn.train import Objective
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+# Every cell of the package, by its name on the command line: `features -> Cell`.
+CELLS: dict[str, Callable[[int], Cell]] = {
+    "elman": elman,
+    "lstm": lstm,
+    "gru": gru,
+    "gru-before": partial(gru, reset="before"),
+    "gru-to-bias": partial(gru, reset="to_bias"),
+}
+
+DROPOUT = 0.5
+CHUNK = 1024  # characters of the held-out text in one call of the network
+TEMPERATURE = 0.7
+CLIP = 1.0  # the gradient's largest norm
+WARMUP = 0.05  # of the steps
+
+
+def character_model(cell: str, layers: int, hidden: int, size: int) -> Layer:
+    """`layers` of `cell`, dropout after each, and a readout of logits over `size` characters."""
+    recurrent = [(rnn(CELLS[cell](hidden)), dropout(DROPOUT)) for _ in range(layers)]
+    return stack(*(layer for pair in recurrent for layer in pair), dense(size))
+
+
+def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam on clipped gradients; its rate rises to `learning_rate`, then falls to 0 along a cosine."""
+    rate = optax.warmup_cosine_decay_schedule(0, learning_rate, int(WARMUP * steps), steps)
+    return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(rate))
+
+
+def encoded(characters: Array | int, size: int) -> Array:
+    """Characters as one-hot vectors, scaled to a mean square of 1: the inputs that initial kernels are drawn for."""
+    return jax.nn.one_hot(characters, size, dtype=jnp.float32) * math.sqrt(size)
+
+
+def objective(layer: Layer, size: int) -> Objective:
+    """The mean cross-entropy, in nats, of a window's characters after its first."""
+
+    def of(params: Params, carry: Carry, window: Array, key: Array) -> tuple[Array, Carry]:
+        carry, logits = layer.apply(params, carry, encoded(window[:-1], size), key=key)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), carry
+
+    return of
+
+
+def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
+    """`bits(params, ids)`: bits per character of `ids[1:]`, read in one go from a fresh carry."""
+
+    @jax.jit
+    def losses(params: Params, inputs: Array, targets: Array) -> Array:
+        def chunk(carry: Carry, chunk: tuple[Array, Array]) -> tuple[Carry, Array]:
+            carry, logits = layer.apply(params, carry, encoded(chunk[0], size))
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(chunk[1], 0))
+            return carry, jnp.where(chunk[1] < 0, 0, loss).sum()
+
+        return jax.lax.scan(chunk, layer.init_carry(params, (1,)), (inputs, targets))[1]
+
+    def bits(params: Params, ids: np.ndarray) -> float:
+        count = len(ids) - 1
+        length = min(CHUNK, count)
+        padding = (0, -count % length)
+        inputs, targets = np.pad(ids[:-1], padding), np.pad(ids[1:], padding, constant_values=-1)
+        shape = (-1, length, 1)
+        sums = np.asarray(losses(params, inputs.reshape(shape), targets.reshape(shape)), np.float64)
+        return float(sums.sum()) / count / math.log(2)
+
+    return bits
+
+
+def generate(layer: Layer, size: int, params: Params, prompt: list[int], key: Array) -> Iterator[int]:
+    """Characters that follow `prompt`, without end: each is drawn, and is the next input of `layer.step`."""
+    step = layer.step
+    assert step is not None  # every layer of a character model is causal
+
+    @jax.jit
+    def advance(params: Params, carry: Carry, character: int, key: Array) -> tuple[Carry, Array]:
+        carry, logits = step(params, carry, encoded(character, size))
+        return carry, jax.random.categorical(key, logits / TEMPERATURE)
+
+    carry = layer.init_carry(params)
+    for character in prompt[:-1]:
+        carry, _ = advance(params, carry, character, key)
+    character = prompt[-1]
+    while True:
+        key, now = jax.random.split(key)
+        carry, drawn = advance(params, carry, character, now)
+        character = int(drawn)
+        yield character

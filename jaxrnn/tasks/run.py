@@ -1,0 +1,204 @@
+"""The run of a character model: what it is, how far it is, and how it goes on."""
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn.tasks import checkpoint, model, report, text
+from jaxrnn.tasks.ngram import witten_bell
+from jaxrnn.tasks.problem import Problem
+from jaxrnn.tasks.settings import Settings, agreed
+from jaxrnn.train import State, interruptible, start, train, updater
+from jaxrnn.types import Array, Carry, Params
+
+CHECKPOINT, METRICS, PLOT, SAMPLE = OUTPUTS = ("checkpoint", "metrics.jsonl", "loss.png", "sample.txt")
+RECORDS = 20  # in a run
+SPACING = 1000  # steps from record to record at most
+EXAMINED = 50_000  # held-out characters for a record; the last record has them all
+
+
+class Run:
+    """A run; `begin` or `resumed` makes it ready to train.
+
+    Args:
+      directory: of its outputs.
+      settings: all of them.
+      source: path of the text, None for the default.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, source: str | None) -> None:
+        self.directory, self.settings, self.source = directory, settings, source
+        self.corpus = text.read(source)
+        if self.corpus.split <= settings.per_step:
+            raise Problem(
+                f"--text {self.corpus.name}: leaves {self.corpus.split:,} characters to train on, expected more than "
+                f"{settings.per_step:,}, --batch times --window; give a longer text, or lower one of the two"
+            )
+        self.layer = model.character_model(settings.cell, settings.layers, settings.hidden, self.corpus.size)
+        self.optimizer = model.optimizer(settings.learning_rate, settings.steps)
+        self.init_key, self.train_key, self.sample_key = jax.random.split(jax.random.key(settings.seed), 3)
+        self.state: State  # once it has begun
+        self.step, self.seconds = 0, 0.0
+        self.losses: list[float] = []  # in nats, of the steps since the last record
+        self.history: list[dict[str, Any]] = []  # the lines of metrics.jsonl: what the run is about, then records
+
+    def begin(self) -> None:
+        """Takes the directory and saves the first checkpoint, which also shows that there is room for one."""
+        if taken := [name for name in OUTPUTS if os.path.lexists(self.directory / name)]:
+            raise Problem(
+                f"--out {self.directory}: holds {', '.join(taken)} of an earlier run; "
+                "go on with that one with --resume, or choose another --out"
+            )
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(
+                f"--out {self.directory}: cannot be made ({error.strerror}); name a directory that can be written"
+            ) from None
+        params, carry = jax.jit(self._model)(self.init_key)
+        self.state = start(params, carry, self.optimizer)
+        self.history = [self._about()]
+        self.save()
+
+    @classmethod
+    def resumed(cls, directory: Path, given: dict[str, Any], source: str | None) -> "Run":
+        """The run in a directory, as its checkpoint has it.
+
+        Args:
+          directory: of the run.
+          given: settings that it must have.
+          source: path of its text, None for the one that it was begun with.
+        """
+        path = directory / CHECKPOINT
+        saved = checkpoint.load(path)
+        run = cls(directory, agreed(saved["settings"], given), saved["source"] if source is None else source)
+        if run.corpus.sha256 != saved["sha256"]:
+            raise Problem(
+                f"{path}: was trained on another text than {run.corpus.name}; "
+                "name that text with --text, or begin a new run with another --out"
+            )
+        like = jax.eval_shape(lambda key: start(*run._model(key), run.optimizer), run.init_key)
+        run.state = checkpoint.restore(path, like, saved["state"])
+        run.step, run.seconds = saved["step"], saved["seconds"]
+        run.losses, run.history = saved["losses"], [json.loads(line) for line in saved["metrics"].splitlines()]
+        return run
+
+    def _model(self, key: Array) -> tuple[Params, Carry]:
+        params = self.layer.init(key, self.corpus.size)
+        return params, self.layer.init_carry(params, (self.settings.batch,))
+
+    def _about(self) -> dict[str, Any]:
+        corpus = self.corpus
+        return {
+            "text": corpus.name,
+            "sha256": corpus.sha256,
+            "characters": len(corpus.ids),
+            "vocabulary": self.corpus.size,
+            "held_out": len(corpus.held_out) - 1,
+            "n_gram_bits": witten_bell(corpus.ids, corpus.split, self.corpus.size),
+            "settings": self.settings._asdict(),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in ("jaxrnn", "jax")},
+        }
+
+    def save(self) -> None:
+        """Writes the checkpoint, then the metrics: they are never ahead of what a resumed run starts from."""
+        metrics = "".join(json.dumps(line) + "\n" for line in self.history)
+        checkpoint.save(
+            self.directory / CHECKPOINT,
+            self.state,
+            settings=self.settings._asdict(),
+            source=self.source,
+            sha256=self.corpus.sha256,
+            vocabulary=self.corpus.vocabulary,
+            step=self.step,
+            seconds=self.seconds,
+            losses=self.losses,
+            metrics=metrics,
+        )
+        checkpoint.write(self.directory / METRICS, metrics.encode())
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.settings.steps
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return self.history[1:]
+
+    @property
+    def baselines(self) -> list[float]:
+        return self.history[0]["n_gram_bits"]
+
+    def train(self) -> None:
+        """Trains to the end, or until Ctrl-C; saves at each record and when it stops."""
+        settings, clock = self.settings, time.perf_counter
+        every = min(max(settings.steps // RECORDS, 1), SPACING)
+        update = updater(model.objective(self.layer, self.corpus.size), self.optimizer, self.train_key)
+        examine = model.evaluator(self.layer, self.corpus.size)
+        window = text.windows(self.corpus.training, settings.batch, settings.window)
+        first, begun = self.step, clock() - self.seconds
+        since, before = clock(), first
+        with interruptible() as stopped, report.Bar(settings, first) as bar:
+            for step, state, loss in train(update, self.state, window, range(first, settings.steps)):
+                self.step, self.state = step, state
+                self.losses.append(self._finite(float(loss)))
+                bar.advance(self.losses[-1])
+                due = step % every == 0 or self.finished
+                if due:
+                    speed = (step - before) * settings.per_step / (clock() - since)
+                    self._record(examine, speed, clock() - begun)
+                    self.save()
+                    bar.line(report.record_line(self.history[-1], settings.steps))
+                if due or step == first + 1:  # the first step is compiled, which is not a matter of speed
+                    since, before = clock(), step
+                if stopped():
+                    break
+        self.seconds = clock() - begun
+        self.save()
+
+    def _record(self, examine: Callable[[Params, np.ndarray], float], speed: float, seconds: float) -> None:
+        """Adds a line to the history."""
+        ids = self.corpus.held_out if self.finished else self.corpus.held_out[: EXAMINED + 1]
+        loss = float(np.mean(self.losses))
+        held_out = self._finite(examine(self.state.params, ids))
+        self.losses, self.seconds = [], seconds
+        self.history.append(
+            {
+                "step": self.step,
+                "characters": self.step * self.settings.per_step,
+                "loss": loss,
+                "bits": report.bits(loss),
+                "held_out_bits": held_out,
+                "held_out_characters": len(ids) - 1,
+                "characters_per_second": round(speed),
+                "seconds": round(seconds, 1),
+            }
+        )
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise Problem(
+                f"the loss is {loss} at step {self.step}: begin a new run with another --out and a --learning-rate "
+                f"below {self.settings.learning_rate}"
+            )
+        return loss
+
+    def plot(self) -> None:
+        """Draws the history."""
+        checkpoint.write(self.directory / PLOT, report.plot(self.settings.cell, self.records, self.baselines))
+
+    def sample(self, prompt: list[int], length: int) -> Iterator[str]:
+        """`length` characters that the model writes after `prompt`, one by one."""
+        drawn = model.generate(self.layer, self.corpus.size, self.state.params, prompt, self.sample_key)
+        return (self.corpus.vocabulary[i] for i in islice(drawn, length))

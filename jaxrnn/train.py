@@ -1,0 +1,121 @@
+"""Truncated backpropagation through time: a long sequence in windows, the carry handed on from each to the next."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrnn.types import Array, Carry, Params
+
+Objective = Callable[[Params, Carry, Any, Array], tuple[Array, Carry]]
+
+
+class State(NamedTuple):
+    """All that a step of training changes.
+
+    Attributes:
+      params: of the layer.
+      optimizer: the optimizer's state.
+      carry: after the last window; a gradient never reaches back beyond it.
+    """
+
+    params: Params
+    optimizer: Any
+    carry: Carry
+
+
+Update = Callable[[State, int, Any], tuple[State, Array]]
+
+
+def start(params: Params, carry: Carry, optimizer: optax.GradientTransformation) -> State:
+    """The state before the first window. Each leaf gets a buffer of its own, for `Update` gives them away."""
+    return jax.tree.map(jnp.copy, State(params, optimizer.init(params), carry))
+
+
+def updater(objective: Objective, optimizer: optax.GradientTransformation, key: Array) -> Update:
+    """Makes the compiled step of training.
+
+    Args:
+      objective: `(params, carry, window, key) -> (loss, carry)`, the carry being the one after the window.
+      optimizer: from optax.
+      key: step `n` draws from `fold_in(key, n)`, so that a run may stop and go on anywhere.
+
+    Returns:
+      `update(state, step, window) -> (state, loss)`. It donates the state that it is given.
+
+    Example:
+      Four windows of a sequence that a network learns to copy:
+
+      >>> import jax, jax.numpy as jnp, jaxrnn, optax
+      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.dense(1))
+      >>> def objective(params, carry, window, key):
+      ...     carry, ys = layer.apply(params, carry, window, key=key)
+      ...     return jnp.mean((ys - window) ** 2), carry
+      >>> xs = jnp.sin(jnp.arange(32.0)).reshape(4, 8, 1, 1)
+      >>> params = layer.init(jax.random.key(0), 1)
+      >>> state = start(params, layer.init_carry(params, (1,)), optax.adam(0.01))
+      >>> update = updater(objective, optax.adam(0.01), jax.random.key(1))
+      >>> losses = [float(loss) for _, state, loss in train(update, state, lambda step: xs[step], range(4))]
+      >>> losses[-1] < losses[0]
+      True
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: State, step: int, window: Any) -> tuple[State, Array]:
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (loss, carry), grads = gradient(state.params, state.carry, window, jax.random.fold_in(key, step))
+        updates, moments = optimizer.update(grads, state.optimizer, state.params)
+        return State(optax.apply_updates(state.params, updates), moments, carry), loss
+
+    return update
+
+
+def train(
+    update: Update, state: State, window: Callable[[int], Any], steps: range
+) -> Iterator[tuple[int, State, Array]]:
+    """Yields `(steps done, state, loss)` after each step; the state is good until the next one is asked for.
+
+    Args:
+      update: from `updater`.
+      state: from `start`, or from a checkpoint.
+      window: step `n` trains on `window(n)`.
+      steps: the steps to do.
+    """
+    for step in steps:
+        state, loss = update(state, step, window(step))
+        yield step + 1, state, loss
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within it, Ctrl-C and SIGTERM only ask to stop: the function that it gives tells whether one did.
+
+    The second one acts as it always does, in case the first is not heeded. Off the main thread, where Python takes no
+    signals, nothing changes.
+    """
+    asked = False
+    before: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        del number, frame
+        asked = True
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        restore()
