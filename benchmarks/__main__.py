@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.harness import parse, parser
 
 QUESTIONS = ("against_peers", "half_precision", "scaling", "memory", "compile_time", "vmap_cost")
+STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
   against_peers   forward and training beside other libraries, and beside the matrix products alone
   half_precision  training in bfloat16
@@ -28,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A process each, because compiled programs, thread pools and the allocator's state would outlast a script.
         command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(args)]
         try:
-            if subprocess.run(command, check=False).returncode:
-                failed.append(name)
+            status = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
-            print("stopped; the scripts before this one have written their results", file=sys.stderr)
-            return 130
+            status = STOPPED
+        if status == STOPPED:
+            return STOPPED
+        if status:
+            failed.append(name)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)

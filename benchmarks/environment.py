@@ -27,7 +27,7 @@ def cores() -> int:
 
 def environment(args: argparse.Namespace) -> dict[str, Any]:
     """Whatever a reader of the figures has to know about where they come from."""
-    devices = jax.devices()
+    processor, units = _processor()
     torch = sys.modules.get("torch")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,9 +36,10 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
-        "processor": _processor(),
+        "processor": processor,
+        "vector_units": units,
         "cores": cores(),
-        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "torch_threads": torch.get_num_threads() if torch else None,
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)},
     }
@@ -47,11 +48,7 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
 def machine(env: dict[str, Any]) -> str:
     """The kind of machine in a few words."""
     accelerators = sorted({device.split(": ")[1] for device in env["devices"]} - {"cpu"})
-    return (
-        f"{', '.join(accelerators)}; {env['processor']}"
-        if accelerators
-        else f"{env['processor']}, {env['cores']} cores"
-    )
+    return ", ".join([*accelerators, env["processor"], f"{env['cores']} cores"])
 
 
 def _revision() -> str | None:
@@ -69,14 +66,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def _processor() -> tuple[str, list[str]]:
+    """Its model, and which of the wide vector units it has that decide about products."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in fields.items()}
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in fields.get("flags", "").split()]
-    return " ".join([fields.get("model name", platform.machine()), *([f"({', '.join(wide)})"] if wide else [])])
+        return platform.processor() or platform.machine(), []
+    first = info.read_text().split("\n\n", 1)[0]
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+    flags = fields.get("flags", "").split()
+    units: list[str] = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if unit in flags]
+    return fields.get("model name", platform.machine()), units
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -75,20 +76,29 @@ def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     args = parse(parser(question.about), argv)
     field = Field(args.peers)
     result: Result = {"question": question.name, "environment": environment(args)}
-    with watched(result["environment"]):
-        rows = question.measure(args, field)
+    try:
+        with watched(result["environment"]):
+            rows = question.measure(args, field)
+    except KeyboardInterrupt:
+        print(f"\n{question.name}: stopped, nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None
     result |= {"skipped": field.skipped, "rows": rows}
-    print(f"\n{question.name} on {machine(result['environment'])}\n\n{question.show(result)}\n")
-    for name, why in field.skipped.items():
-        print(f"skipped {name}: {why}")
-    busy = result["environment"].get("cores_busy_with_others", 0)
-    if busy > 0.1:
-        print(f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine")
+    print(f"\n{told(question, result)}\n")
     path = args.out / f"{question.name}.json"
     results.save(result, path)
     plots.save(question.draw(result), result, path.with_suffix(".png"))
     print(f"{path} and {path.with_suffix('.png').name} written")
     return result
+
+
+def told(question: Question, result: Result) -> str:
+    """A result as text: its tables, who did not take part, and a warning if the machine was not quiet."""
+    env = result["environment"]
+    skipped = "\n".join(f"skipped {name}: {why}" for name, why in result["skipped"].items())
+    busy = env.get("cores_busy_with_others", 0)
+    warning = f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine"
+    heading = f"{question.name} on {machine(env)}, {env['date'][:10]}"
+    return "\n\n".join(filter(None, [heading, question.show(result), skipped, warning if busy > 0.1 else ""]))
 
 
 def cases(args: argparse.Namespace, dtype: str = "float32") -> Iterator[tuple[str, Case]]:

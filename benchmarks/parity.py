@@ -58,14 +58,14 @@ def admitted(case: Case, field: Field) -> dict[Contender, float]:
     """
     parity = Parity(case)
     entrants = [ours(case), *field.contenders(case)]
-    found = {entrants[0]: parity.check(entrants[0])}
-    for peer in entrants[1:]:
+    found = {}
+    for entrant in entrants:
         try:
-            found[peer] = parity.check(peer)
-        except ParityError:
-            raise
+            found[entrant] = parity.check(entrant)
         except Exception as error:  # whatever another library may raise: one peer does not end the run
-            field.skip(peer.name, case, f"failed with {type(error).__name__}: {str(error).splitlines()[0]}")
+            if entrant.kind == "ours" or isinstance(error, ParityError):
+                raise
+            field.skip(entrant.name, case, f"failed with {type(error).__name__}: {str(error).splitlines()[0]}")
     return found
 
 

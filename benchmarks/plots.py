@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.environment import machine
-from benchmarks.results import Result, Row, pick, unique
+from benchmarks.results import Result, Row, digits, pick, unique
 
 INK, QUIET, RULE = "#1f2933", "#66727f", "#d9dee4"
 SEQUENCE = ("#d1344b", "#3f7cac", "#f0a202", "#6a994e", "#9b72cf", "#8d99a6")
@@ -50,13 +50,16 @@ def title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left", fontsize=11, fontweight="bold", color=INK)
 
 
-def label(ax: Axes, *, x: str = "", y: str = "") -> None:
-    ax.set_xlabel(x, color=QUIET, fontsize=9)
-    ax.set_ylabel(y, color=QUIET, fontsize=9)
+def label(ax: Axes, *, x: str | None = None, y: str | None = None) -> None:
+    if x is not None:
+        ax.set_xlabel(x, color=QUIET, fontsize=9)
+    if y is not None:
+        ax.set_ylabel(y, color=QUIET, fontsize=9)
 
 
 def plain_numbers(axis: Any) -> None:
-    """10 and 100 on a logarithmic axis, not powers."""
+    """1, 2, 5, 10 … on a logarithmic axis, not powers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -88,13 +91,13 @@ def bars(ax: Axes, shapes: Sequence[str], series: dict[str, dict[str, float]], *
         here = [shape for shape in shapes if shape in at]
         xs = [shapes.index(shape) + (i - (len(series) - 1) / 2) * width for shape in here]
         drawn = ax.bar(xs, [at[shape] for shape in here], 0.9 * width, color=colour(name, i), label=name)
-        ax.bar_label(drawn, [f"{at[shape]:.3g}" for shape in here], fontsize=6, color=QUIET, padding=1, rotation=90)
+        ax.bar_label(drawn, [digits(at[shape]) for shape in here], fontsize=6, color=QUIET, padding=2, rotation=90)
     ax.set_xticks(range(len(shapes)), shapes)
     ax.grid(axis="x", visible=False)
     if log:
         ax.set_yscale("log")
         plain_numbers(ax.yaxis)
-    ax.margins(y=0.15)
+    ax.margins(y=0.2)
 
 
 def legend(figure: Figure) -> None:

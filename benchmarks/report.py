@@ -12,6 +12,7 @@ from types import ModuleType
 
 from benchmarks import against_peers, compile_time, half_precision, memory, plots, results, scaling, vmap_cost
 from benchmarks.environment import machine
+from benchmarks.harness import told
 from benchmarks.problems import TITLES
 from benchmarks.results import MEAN, Result, ratio, unique
 
@@ -55,7 +56,7 @@ def _run(folder: Path) -> str:
     if speed := found.get("against_peers"):
         blocks += [_speed(speed), f"![Time of each layer in each library]({_link(folder / 'against_peers.png')})"]
     blocks += [table for table in [_others(found)] if table]
-    shown = "\n\n".join(f"{name}\n\n{SCRIPTS[name].QUESTION.show(result)}" for name, result in found.items())
+    shown = "\n\n\n".join(told(SCRIPTS[name].QUESTION, result) for name, result in found.items())
     return "\n\n".join([*blocks, f"<details><summary>All figures</summary>\n\n```text\n{shown}\n```\n\n</details>"])
 
 

@@ -5,10 +5,13 @@ the same products alone, and with the machine's best rate for large square produ
 """
 
 import argparse
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from tqdm import tqdm
 
 from benchmarks import plots
@@ -21,20 +24,22 @@ from benchmarks.timing import Call, round_robin, short, summary
 BASE, QUICK_BASE = Shape(32, 128, 128, 128), Shape(2, 4, 4, 4)
 SWEEPS = {"T": (16, 64, 256, 1024), "B": (1, 4, 16, 64, 256), "H": (32, 64, 128, 256, 512, 1024)}
 QUICK_SWEEPS = {"T": (2,), "H": (4, 8)}
+SQUARES = (1024, 2048, 4096)
+ROUNDS = 10  # a curve needs less than a comparison
 PASSES = {"forward": 1, "training": 3}  # in products of the forward pass
 
 
 def measure(args: argparse.Namespace, field: Field) -> list[Row]:
     del field  # peers are another script's question
     base, sweeps = (QUICK_BASE, QUICK_SWEEPS) if args.quick else (BASE, SWEEPS)
-    rows = [_peak(256 if args.quick else size, args.repeats) for size in (1024, 2048, 4096)]
+    rows = [_peak(size, args.repeats) for size in ((256,) if args.quick else SQUARES)]
     todo = [(cell, axis, size) for cell in args.cells for axis, sizes in sweeps.items() for size in sizes]
     with tqdm(todo, unit="point") as bar:
         for cell, axis, size in bar:
             bar.set_description(f"{cell} {axis} {size}")
             shape = base._replace(**{axis: size})
             case = make_case(cell, shape._replace(D=size) if axis == "H" else shape, args.seed)
-            rows += _point(case, axis, size, args.repeats)
+            rows += _point(case, axis, size, min(args.repeats, ROUNDS))
     return rows
 
 
@@ -95,29 +100,33 @@ def draw(result: Result) -> Figure:
     axes_swept = unique(points, "axis")
     figure, axes = plots.panels(2, len(axes_swept), sharey="row")
     for column, axis in enumerate(axes_swept):
-        for j, cell in enumerate(unique(points, "cell")):
+        swept = pick(points, axis=axis)
+        for j, cell in enumerate(unique(swept, "cell")):
             for what, line in (("forward", "--"), ("training", "-")):
-                rows = pick(points, axis=axis, cell=cell, what=what, contender="jaxrnn")
-                alone = pick(points, axis=axis, cell=cell, what=what, contender=products.NAME)
-                sizes, colour = [row["size"] for row in rows], plots.SEQUENCE[j]
-                label = f"{TITLES[cell]}, {what}"
-                for ax, unit in ((axes[0, column], "us_per_step"), (axes[1, column], "gflops")):
-                    ax.plot(sizes, [row[unit] for row in rows], line, marker="o", color=colour, ms=4, label=label)
-                if what == "training":
-                    gflops = [row["gflops"] for row in alone]
-                    axes[1, column].plot(
-                        sizes, gflops, ":", color=colour, label=f"{TITLES[cell]}, training's products alone"
-                    )
+                rows = pick(swept, cell=cell, what=what, contender="jaxrnn")
+                look = {"color": plots.SEQUENCE[j], "label": f"{TITLES[cell]}, {what}"}
+                _curve(axes[0, column], rows, "us_per_step", line, marker="o", ms=4, **look)
+                _curve(axes[1, column], rows, "gflops", line, marker="o", ms=4, **look)
+            alone = pick(swept, cell=cell, what="training", contender=products.NAME)
+            look["label"] += ", products alone"
+            _curve(axes[1, column], alone, "gflops", ":", **look)
         axes[1, column].axhline(peak(result), color=plots.INK, linewidth=1, label="large square product")
         plots.title(axes[0, column], f"{axis} swept")
-        for ax in axes[:, column]:
-            ax.set_xscale("log", base=2)
-            ax.set_yscale("log")
         plots.label(axes[1, column], x="H = D" if axis == "H" else axis)
     plots.label(axes[0, 0], y="µs a step")
-    plots.label(axes[1, 0], x="T", y="GFLOP/s")
+    plots.label(axes[1, 0], y="GFLOP/s")
     plots.legend(figure)
     return figure
+
+
+def _curve(ax: Axes, rows: list[Row], unit: str, line: str, **look: Any) -> None:
+    sizes = [row["size"] for row in rows]
+    ax.plot(sizes, [row[unit] for row in rows], line, **look)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    plots.plain_numbers(ax.yaxis)
+    ax.set_xticks(sizes, map(str, sizes))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 QUESTION = Question("scaling", __doc__, measure, show, draw)

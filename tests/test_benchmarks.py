@@ -1,6 +1,8 @@
 """The benchmarks run, compare like with like, and their report is reproducible; nothing here depends on speed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from benchmarks.harness import main
 from benchmarks.parity import Parity, ParityError, admitted
 from benchmarks.peers import PEERS, Field, jaxrnn
 from benchmarks.problems import SHAPES, Shape, make_case, shape_of
-from benchmarks.timing import round_robin, summary
+from benchmarks.timing import round_robin, settle, summary
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
@@ -78,6 +80,15 @@ def test_turns_alternate_and_another_begins_each_round():
     assert "".join(firsts) == "abc" + "abc" + "bca" + "cab"
     assert [len(samples) for samples in times.values()] == [3, 3, 3]
     assert summary([3.0, 1.0, 2.0]) == {"median": 2.0, "quartiles": [1.5, 2.5], "samples": [3.0, 1.0, 2.0]}
+
+
+def test_a_turn_begins_when_threads_are_idle(monkeypatch):
+    busy = iter([0.0, 0.003, 0.003, 0.006, 0.006, 0.006])  # of all threads: two slices of work, then rest
+    slept = []
+    monkeypatch.setattr("time.process_time", lambda: next(busy))
+    monkeypatch.setattr("time.sleep", slept.append)
+    settle(slice_s=0.003)
+    assert slept == [0.003] * 3
 
 
 def test_parity_refuses_another_function():
@@ -152,6 +163,13 @@ def test_all_runs_each_script_in_a_process_of_its_own(monkeypatch, tmp_path):
     given = " ".join(commands[0][2:])
     for option in ("--cells elman", "--shapes tiny", "--peers flax_linen", "--repeats 2", "--seed 7", "--quick"):
         assert option in given
+
+
+def test_all_runs_from_the_command_line(tmp_path):
+    options = ["--only", "memory", "--quick", "--cells", "elman", "--peers", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Elman training, MiB" in done.stdout and "memory.json and memory.png written" in done.stdout
 
 
 def test_report_is_idempotent_and_names_every_figure(runs):
