@@ -129,7 +129,8 @@ def _unroll(
         return loop(partial(step, params), carry, cell.project(params, xs), flow, reverse=reverse, unroll=unroll)
 
     if isinstance(remat, int):
-        return segmented(run, carry, (xs, valid, resets), remat, reverse=reverse)
+        rebuilt = jax.checkpoint(run, prevent_cse=False)
+        return segmented(rebuilt, carry, (xs, valid, resets), remat, reverse=reverse)
     return run(carry, (xs, valid, resets))
 
 

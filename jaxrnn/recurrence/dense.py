@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence import fused
+from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
 def dense_cell(
-    pointwise: fused.Pointwise,
+    pointwise: Pointwise,
     init: Callable[..., Params],
     carry: Callable[..., Carry],
     *,
@@ -63,8 +64,8 @@ def dense_cell(
         raise ValueError(f"dense_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
-    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> fused.Spec:
-        return fused.Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
+    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> Spec:
+        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
         return fused.step(spec(zs[0].dtype), _weights(params), carry, zs)

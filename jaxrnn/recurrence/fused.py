@@ -8,7 +8,6 @@ The gates stand side by side in one array `[T, *batch, G * H]`: first their proj
 overwrites with the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,32 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.recurrence.gates import Gates, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import hold, rewrite, select
 from jaxrnn.types import Array, Carry, Params
-
-Pointwise = Callable[[Params, Carry, tuple[Any, ...]], tuple[Carry, Array]]
-
-
-class Spec(NamedTuple):
-    """What is static about a recurrence.
-
-    Attributes:
-      pointwise: the cell's elementwise maths, `(params, carry, gates) -> (carry, y)`.
-      gates: how many there are.
-      paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
-      dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
-      reverse: whether the loop runs from the last step to the first.
-      unroll: steps written out in one iteration of the loop.
-      rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
-    """
-
-    pointwise: Pointwise
-    gates: int
-    paired: tuple[int, ...]
-    dtype: Any
-    reverse: bool
-    unroll: int
-    rebuild: bool
 
 
 class Weights(NamedTuple):
@@ -70,33 +46,11 @@ class Steps(NamedTuple):
     resets: Array | None
 
 
-class Gates(NamedTuple):
-    """What `pointwise` is given, or its cotangent, as arrays.
-
-    Attributes:
-      sums: `z + r` `[..., G * H]`; for paired gates `z` alone.
-      states: `r` of the paired gates `[..., P * H]`; None if there are none.
-    """
-
-    sums: Array
-    states: Array | None
-
-
 class Saved(NamedTuple):
     """What the derivative needs of each step: the carry that it started from, and its gates (None: to be rebuilt)."""
 
     carries: Carry
     gates: Gates | None
-
-
-def flat(gates: Array) -> Array:
-    """`[..., G, H]` as `[..., G * H]`."""
-    return gates.reshape(*gates.shape[:-2], -1)
-
-
-def split(gates: Array, count: int) -> tuple[Array, ...]:
-    """`[..., G * H]` as `G` arrays `[..., H]`."""
-    return tuple(jnp.split(gates, count, axis=-1))
 
 
 def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
@@ -112,38 +66,6 @@ def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...]) -> t
     gates = tuple((z, r) if g in spec.paired else z + r for g, (z, r) in enumerate(zip(zs, rs, strict=True)))
     carry, y = spec.pointwise(weights.small, carry, gates)
     return carry, y.astype(spec.dtype)
-
-
-def meet(spec: Spec, z: Array, r: Array) -> Gates:
-    """The gates from projected inputs and products, both `[..., G * H]`."""
-    if not spec.paired:
-        return Gates(z + r, None)
-    rs = split(r, spec.gates)
-    added = [jnp.zeros_like(r) if g in spec.paired else r for g, r in enumerate(rs)]
-    return Gates(z + jnp.concatenate(added, axis=-1), jnp.concatenate([rs[g] for g in spec.paired], axis=-1))
-
-
-def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
-    """`gates` as `pointwise` receives them: one array a gate, or a pair."""
-    dtype = accumulator(spec.dtype)
-    each: list[Any] = [g.astype(dtype) for g in split(gates.sums, spec.gates)]
-    if gates.states is not None:
-        for g, r in zip(spec.paired, split(gates.states, len(spec.paired)), strict=True):
-            each[g] = (each[g], r.astype(dtype))
-    return tuple(each)
-
-
-def side_by_side(spec: Spec, each: tuple[Any, ...], dtype: Any) -> tuple[Gates, Array]:
-    """`each_gate` undone, for cotangents: those of the gates, and that of all products `[..., G * H]`."""
-
-    def join(gates: list[Array]) -> Array:
-        return jnp.concatenate(gates, axis=-1).astype(dtype)
-
-    if not spec.paired:
-        sums = join(list(each))
-        return Gates(sums, None), sums
-    zs, rs = ([g[i] if isinstance(g, tuple) else g for g in each] for i in (0, 1))
-    return Gates(join(zs), join([rs[g] for g in spec.paired])), join(rs)
 
 
 def elementwise(
@@ -168,8 +90,6 @@ def forward(
         new, y = elementwise(spec, weights.small, carry, each_gate(spec, gates), at_t.valid)
         if not save:
             return new, None, (y, None, None)
-        if spec.rebuild:
-            return new, None, (y, carry, None)
         return new, gates.sums.astype(z.dtype), (y, carry, gates.states)
 
     # The bias is added in the loop: here it would be one more pass over the largest array.
@@ -177,17 +97,17 @@ def forward(
     carry, sums, (ys, carries, states) = rewrite(
         body, operands.carry, zs, steps, reverse=spec.reverse, unroll=spec.unroll, in_place=in_place
     )
-    return carry, ys, Saved(carries, None if spec.rebuild else Gates(sums, states)) if save else None
+    return carry, ys, Saved(carries, Gates(sums, states)) if save else None
 
 
-def saved_gates(spec: Spec, operands: Operands, saved: Saved) -> Gates:
-    """The gates of every step, rebuilt in one product if they were not kept."""
+def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
+    """`saved`, with the gates rebuilt in one product if they were not kept."""
     if saved.gates is not None:
-        return saved.gates
+        return saved
     kernel, bias, recurrent, _ = operands.weights
     zs = product(operands.xs, flat(kernel), spec.dtype) + flat(bias)
     gates = meet(spec, zs, product(saved.carries.h, flat(recurrent), spec.dtype))
-    return gates._replace(sums=gates.sums.astype(spec.dtype))
+    return saved._replace(gates=gates._replace(sums=gates.sums.astype(spec.dtype)))
 
 
 def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Array]:
@@ -197,7 +117,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
     dzs = product(operands.xs, flat(dw.kernel), spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
     dzs = dzs + flat(dw.bias)
     drs = product(saved.carries.h, flat(dw.recurrent), spec.dtype)
-    gates = saved_gates(spec, operands, saved)
+    saved = with_gates(spec, operands, saved)
 
     def body(dcarry: Carry, at_t: Any) -> tuple[Carry, Array]:
         dz, dr, carry, gates, (valid, reset) = at_t
@@ -211,7 +131,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
         primals = (weights.small, carry, each_gate(spec, gates))
         return jax.jvp(local, primals, (dw.small, dcarry, each_gate(spec, dgates)))[1]
 
-    at = (dzs, drs, saved.carries, gates, steps)
+    at = (dzs, drs, saved.carries, saved.gates, steps)
     return lax.scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
 
 
@@ -247,7 +167,7 @@ def backward(
     (dcarry, dsmall, dfresh), dgates, _ = rewrite(
         body,
         start,
-        saved_gates(spec, operands, saved),
+        saved.gates,
         (dys, saved.carries, steps),
         reverse=not spec.reverse,
         unroll=spec.unroll,

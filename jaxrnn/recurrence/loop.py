@@ -62,10 +62,9 @@ def loop(
 def segmented(
     run: Callable[[Carry, Any], tuple[Carry, Any]], carry: Carry, inputs: Any, length: int, *, reverse: bool = False
 ) -> tuple[Carry, Any]:
-    """`run(carry, inputs)` in segments of `length` steps, rebuilt in the backward pass from their first carries."""
+    """`run(carry, inputs) -> (carry, ys)` over the leading axis, `length` steps at a time."""
     total = jax.tree.leaves(inputs)[0].shape[0]
     whole = total - total % length
-    run = jax.checkpoint(run, prevent_cse=False)
 
     def over_head(carry: Carry) -> tuple[Carry, Any]:
         parts = jax.tree.map(lambda a: a[:whole].reshape(-1, length, *a.shape[1:]), inputs)

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.recurrence.fused import Gates, Operands, Saved, Spec, Steps, backward, forward, tangent
+from jaxrnn.recurrence import blocks, fused
+from jaxrnn.recurrence.fused import Operands, Saved, Steps
+from jaxrnn.recurrence.gates import Gates, Spec
 from jaxrnn.types import Array, Carry
 
 recurrence_p = Primitive("recurrence")
@@ -31,14 +33,16 @@ def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Array]:
 
 
 def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
+    forward = blocks.forward if spec.rebuild else fused.forward
     return jax.tree.leaves(forward(spec, *jax.tree.unflatten(tree, leaves), save=save, in_place=in_place))
 
 
 def _tangent(*leaves: Array, spec: Spec, tree: Any) -> list[Array]:
-    return jax.tree.leaves(tangent(spec, *jax.tree.unflatten(tree, leaves)))
+    return jax.tree.leaves(fused.tangent(spec, *jax.tree.unflatten(tree, leaves)))
 
 
 def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> list[Array]:
+    backward = blocks.backward if spec.rebuild else fused.backward
     return jax.tree.leaves(backward(spec, *jax.tree.unflatten(tree, leaves), in_place=in_place))
 
 

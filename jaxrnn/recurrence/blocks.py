@@ -1,0 +1,62 @@
+"""The programs of `fused.py` a block of steps at a time, for `remat="carries"`: only one block's gates exist at once.
+
+The forward pass keeps the carries; the backward pass rebuilds a block's gates from them in one large product.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.precision import accumulator
+from jaxrnn.recurrence import fused
+from jaxrnn.recurrence.fused import Operands, Saved, Steps
+from jaxrnn.recurrence.gates import Spec
+from jaxrnn.recurrence.loop import segmented
+from jaxrnn.types import Array, Carry
+
+ROWS = 1024  # of a block's products: enough for their full speed, few enough that its gates stay in the cache
+
+
+def _length(xs: Array) -> int:
+    """Steps a block: `ROWS` rows or so, but at least four blocks."""
+    rows = max(1, math.prod(xs.shape[1:-1]))
+    return max(1, min(math.ceil(ROWS / rows), math.ceil(xs.shape[0] / 4)))
+
+
+def forward(
+    spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
+) -> tuple[Carry, Array, Saved | None]:
+    """`fused.forward`, whose `saved` has carries alone."""
+
+    def run(carry: Carry, block: tuple[Array, Steps]) -> tuple[Carry, tuple[Array, Saved | None]]:
+        part = operands._replace(xs=block[0], carry=carry)
+        carry, ys, saved = fused.forward(spec, part, block[1], save=save, in_place=in_place)
+        return carry, (ys, None if saved is None else saved._replace(gates=None))
+
+    length = _length(operands.xs)
+    carry, (ys, saved) = segmented(run, operands.carry, (operands.xs, steps), length, reverse=spec.reverse)
+    return carry, ys, saved
+
+
+def backward(
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Array, *, in_place: bool
+) -> Operands:
+    """`fused.backward` from a `saved` that has carries alone."""
+
+    def run(state: tuple[Carry, Any, Carry | None], block: Any) -> tuple[tuple[Carry, Any, Carry | None], Array]:
+        xs, steps, saved, dys = block
+        dcarry, dweights, dfresh = state
+        part = operands._replace(xs=xs)
+        d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, in_place=in_place)
+        dweights, dfresh = jax.tree.map(jnp.add, (dweights, dfresh), (d.weights, d.fresh))
+        return (d.carry, dweights, dfresh), d.xs
+
+    wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision
+    start = (dcarry, *jax.tree.map(lambda p: jnp.zeros(p.shape, wide), (operands.weights, operands.fresh)))
+    inputs = (operands.xs, steps, saved, dys)
+    length = _length(operands.xs)
+    (dcarry, dweights, dfresh), dxs = segmented(run, start, inputs, length, reverse=not spec.reverse)
+    dweights = jax.tree.map(lambda d, p: d.astype(p.dtype), dweights, operands.weights)
+    return Operands(dxs, dweights, dcarry, dfresh)

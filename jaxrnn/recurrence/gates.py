@@ -1,0 +1,87 @@
+"""The gates of a dense recurrence: what is static about them, and their forms as one array and as one array a gate."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxrnn.precision import accumulator
+from jaxrnn.types import Array, Carry, Params
+
+Pointwise = Callable[[Params, Carry, tuple[Any, ...]], tuple[Carry, Array]]
+
+
+class Spec(NamedTuple):
+    """What is static about a recurrence.
+
+    Attributes:
+      pointwise: the cell's elementwise maths, `(params, carry, gates) -> (carry, y)`.
+      gates: how many there are.
+      paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
+      dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
+      reverse: whether the loop runs from the last step to the first.
+      unroll: steps written out in one iteration of the loop.
+      rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
+    """
+
+    pointwise: Pointwise
+    gates: int
+    paired: tuple[int, ...]
+    dtype: Any
+    reverse: bool
+    unroll: int
+    rebuild: bool
+
+
+class Gates(NamedTuple):
+    """What `pointwise` is given, or its cotangent, as arrays.
+
+    Attributes:
+      sums: `z + r` `[..., G * H]`; for paired gates `z` alone.
+      states: `r` of the paired gates `[..., P * H]`; None if there are none.
+    """
+
+    sums: Array
+    states: Array | None
+
+
+def flat(gates: Array) -> Array:
+    """`[..., G, H]` as `[..., G * H]`."""
+    return gates.reshape(*gates.shape[:-2], -1)
+
+
+def split(gates: Array, count: int) -> tuple[Array, ...]:
+    """`[..., G * H]` as `G` arrays `[..., H]`."""
+    return tuple(jnp.split(gates, count, axis=-1))
+
+
+def meet(spec: Spec, z: Array, r: Array) -> Gates:
+    """The gates from projected inputs and products, both `[..., G * H]`."""
+    if not spec.paired:
+        return Gates(z + r, None)
+    rs = split(r, spec.gates)
+    added = [jnp.zeros_like(r) if g in spec.paired else r for g, r in enumerate(rs)]
+    return Gates(z + jnp.concatenate(added, axis=-1), jnp.concatenate([rs[g] for g in spec.paired], axis=-1))
+
+
+def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
+    """`gates` as `pointwise` receives them: one array a gate, or a pair."""
+    dtype = accumulator(spec.dtype)
+    each: list[Any] = [g.astype(dtype) for g in split(gates.sums, spec.gates)]
+    if gates.states is not None:
+        for g, r in zip(spec.paired, split(gates.states, len(spec.paired)), strict=True):
+            each[g] = (each[g], r.astype(dtype))
+    return tuple(each)
+
+
+def side_by_side(spec: Spec, each: tuple[Any, ...], dtype: Any) -> tuple[Gates, Array]:
+    """`each_gate` undone, for cotangents: those of the gates, and that of all products `[..., G * H]`."""
+
+    def join(gates: list[Array]) -> Array:
+        return jnp.concatenate(gates, axis=-1).astype(dtype)
+
+    if not spec.paired:
+        sums = join(list(each))
+        return Gates(sums, None), sums
+    zs, rs = ([g[i] if isinstance(g, tuple) else g for g in each] for i in (0, 1))
+    return Gates(join(zs), join([rs[g] for g in spec.paired])), join(rs)
