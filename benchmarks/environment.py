@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -78,22 +76,23 @@ def _processor() -> tuple[str, list[str]]:
     return fields.get("model name", platform.machine()), units
 
 
-@contextmanager
-def watched(env: dict[str, Any]) -> Iterator[None]:
-    """Notes in `env` how many cores other programs kept busy meanwhile; beyond 0, mistrust the figures."""
-    before = _busy()
-    yield
-    after = _busy()
-    if before and after:
-        wall, others = (b - a for a, b in zip(before, after, strict=True))
-        env["cores_busy_with_others"] = round(max(0.0, others / wall), 2)
+class Bystanders:
+    """How many cores other programs keep busy from now on."""
 
+    def __init__(self) -> None:
+        self._start = self._reading()
 
-def _busy() -> tuple[float, float] | None:
-    """Seconds of the clock, and of all cores together that went to other programs; None where nothing tells."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return None
-    ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
-    busy = sum(ticks) - ticks[3] - ticks[4]  # neither idle nor waiting for a disk
-    return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - time.process_time()
+    def cores(self) -> float:
+        """The mean since the start; 0 where nothing tells."""
+        now = self._reading()
+        return max(0.0, (now[1] - self._start[1]) / (now[0] - self._start[0]))
+
+    @staticmethod
+    def _reading() -> tuple[float, float]:
+        """Seconds of the clock, and of all cores together that went to other programs."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return time.perf_counter(), 0.0
+        ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
+        busy = sum(ticks) - ticks[3] - ticks[4]  # neither idle nor waiting for a disk
+        return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - time.process_time()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmarks import plots, results
-from benchmarks.environment import environment, machine, watched
+from benchmarks.environment import Bystanders, environment, machine
 from benchmarks.peers import PEERS, Field
 from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, Case, make_case, shape_of
 from benchmarks.results import Result, Row
@@ -75,14 +75,14 @@ def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     """Measures, prints the table, and writes `<name>.json` and `<name>.png`."""
     args = parse(parser(question.about), argv)
     field = Field(args.peers)
-    result: Result = {"question": question.name, "environment": environment(args)}
+    others = Bystanders()
     try:
-        with watched(result["environment"]):
-            rows = question.measure(args, field)
+        rows = question.measure(args, field)
     except KeyboardInterrupt:
         print(f"\n{question.name}: stopped, nothing was written", file=sys.stderr)
         raise SystemExit(130) from None
-    result |= {"skipped": field.skipped, "rows": rows}
+    env = environment(args) | {"cores_busy_with_others": round(others.cores(), 2)}
+    result: Result = {"question": question.name, "environment": env, "skipped": field.skipped, "rows": rows}
     print(f"\n{told(question, result)}\n")
     path = args.out / f"{question.name}.json"
     results.save(result, path)
@@ -95,7 +95,7 @@ def told(question: Question, result: Result) -> str:
     """A result as text: its tables, who did not take part, and a warning if the machine was not quiet."""
     env = result["environment"]
     skipped = "\n".join(f"skipped {name}: {why}" for name, why in result["skipped"].items())
-    busy = env.get("cores_busy_with_others", 0)
+    busy = env["cores_busy_with_others"]
     warning = f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine"
     heading = f"{question.name} on {machine(env)}, {env['date'][:10]}"
     return "\n\n".join(filter(None, [heading, question.show(result), skipped, warning if busy > 0.1 else ""]))

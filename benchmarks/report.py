@@ -78,16 +78,15 @@ def _speed(result: Result) -> str:
 
 def _others(found: dict[str, Result]) -> str:
     """What other scripts measured: geometric means over shapes, a column a cell."""
-    present = [(title, module, what) for title, module, what in OTHERS if module.QUESTION.name in found]
-    if not present:
-        return ""
-    cells = unique(found[present[0][1].QUESTION.name]["rows"], "cell")
-    lines = []
-    for title, module, what in present:
-        by_cell = [module.ratios(found[module.QUESTION.name], cell, *what) for cell in cells]
-        names = list(dict.fromkeys(name for ratios in by_cell for name in ratios))
-        lines += [[f"{title}: {name}", *(ratio(r.get(name, {}).get(MEAN)) for r in by_cell)] for name in names]
-    return _markdown(["geometric means over shapes", *(TITLES[cell] for cell in cells)], lines)
+    lines: dict[str, dict[str, str]] = {}
+    for title, module, what in OTHERS:
+        result = found.get(module.QUESTION.name, {"rows": []})
+        for cell in unique(result["rows"], "cell"):
+            for name, at in module.ratios(result, cell, *what).items():
+                lines.setdefault(f"{title}: {name}", {})[cell] = ratio(at.get(MEAN))
+    cells = [cell for cell in TITLES if any(cell in line for line in lines.values())]
+    rows = [[name, *(line.get(cell, "–") for cell in cells)] for name, line in lines.items()]
+    return _markdown(["geometric means over shapes", *(TITLES[cell] for cell in cells)], rows) if rows else ""
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.environment import Bystanders
+
 Call = Callable[[], Any]
+QUIET = 0.25  # cores; the clock of other programs' work is too coarse for less
 
 
 def settle(slice_s: float = 0.003, limit_s: float = 0.25) -> None:
@@ -38,21 +41,33 @@ def timed_turn(call: Call, enough_s: float = 0.02, most: int = 9) -> float:
 
 
 def round_robin(calls: dict[str, Call], rounds: int, label: str = "") -> dict[str, list[float]]:
-    """Milliseconds of each call in each round; in a round each has one turn, and another begins each round."""
-    names = list(calls)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    """Milliseconds of each call in each round; in a round each has one turn, and another begins each round.
+
+    A round in which other programs were at work is made once more, as long as there are at most twice as many; the
+    quietest ones count, whatever their times.
+    """
     for call in calls.values():
         call()  # compiles
+    made: list[tuple[float, dict[str, float]]] = []
     gc.collect()
     gc.disable()
     try:
-        for i in tqdm(range(rounds), label, leave=False, unit="round"):
-            first = i % len(names)
-            for name in names[first:] + names[:first]:
-                times[name].append(timed_turn(calls[name]))
+        with tqdm(total=rounds, desc=label, leave=False, unit="round") as bar:
+            while bar.n < rounds and len(made) < 2 * rounds:
+                made.append(_round(calls, first=len(made) % len(calls)))
+                bar.update(made[-1][0] < QUIET)
     finally:
         gc.enable()
-    return times
+    quietest = sorted(made, key=lambda round: round[0])[:rounds]
+    return {name: [times[name] for _, times in quietest] for name in calls}
+
+
+def _round(calls: dict[str, Call], first: int) -> tuple[float, dict[str, float]]:
+    """The cores that other programs kept busy meanwhile, and the time of each call's turn."""
+    others = Bystanders()
+    names = list(calls)
+    times = {name: timed_turn(calls[name]) for name in names[first:] + names[:first]}
+    return others.cores(), times
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:

@@ -73,13 +73,24 @@ def test_ratios_and_table():
     ]
 
 
-def test_turns_alternate_and_another_begins_each_round():
+def test_turns_alternate_and_another_begins_each_round(monkeypatch):
+    monkeypatch.setattr("benchmarks.environment.Bystanders.cores", lambda self: 0.0)
     order = []
     times = round_robin({name: lambda name=name: order.append(name) for name in "abc"}, rounds=3)
     firsts = [name for i, name in enumerate(order) if i == 0 or order[i - 1] != name]
     assert "".join(firsts) == "abc" + "abc" + "bca" + "cab"
     assert [len(samples) for samples in times.values()] == [3, 3, 3]
     assert summary([3.0, 1.0, 2.0]) == {"median": 2.0, "quartiles": [1.5, 2.5], "samples": [3.0, 1.0, 2.0]}
+
+
+def test_rounds_that_others_disturbed_are_made_again(monkeypatch):
+    busy = iter([0.0, 1.0, 0.5, 0.0, 0.0, 2.0])
+    monkeypatch.setattr("benchmarks.environment.Bystanders.cores", lambda self: next(busy))
+    monkeypatch.setattr("benchmarks.timing.timed_turn", lambda call: call())
+    numbers = iter(range(7))
+    assert round_robin({"a": lambda: next(numbers)}, rounds=3)["a"] == [1, 4, 5]  # 0 went to compiling
+    busy = iter([1.0, 2.0, 3.0, 0.5])
+    assert len(round_robin({"a": lambda: 1.0}, rounds=2)["a"]) == 2 and list(busy) == []
 
 
 def test_a_turn_begins_when_threads_are_idle(monkeypatch):
