@@ -137,5 +137,5 @@ def _padding_last(ys: Array, lengths: Any) -> Array:
     """`ys` whose rows begin with their padding, rolled so that they end with it."""
     total = len(ys)
     padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
-    index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding) % max(total, 1)
+    index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding) % total
     return jnp.take_along_axis(ys, index[..., None], axis=0)

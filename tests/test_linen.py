@@ -12,19 +12,24 @@ import pytest
 
 import jaxrnn
 
+
+def normal(seed: int, *shape: int) -> Any:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
 B, T, D, H = 3, 5, 3, 4
 LENGTHS = np.array([5, 2, 3])
 CELLS = {"elman": jaxrnn.elman(H), "lstm": jaxrnn.lstm(H), "gru": jaxrnn.gru(H)}
 STACK = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(H)), jaxrnn.dropout(0.5), jaxrnn.rnn(jaxrnn.lstm(H)), jaxrnn.dense(2))
-X = jax.random.normal(jax.random.key(0), (B, T, D))
+X = normal(0, B, T, D)
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 same = np.testing.assert_array_equal
 
 
 def perturbed(cell: Any) -> Any:
     """Parameters without a zero in them, so that none can be left out or swapped unseen."""
-    params = cell.init(jax.random.key(1), D)
-    return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    return jax.tree.map(lambda p: normal(p.size, *p.shape) / 2, shapes)
 
 
 def run(cell: Any, params: Any, x: Any, **call: Any) -> Any:
@@ -66,7 +71,7 @@ def test_numbers_are_flaxs(name: str, call: dict[str, Any]) -> None:
     params = perturbed(cell)
     peer, peer_params = flax_peer(name, params)
     x = X.swapaxes(0, 1) if call.get("time_major") else X
-    start = jax.random.normal(jax.random.key(2), (len(jax.tree.leaves(cell.init_carry(params))), B, H))
+    start = normal(2, len(jax.tree.leaves(cell.init_carry(params))), B, H)
     ours_start = type(cell.init_carry(params))(*start)
     peer_start = tuple(start) if len(start) > 1 else start[0]
 
@@ -96,8 +101,8 @@ def test_any_batch_axes_and_rows_of_length_0(reverse: bool) -> None:
     """Here Flax is wrong: a length of 0 takes the last carry, and several batch axes mis-index."""
     cell, lengths = CELLS["lstm"], np.array([[5, 0, 2], [2, 5, 9]])
     params = perturbed(cell)
-    x = jax.random.normal(jax.random.key(3), (2, 3, T, D))
-    start = jaxrnn.LSTMCarry(*jax.random.normal(jax.random.key(4), (2, 2, 3, H)))
+    x = normal(3, 2, 3, T, D)
+    start = jaxrnn.LSTMCarry(*normal(4, 2, 2, 3, H))
     flags = {"reverse": reverse, "return_carry": True}
     carry, ys = run(cell, params, x, initial_carry=start, seq_lengths=lengths, **flags)
     for row in np.ndindex(2, 3):
@@ -113,9 +118,8 @@ def test_any_batch_axes_and_rows_of_length_0(reverse: bool) -> None:
 def test_mask_and_resets_equal_unroll(padding: str, reverse: bool, time_major: bool) -> None:
     cell = CELLS["lstm"]
     params = perturbed(cell)
-    resets = jax.random.bernoulli(jax.random.key(6), 0.4, (B, T))
-    mask = jax.random.bernoulli(jax.random.key(5), 0.7, (B, T))
-    start = jaxrnn.LSTMCarry(*jax.random.normal(jax.random.key(4), (2, B, H)))
+    resets, mask = normal(6, B, T) > 0.3, normal(5, B, T) > -0.5
+    start = jaxrnn.LSTMCarry(*normal(4, 2, B, H))
     raw = {"mask": mask.T} if padding == "mask" else {"lengths": LENGTHS}
     expected = jaxrnn.unroll(cell, params, X.swapaxes(0, 1), start, resets=resets.T, reverse=reverse, **raw)
 
@@ -189,11 +193,18 @@ class Shared(nn.Module):
 
 
 def test_a_module_called_twice_shares_its_parameters() -> None:
-    cell = jaxrnn.gru(D)
+    draws = []
+
+    def counting(key: Any, shape: Any, dtype: Any) -> Any:
+        draws.append(key)
+        return jaxrnn.initializers.lecun_normal(key, shape, dtype)
+
+    cell = jaxrnn.elman(D, kernel_init=counting)
     model = Shared(cell)
     variables = model.init(jax.random.key(0), X)
     params = variables["params"]["rnn"]
     assert list(variables["params"]) == ["rnn"]
+    assert len(draws) == 2  # one for the values, and one for the shapes to check them against
     same(model.apply(variables, X), run(cell, params, run(cell, params, X)))
 
 
