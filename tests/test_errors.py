@@ -1,0 +1,203 @@
+"""Bad input gets one error of one line: it names the argument, what was found, what was expected, and what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+XS = jnp.ones((5, 2, 3))
+ROW = np.array([1, 2])
+FLAGS = np.ones((5, 2), bool)
+
+
+def params_of(made):
+    """Zeros of the shapes that `init` gives."""
+    shapes = jax.eval_shape(lambda key: made.init(key, 3), jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+CELL = jaxrnn.lstm(4)
+PARAMS = params_of(CELL)
+CARRY = CELL.init_carry(PARAMS, (2,))
+STACK = jaxrnn.stack(jaxrnn.rnn(CELL), jaxrnn.dropout(0.5), jaxrnn.dense(2))
+STACK_PARAMS = params_of(STACK)
+DENSE = jaxrnn.dense(2)
+DENSE_PARAMS = params_of(DENSE)
+
+
+def unroll(xs=XS, carry=None, *, cell=CELL, params=PARAMS, **options):
+    return jaxrnn.unroll(cell, params, xs, carry, **options)
+
+
+def step(x=XS[0], carry=CARRY, *, cell=CELL, params=PARAMS):
+    return jaxrnn.step(cell, params, carry, x)
+
+
+def stack(xs=XS, carry=None, *, params=STACK_PARAMS, **options):
+    return STACK.apply(params, carry, xs, **options)
+
+
+def dense(xs=XS, *, params=DENSE_PARAMS, **options):
+    return DENSE.apply(params, None, xs, **options)
+
+
+def dense_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
+    """A cell of the one gate `a` whose `init` draws `drawn`, run."""
+
+    def init(key, in_features):
+        return jaxrnn.initializers.dense_params(key, in_features, 4, drawn)
+
+    def pointwise(params, carry, gates):
+        del params, carry
+        return jaxrnn.ElmanCarry(gates[0]), gates[0]
+
+    cell = jaxrnn.dense_cell(pointwise, init, carry, gates=("a",), paired=paired)
+    return jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), XS)
+
+
+# Each a call and fragments of the message, in order.
+UNROLL = [
+    (lambda: unroll(cell=STACK), "unroll: cell is a Layer, expected a Cell; ", "layer.apply"),
+    (lambda: unroll(cell=None), "unroll: cell is None, expected a Cell such as jaxrnn.lstm(128)"),
+    (lambda: unroll(XS[0, 0]), "unroll: xs has shape (3,), expected [T, *batch, D]; ", "xs[..., None]"),
+    (lambda: unroll(XS.astype(int)), "unroll: xs has dtype int32, expected a floating one; ", "embed"),
+    (
+        lambda: unroll(jnp.ones((5, 2, 7))),
+        "unroll: params['kernel'] has shape (3, 4, 4), expected (7, 4, 4)",
+        "(T=5, 2, 7)",
+    ),
+    (lambda: unroll(cell=jaxrnn.gru(4)), "unroll: params lacks", "recurrent_bias", "expected a dict with keys"),
+    (lambda: unroll(params=PARAMS | {"peephole": XS}), "unroll: params lacks []", "unknown", "peephole"),
+    (
+        lambda: unroll(params=PARAMS | {"bias": np.zeros((4, 4), int)}),
+        "unroll: params['bias'] has dtype int",
+        "floating",
+    ),
+    (lambda: unroll(params=None), "unroll: params", "expected a dict with keys"),
+    (
+        lambda: unroll(carry=CELL.init_carry(PARAMS, (8,))),
+        "unroll: carry.c has shape (8, 4), expected (2, 4)",
+        "(T=5, 2, 3)",
+    ),
+    (lambda: unroll(carry=jaxrnn.GRUCarry(CARRY.h)), "unroll: carry lacks ['.c']", "expected LSTMCarry(c, h)"),
+    (lambda: unroll(carry=tuple(CARRY)), "unroll: carry", "expected LSTMCarry(c, h)"),
+    (lambda: unroll(carry=CARRY._replace(c=np.zeros((2, 4), int))), "unroll: carry.c has dtype int", "a floating one"),
+    (lambda: unroll(lengths=ROW, mask=FLAGS), "unroll: lengths and mask are both given, expected at most one; ", "put"),
+    (
+        lambda: unroll(lengths=np.array([1, 2, 3])),
+        "unroll: lengths has shape (3,), expected (2,)",
+        "xs of shape (T=5, 2, 3)",
+    ),
+    (lambda: unroll(lengths=ROW / 2), "unroll: lengths has dtype float", "expected an integer one"),
+    (lambda: unroll(lengths=ROW > 0), "unroll: lengths has dtype bool, expected an integer one"),
+    (lambda: unroll(lengths=[1, 2]), "unroll: lengths is a list, expected an array"),
+    (lambda: unroll(mask=FLAGS.T), "unroll: mask has shape (2, 5), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
+    (lambda: unroll(mask=FLAGS * 1.0), "unroll: mask has dtype float", "expected bool; ", "compare with 0"),
+    (lambda: unroll(resets=FLAGS[:, 0]), "unroll: resets has shape (5,), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
+    (lambda: unroll(resets=FLAGS * 1), "unroll: resets has dtype int", "expected bool"),
+    (lambda: unroll(method="newton"), "unroll: method is 'newton', expected one of 'auto', 'scan', 'fused'"),
+    (lambda: unroll(remat=0), "unroll: remat is 0, expected None, 'step', 'carries' or an int of 1 or more"),
+    (lambda: unroll(remat=True), "unroll: remat is True, expected None"),
+    (lambda: unroll(remat="all"), "unroll: remat is 'all', expected None"),
+    (lambda: unroll(unroll=0), "unroll: unroll is 0, expected an int of 1 or more"),
+    (lambda: unroll(unroll=1.5), "unroll: unroll is 1.5, expected an int of 1 or more"),
+]
+STEP = [
+    (lambda: step(cell=STACK), "step: cell is a Layer, expected a Cell"),
+    (lambda: step(1.0), "step: x has shape (), expected [*batch, D]"),
+    (lambda: step(XS[0].astype(int)), "step: x has dtype int32, expected a floating one; ", "embed"),
+    (
+        lambda: step(jnp.ones((2, 7))),
+        "step: params['kernel'] has shape (3, 4, 4), expected (7, 4, 4)",
+        "x of shape (2, 7)",
+    ),
+    (lambda: step(XS[0, 0]), "step: carry.c has shape (2, 4), expected (4,)", "x of shape (3,)"),
+    (lambda: step(carry=None), "step: carry", "expected LSTMCarry(c, h)"),
+]
+MAKERS = [
+    (lambda: jaxrnn.gru(4, reset="v3"), "gru: reset is 'v3', expected one of 'after', 'before', 'to_bias'"),
+    (lambda: dense_cell(paired=("b",)), "dense_cell: paired names ['b'], expected names from gates=('a',)"),
+    (lambda: dense_cell(carry=tuple), "dense_cell: carry has fields (), expected a NamedTuple class with a field 'h'"),
+    (lambda: dense_cell(drawn=2), "gates"),
+    (
+        lambda: jaxrnn.projected_cell(None, None, tuple),
+        "projected_cell: carry has fields (), expected a NamedTuple class",
+    ),
+    (lambda: jaxrnn.methods(STACK), "methods: cell is a Layer, expected a Cell"),
+    *(
+        (lambda make=make, n=n: make(n), f"{make.__name__}: features is {n!r}, expected an int of 1 or more")
+        for make in (jaxrnn.elman, jaxrnn.lstm, jaxrnn.gru, jaxrnn.dense)
+        for n in (0, 2.5, "64", None, True)
+    ),
+]
+LAYERS = [
+    (lambda: jaxrnn.stack(), "stack: no layers, expected one or more"),
+    (lambda: jaxrnn.stack(DENSE, CELL), "stack: layer 1 is a Cell, expected a Layer; wrap it: rnn(cell)"),
+    (lambda: jaxrnn.stack(jnp.tanh), "stack: layer 0 is ", "expected a Layer such as rnn(lstm(128))"),
+    (lambda: jaxrnn.rnn(DENSE), "rnn: cell is a Layer, expected a Cell"),
+    (lambda: jaxrnn.dropout(1.0), "dropout: rate is 1.0, expected 0 ≤ rate < 1"),
+    (lambda: jaxrnn.dropout(-0.1), "dropout: rate is -0.1, expected 0 ≤ rate < 1"),
+    (lambda: jaxrnn.dropout(float("nan")), "dropout: rate is nan, expected 0 ≤ rate < 1"),
+    (lambda: stack(XS[0, 0]), "stack: xs has shape (3,), expected [T, *batch, D]"),
+    (lambda: stack(jnp.ones((5, 2, 7))), "stack: params['layer_0']['kernel'] has shape (3, 4, 4), expected (7, 4, 4)"),
+    (lambda: stack(params={"layer_0": PARAMS}), "stack: params lacks", "layer_2", "expected a dict with keys"),
+    (lambda: stack(carry=(CARRY,)), "stack: carry has 1 entries, expected a tuple of 3, one a layer"),
+    (lambda: stack(carry={"layer_0": CARRY}), "stack: carry has a dict, expected a tuple of 3"),
+    (lambda: stack(carry=STACK.init_carry(STACK_PARAMS, (8,))), "carry", ".c has shape (8, 4), expected (2, 4)"),
+    (lambda: stack(lengths=ROW[:1]), "lengths has shape (1,), expected (2,)", "xs of shape (T=5, 2, 3)"),
+    (lambda: STACK.step({}, STACK.init_carry(STACK_PARAMS, (2,)), XS[0]), "stack: params lacks", "layer_0"),
+    (lambda: STACK.step(STACK_PARAMS, (), XS[0]), "stack: carry has 0 entries, expected a tuple of 3, one a layer"),
+    (
+        lambda: dense(params={"kernel": DENSE_PARAMS["kernel"]}),
+        "dense: params lacks",
+        "bias",
+        "expected a dict with keys",
+    ),
+    (lambda: dense(XS.astype(int)), "dense: xs has dtype int32, expected a floating one"),
+    (lambda: dense(mask=FLAGS[:, 0]), "dense: mask has shape (5,), expected (5, 2)"),
+    (
+        lambda: DENSE.step(DENSE_PARAMS, (), jnp.ones(7)),
+        "dense: params['kernel'] has shape (3, 2), expected (7, 2)",
+        "(7,)",
+    ),
+    (
+        lambda: jaxrnn.dropout(0.5).apply({}, None, XS, lengths=ROW, mask=FLAGS),
+        "dropout: lengths and mask are both given",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", UNROLL + STEP + MAKERS + LAYERS, ids=lambda case: case[1])
+def test_message(case):
+    call, *fragments = case
+    with pytest.raises(ValueError) as raised:
+        call()
+    message, at = str(raised.value), 0
+    assert "\n" not in message
+    for fragment in fragments:
+        assert fragment in message[at:], message
+        at = message.index(fragment, at) + len(fragment)
+
+
+@pytest.mark.parametrize("kind", [jaxrnn.ShapeError, AssertionError, ValueError])
+def test_a_shape_error_is_chex_s_and_python_s(kind):
+    with pytest.raises(kind, match="xs has shape"):
+        unroll(XS[0, 0])
+
+
+def test_errors_are_the_same_under_jit():
+    with pytest.raises(jaxrnn.ShapeError, match="unroll: xs has shape"):
+        jax.jit(unroll)(XS[0, 0])
+
+
+def test_a_layer_that_looks_ahead_has_no_step():
+    backwards = jaxrnn.rnn(CELL, reverse=True)
+    assert backwards.step is None
+    assert jaxrnn.stack(DENSE, backwards).step is None
+
+
+@pytest.mark.parametrize("maker", [jaxrnn.elman, jaxrnn.lstm, jaxrnn.gru, jaxrnn.dense])
+def test_features_may_be_an_integer_of_numpy(maker):
+    assert params_of(maker(np.int64(4)))["kernel"].shape[-1] == 4

@@ -1,0 +1,102 @@
+"""Imports only go down the floors, never sideways between cells; frameworks stay on the top floor."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import jaxrnn
+
+PACKAGE = Path(jaxrnn.__file__).parent
+FLOORS = {
+    "types": 0,
+    "checks": 0,
+    "precision": 0,
+    "initializers": 0,
+    "recurrence": 1,
+    "cells": 2,
+    "unroll": 3,
+    "layers": 4,
+}
+FACES = 5  # whatever else there is: Flax modules, the command line, its tasks
+ABOVE_ALL = 6  # `jaxrnn/__init__.py`, which gathers the names of every floor
+FRAMEWORKS = {"flax", "optax", "matplotlib", "tqdm"}
+
+
+def floor(module: str) -> int:
+    """Of a dotted name within the package: `cells.lstm` is on 2."""
+    return FLOORS.get(module.split(".")[0], FACES) if module else ABOVE_ALL
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    """Whether the package has a module of this name, given without `jaxrnn.`."""
+    at = PACKAGE.joinpath(*name.split("."))
+    return at.is_dir() or at.with_suffix(".py").exists()
+
+
+def imported(source: str) -> list[str]:
+    """Dotted names of all that a source imports; `from jaxrnn import checks` counts as the module `jaxrnn.checks`."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports within the package are absolute"
+            longer = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [name if is_module(name.removeprefix("jaxrnn.")) else node.module for name in longer]
+    return names
+
+
+def violations(module: str, source: str) -> list[str]:
+    """What `module` must not import, in words."""
+    found = []
+    for name in imported(source):
+        top, _, inner = name.partition(".")
+        if top in FRAMEWORKS and floor(module) < FACES:
+            found.append(f"{module} imports {name}, a framework")
+        if top != "jaxrnn":
+            continue
+        if floor(inner) > floor(module):
+            found.append(f"{module} imports {name}, from floor {floor(module)} up to {floor(inner)}")
+        if floor(inner) == floor(module) == FLOORS["cells"] and inner != module:
+            found.append(f"{module} imports {name}, sideways")
+    return found
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    assert violations(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_every_floor_is_there(name):
+    assert is_module(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "count"),
+    [
+        ("cells.lstm", "from jaxrnn.recurrence.dense import dense_cell", 0),
+        ("cells.lstm", "from jaxrnn import checks, initializers", 0),
+        ("cells.lstm", "from jaxrnn.cells.gru import gru", 1),
+        ("cells.lstm", "from jaxrnn.cells import gru", 1),
+        ("cells.lstm", "from jaxrnn.unroll import step", 1),
+        ("recurrence.loop", "def late():\n    from jaxrnn.cells.lstm import lstm", 1),
+        ("recurrence.loop", "import jaxrnn", 1),
+        ("recurrence.loop", "from jaxrnn import lstm", 1),
+        ("layers.rnn", "import flax.linen", 1),
+        ("layers.rnn", "from jaxrnn.layers.stack import stack", 0),
+        ("linen", "from flax import linen\nfrom jaxrnn.layers.rnn import rnn", 0),
+        ("", "from jaxrnn.cells.lstm import lstm", 0),
+    ],
+)
+def test_the_rule_itself(module, source, count):
+    assert len(violations(module, source)) == count

@@ -1,0 +1,120 @@
+"""What the package exports, and that each name says what it takes, gives and raises."""
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import jaxrnn
+
+NAMES = [
+    "Cell",
+    "ElmanCarry",
+    "Flow",
+    "GRUCarry",
+    "LSTMCarry",
+    "Layer",
+    "ShapeError",
+    "dense",
+    "dense_cell",
+    "dropout",
+    "elman",
+    "gru",
+    "initializers",
+    "linen",
+    "lstm",
+    "methods",
+    "nnx",
+    "projected_cell",
+    "rnn",
+    "stack",
+    "step",
+    "unroll",
+]
+
+
+def functions(module):
+    """The public functions that a module defines."""
+    own = vars(module).items()
+    return [f for name, f in own if inspect.isfunction(f) and f.__module__ == module.__name__ and name[0] != "_"]
+
+
+EXPORTED = [getattr(jaxrnn, name) for name in jaxrnn.__all__]
+FUNCTIONS = [f for f in EXPORTED if inspect.isfunction(f)] + functions(jaxrnn.initializers)
+RECORDS = [c for c in EXPORTED if inspect.isclass(c) and hasattr(c, "_fields")]
+FACES = [jaxrnn.linen.RNN, jaxrnn.nnx.RNN]
+
+every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__qualname__)
+
+
+def section(documented, title):
+    """The names that a section of a docstring explains, in order: its lines `name: …`."""
+    text = inspect.getdoc(documented) or ""
+    found = re.search(rf"^{title}:\n((?:  .*\n?|\n)*)", text, re.MULTILINE)
+    return re.findall(r"^  (\*{0,2}\w+): ", found[1], re.MULTILINE) if found else []
+
+
+def has(documented, title):
+    return re.search(rf"^{title}:$", inspect.getdoc(documented) or "", re.MULTILINE) is not None
+
+
+def parameters(function):
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return [stars.get(p.kind, "") + p.name for p in inspect.signature(function).parameters.values()]
+
+
+def test_exports_are_those_intended_and_in_order():
+    assert jaxrnn.__all__ == sorted(NAMES)
+
+
+def test_no_other_public_name_leaks():
+    """Submodules aside, which Python itself adds."""
+    own = {name for name, value in vars(jaxrnn).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert own - set(NAMES) <= {"ModuleType", "TYPE_CHECKING"}
+
+
+def test_functions_are_not_hidden_by_modules_of_their_name():
+    for name in ("unroll", "dense", "dropout", "rnn", "stack"):
+        assert inspect.isfunction(getattr(jaxrnn, name))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'lsmt'"):
+        _ = jaxrnn.lsmt
+
+
+def test_import_leaves_flax_out():
+    script = "import sys, jaxrnn; sys.exit('flax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@every_function
+def test_a_function_documents_its_parameters_and_result(function):
+    summary = (inspect.getdoc(function) or "").split("\n")[0]
+    assert summary.endswith(".") or summary.endswith(":"), summary
+    assert section(function, "Args") == parameters(function)
+    assert has(function, "Returns")
+
+
+@every_function
+def test_a_function_shows_an_example_that_pytest_runs(function):
+    assert has(function, "Example")
+    assert ">>> " in function.__doc__.split("Example:")[1]
+
+
+@every_function
+def test_a_function_annotates_all_that_it_takes_and_gives(function):
+    assert set(function.__annotations__) == {name.lstrip("*") for name in parameters(function)} | {"return"}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda c: c.__name__)
+def test_a_record_documents_its_fields(record):
+    explained = section(record, "Attributes") or re.findall(r"`(\w+) \[", record.__doc__)
+    assert explained == list(record._fields)
+
+
+@pytest.mark.parametrize("face", FACES, ids=["linen", "nnx"])
+def test_a_face_has_an_example(face):
+    assert ">>> " in face.__doc__
