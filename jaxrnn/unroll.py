@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.recurrence.loop import loop, segmented, silence, valid_steps
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Method, Params, Remat
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -173,7 +174,11 @@ def _step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Ar
 
 
 def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
-    """`carry` in the dtypes in which a step leaves it, so that they never change inside a loop."""
-    x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    after, _ = jax.eval_shape(lambda p, c, x: cell.step(p, c, cell.project(p, x)), params, carry, x)
-    return jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, after)
+    """`carry` with the types in which a step leaves the cell's own, so that they never change inside a loop."""
+
+    def first_step(params: Params, x: Array) -> Carry:
+        return cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))[0]
+
+    after = jax.eval_shape(first_step, params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    carry = jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, after)
+    return vary(carry, varying((params, carry, xs)))

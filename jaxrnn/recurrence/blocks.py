@@ -14,6 +14,7 @@ from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.recurrence.loop import segmented
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry
 
 ROWS = 1024  # of a block's products: enough for their full speed, few enough that its gates stay in the cache
@@ -55,6 +56,7 @@ def backward(
 
     wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision
     start = (dcarry, *jax.tree.map(lambda p: jnp.zeros(p.shape, wide), (operands.weights, operands.fresh)))
+    start = vary(start, varying(dys))
     inputs = (operands.xs, steps, saved, dys)
     length = _length(operands.xs)
     (dcarry, dweights, dfresh), dxs = segmented(run, start, inputs, length, reverse=not spec.reverse)

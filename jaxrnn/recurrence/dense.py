@@ -68,16 +68,15 @@ def dense_cell(
         return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
-        return fused.step(spec(zs[0].dtype), _weights(params), carry, zs)
+        return fused.step(spec(zs[0].dtype), _weights(params, zs[0].dtype), carry, zs)
 
     def scan(
         params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
     ) -> tuple[Carry, Array]:
         del method  # there is one
-        how = spec(
-            compute_dtype(dtype, xs, params["kernel"]), reverse=reverse, unroll=unroll, rebuild=remat is not None
-        )
-        operands = fused.Operands(xs, _weights(params), carry, flow.fresh)
+        compute = compute_dtype(dtype, xs, params["kernel"])
+        how = spec(compute, reverse=reverse, unroll=unroll, rebuild=remat is not None)
+        operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh)
         return run(how, operands, fused.Steps(flow.valid, flow.resets))
 
     return projected_cell(step, init, carry, dtype=dtype)._replace(scan=scan)
@@ -129,12 +128,22 @@ def projected_cell(
         return carry(*[zeros] * len(fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
-        return fused.project(xs, _weights(params), compute_dtype(dtype, xs, params["kernel"]))
+        compute = compute_dtype(dtype, xs, params["kernel"])
+        return fused.project(xs, _weights(params, compute), compute)
 
-    return Cell(init, init_carry, project, step, None, "dense")
+    def own_step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
+        return step(_widened(params, zs[0].dtype), carry, zs)
+
+    return Cell(init, init_carry, project, own_step, None, "dense")
 
 
-def _weights(params: Params) -> fused.Weights:
-    owned = ("kernel", "bias", "recurrent_kernel")
-    kernel, bias, recurrent = (params[name] for name in owned)
-    return fused.Weights(kernel, bias, recurrent, {k: v for k, v in params.items() if k not in owned})
+def _widened(params: Params, dtype: Any) -> Params:
+    """All but the kernels in the dtype of the elementwise maths that goes with products of `dtype`."""
+    wide = accumulator(dtype)
+    return {k: p if k in ("kernel", "recurrent_kernel") else p.astype(wide) for k, p in params.items()}
+
+
+def _weights(params: Params, dtype: Any) -> fused.Weights:
+    small = _widened(params, dtype)
+    kernel, bias, recurrent = (small.pop(name) for name in ("kernel", "bias", "recurrent_kernel"))
+    return fused.Weights(kernel, bias, recurrent, small)

@@ -18,6 +18,7 @@ from jax import lax
 from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence.gates import Gates, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import hold, rewrite, select
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Params
 
 
@@ -90,7 +91,8 @@ def forward(
         new, y = elementwise(spec, weights.small, carry, each_gate(spec, gates), at_t.valid)
         if not save:
             return new, None, (y, None, None)
-        return new, gates.sums.astype(z.dtype), (y, carry, gates.states)
+        gates = jax.tree.map(lambda g: g.astype(z.dtype), gates)
+        return new, gates.sums, (y, carry, gates.states)
 
     # The bias is added in the loop: here it would be one more pass over the largest array.
     zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
@@ -107,7 +109,7 @@ def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
     kernel, bias, recurrent, _ = operands.weights
     zs = product(operands.xs, flat(kernel), spec.dtype) + flat(bias)
     gates = meet(spec, zs, product(saved.carries.h, flat(recurrent), spec.dtype))
-    return saved._replace(gates=gates._replace(sums=gates.sums.astype(spec.dtype)))
+    return saved._replace(gates=jax.tree.map(lambda g: g.astype(spec.dtype), gates))
 
 
 def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Array]:
@@ -166,7 +168,7 @@ def backward(
     start = (dcarry, jax.tree.map(jnp.zeros_like, small), jax.tree.map(jnp.zeros_like, operands.fresh))
     (dcarry, dsmall, dfresh), dgates, _ = rewrite(
         body,
-        start,
+        vary(start, varying(dys)),
         saved.gates,
         (dys, saved.carries, steps),
         reverse=not spec.reverse,

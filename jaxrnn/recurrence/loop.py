@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.sharding import is_placed
 from jaxrnn.types import Array, Carry, Flow
 
 
@@ -102,7 +103,7 @@ def rewrite(
     It is not for reverse differentiation, which would keep all `buffers` at every step.
     """
     total = jax.tree.leaves(buffers)[0].shape[0]
-    if not in_place or unroll > 1 or total == 0:
+    if not in_place or unroll > 1 or total == 0 or is_placed((carry, buffers, xs)):
 
         def scanned(carry: Carry, at_t: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Any]]:
             carry, new, y = body(carry, *at_t)

@@ -18,6 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxrnn.recurrence import blocks, fused
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Gates, Spec
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry
 
 recurrence_p = Primitive("recurrence")
@@ -27,9 +28,14 @@ backward_p = Primitive("recurrence_backward")
 
 def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Array]:
     """`(carry, ys)` of the recurrence, differentiable in `operands`."""
-    leaves, tree = jax.tree.flatten((operands, steps))
-    out = recurrence_p.bind(*leaves, spec=spec, tree=tree, save=False)
+    out = _bind(recurrence_p, (operands, steps), spec=spec, save=False)
     return jax.tree.unflatten(jax.tree.structure((operands.carry, 0)), out)
+
+
+def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
+    """Binds with every argument varying alike over a mesh, so that a loop's carry does not change its type."""
+    leaves, tree = jax.tree.flatten(vary(arguments, varying(arguments)))
+    return primitive.bind(*leaves, tree=tree, **static)
 
 
 def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
@@ -79,8 +85,7 @@ def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, t
     carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands.carry), out)
     shape: Any = jax.tree.structure(operands)
     d = jax.tree.unflatten(shape, [ad.instantiate_zeros(t) for t in tangents[: shape.num_leaves]])
-    leaves, inner = jax.tree.flatten((operands, steps, saved, d))
-    return jax.tree.leaves((carry, ys)), tangent_p.bind(*leaves, spec=spec, tree=inner)
+    return jax.tree.leaves((carry, ys)), _bind(tangent_p, (operands, steps, saved, d), spec=spec)
 
 
 def _tangent_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
@@ -97,8 +102,7 @@ def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Sp
     given = jax.tree.leaves((operands, steps, saved))
     shape = jax.tree.structure((operands.carry, 0) if other is backward_p else (operands,))
     linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
-    leaves, inner = jax.tree.flatten((operands, steps, saved, *linear))
-    out = other.bind(*leaves, spec=spec, tree=inner)
+    out = _bind(other, (operands, steps, saved, *linear), spec=spec)
     moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]
     return [None] * len(given) + [c if moves else None for moves, c in zip(moving, out, strict=True)]
 
@@ -149,8 +153,7 @@ def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None
     compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
 
     def abstract(*avals: Any, **static: Any) -> list[Any]:
-        args = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-        return [jax.core.ShapedArray(s.shape, s.dtype) for s in jax.eval_shape(partial(program, **static), *args)]
+        return jax.make_jaxpr(partial(program, **static))(*avals).out_avals
 
     primitive.multiple_results = True
     primitive.def_impl(lambda *args, **static: compiled(**static)(*args))

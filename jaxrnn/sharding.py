@@ -1,0 +1,29 @@
+"""How arrays lie on a mesh, as far as a loop must know: inside `shard_map`, its carry has to vary as its inputs do."""
+
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxrnn.types import Array
+
+
+def varying(tree: Any) -> frozenset[str]:
+    """The mesh axes over which any leaf differs, inside `shard_map(check_vma=True)`; elsewhere none."""
+    return frozenset().union(*(jax.typeof(leaf).mat.varying for leaf in jax.tree.leaves(tree)))
+
+
+def vary(tree: Any, axes: frozenset[str]) -> Any:
+    """`tree`, every leaf marked as varying over `axes`; the marks' transpose is the sum over them."""
+
+    def leaf(a: Array) -> Array:
+        missing = tuple(sorted(axes - varying(a)))
+        return lax.pcast(a, missing, to="varying") if missing else a
+
+    return jax.tree.map(leaf, tree) if axes else tree
+
+
+def is_placed(tree: Any) -> bool:
+    """Whether a leaf's type says how it lies on a mesh: by hand in `shard_map`, or in explicit mode."""
+    avals = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
+    return any(a.mat.varying or any(a.sharding.spec) for a in avals)

@@ -1,0 +1,79 @@
+"""Run by `test_sharding.py` in a process with two CPU devices: prints one line a check, and fails if one does."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxrnn
+
+T, B, D, H = 6, 4, 3, 5
+MESH = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+ROWS, WHOLE = P(None, "batch"), P()
+COLLECTIVES = r"\b(all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\("
+
+
+def program(cell: jaxrnn.Cell, method: str, remat: Any) -> Callable[..., Any]:
+    def run(params: Any, xs: Any, mask: Any, resets: Any) -> Any:
+        return jaxrnn.unroll(cell, params, xs, mask=mask, resets=resets, method=method, remat=remat)[1]
+
+    return run
+
+
+def close(got: Any, wanted: Any) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, wanted)
+
+
+def check_shard_map(cell: jaxrnn.Cell, arguments: Any) -> None:
+    specs = (WHOLE, ROWS, ROWS, ROWS)
+    for method, remat in (("scan", None), ("fused", None), ("fused", "carries")):
+        run = program(cell, method, remat)
+
+        def loss(params: Any, xs: Any, *flags: Any, run: Any = run) -> Any:
+            return (run(params, xs, *flags) ** 2).sum()
+
+        wanted = jax.jit(jax.grad(loss, (0, 1)))(*arguments)
+        for check_vma in (True, False):
+            mapped = jax.shard_map(run, mesh=MESH, in_specs=specs, out_specs=ROWS, check_vma=check_vma)
+            got = jax.jit(jax.grad(lambda *a, mapped=mapped: (mapped(*a) ** 2).sum(), (0, 1)))(*arguments)
+            close(got, wanted)
+            # check_vma sums the gradient of what all shards share by itself
+            total = (lambda g: g) if check_vma else (lambda g: jax.lax.psum(g, "batch"))
+            inside = jax.shard_map(
+                lambda *a, total=total, loss=loss: jax.tree.map(total, jax.grad(loss)(*a)),
+                mesh=MESH,
+                in_specs=specs,
+                out_specs=WHOLE,
+                check_vma=check_vma,
+            )
+            close(jax.jit(inside)(*arguments), wanted[0])
+            print("shard_map", method, remat, check_vma)
+
+
+def check_sharded_jit(cell: jaxrnn.Cell, arguments: Any) -> None:
+    run = program(cell, "fused", None)
+    grad = jax.jit(jax.grad(lambda *a: (run(*a) ** 2).sum(), (0, 1)))
+    placed = [
+        jax.device_put(a, NamedSharding(MESH, s)) for a, s in zip(arguments, (WHOLE, ROWS, ROWS, ROWS), strict=True)
+    ]
+    close(grad(*placed), grad(*arguments))
+    found = set(re.findall(COLLECTIVES, grad.lower(*placed).compile().as_text()))
+    assert found == {"all-reduce"}, found
+    print("jit", found)
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 2
+    keys = jax.random.split(jax.random.key(0), 4)
+    for cell in (jaxrnn.lstm(H), jaxrnn.gru(H)):
+        params = cell.init(keys[0], D)
+        xs = jax.random.normal(keys[1], (T, B, D))
+        mask, resets = (jax.random.bernoulli(k, p, (T, B)) for k, p in ((keys[2], 0.7), (keys[3], 0.3)))
+        arguments = (params, xs, mask, resets)
+        check_shard_map(cell, arguments)
+        check_sharded_jit(cell, arguments)
+    print("done")
