@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.precision import accumulator
 from jaxrnn.types import Array, Params
 
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> Array, as in jax.nn.initializers
@@ -20,8 +21,7 @@ def per_gate(initializer: Initializer, key: Array, rows: int, gates: int, featur
 
     Drawn in float32 and cast: a QR decomposition in half precision is not orthogonal.
     """
-    draw_dtype = jnp.promote_types(dtype, jnp.float32)
-    draw = jax.vmap(lambda k: initializer(k, (rows, features), draw_dtype), out_axes=1)
+    draw = jax.vmap(lambda k: initializer(k, (rows, features), accumulator(dtype)), out_axes=1)
     return draw(jax.random.split(key, gates)).astype(dtype)
 
 

@@ -15,7 +15,7 @@ def compute_dtype(dtype: Any, *arrays: Array) -> Any:
 
 def accumulator(dtype: Any) -> Any:
     """The dtype of carries and of sums of products of `dtype`: float32 for half precision, else `dtype` itself."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import compute_dtype, product
+from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import silence, valid_steps
 from jaxrnn.types import Array, Carry, Layer, Params
 
@@ -45,8 +45,7 @@ def dense(
     checks.check_positive("dense", "features", features)
 
     def init(key: Array, in_features: int) -> Params:
-        draw_dtype = jnp.promote_types(param_dtype, jnp.float32)
-        kernel = kernel_init(key, (in_features, features), draw_dtype).astype(param_dtype)
+        kernel = kernel_init(key, (in_features, features), accumulator(param_dtype)).astype(param_dtype)
         return {"kernel": kernel, "bias": bias_init(key, (features,), param_dtype)}
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
