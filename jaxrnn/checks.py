@@ -127,6 +127,12 @@ def _params_shapes(init: Any, in_features: int) -> Any:
     return jax.eval_shape(lambda key: init(key, in_features), jax.random.key(0))
 
 
+@lru_cache(maxsize=1024)
+def _carry_shapes(init_carry: Any, batch: tuple[int, ...], tree: Any, shapes: tuple[Any, ...]) -> Any:
+    params = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.eval_shape(lambda p: init_carry(p, batch), params)
+
+
 def check_params(where: str, cell: Cell | Layer, params: Params, in_features: int, because: str) -> None:
     """`params` against what `init` would make for inputs of this width."""
     check_tree(where, "params", params, _params_shapes(cell.init, in_features), because)
@@ -136,7 +142,9 @@ def check_carry(
     where: str, cell: Cell | Layer, params: Params, carry: Carry, batch: tuple[int, ...], because: str
 ) -> None:
     """`carry` against what `init_carry` would make for this batch."""
-    check_tree(where, "carry", carry, jax.eval_shape(lambda p: cell.init_carry(p, batch), params), because)
+    leaves, tree = jax.tree.flatten(params)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    check_tree(where, "carry", carry, _carry_shapes(cell.init_carry, batch, tree, shapes), because)
 
 
 def shape_words(xs: Array) -> str:
