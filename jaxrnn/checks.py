@@ -1,11 +1,13 @@
 """Errors are built here: each names the argument, what was found, what was expected, and what to do."""
 
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
@@ -37,8 +39,15 @@ def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], be
         raise ShapeError(f"{where}: {name} has shape {found}, expected {tuple(expected)} from {because}") from None
 
 
+def check_array(where: str, name: str, value: Any) -> None:
+    """An array, of NumPy or of JAX: a list could be a batch or a mistake."""
+    if not isinstance(value, np.ndarray | np.generic | jax.Array):
+        raise ShapeError(f"{where}: {name} is a {type(value).__name__}, expected an array; jnp.asarray makes one")
+
+
 def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], because: str) -> None:
     """A bool array of one shape."""
+    check_array(where, name, flags)
     if not jnp.issubdtype(jnp.result_type(flags), jnp.bool_):
         raise ShapeError(
             f"{where}: {name} has dtype {jnp.result_type(flags)}, expected bool; compare with 0 to make one"
@@ -48,6 +57,7 @@ def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], be
 
 def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str) -> None:
     """An integer array of one shape."""
+    check_array(where, "lengths", lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise ShapeError(f"{where}: lengths has dtype {jnp.result_type(lengths)}, expected an integer one")
     check_shape(where, "lengths", lengths, expected, because)
@@ -82,7 +92,7 @@ def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) ->
 
 
 def check_positive(where: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")
 
 

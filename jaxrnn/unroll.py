@@ -26,6 +26,7 @@ def methods(cell: Cell) -> tuple[str, ...]:
       >>> jaxrnn.methods(jaxrnn.lstm(8)), jaxrnn.methods(jaxrnn.gru(8, reset="before"))
       (('scan', 'fused'), ('scan',))
     """
+    checks.check_cell("methods", cell)
     return ("scan", *(METHODS[cell.structure] if cell.scan is not None else ()))
 
 

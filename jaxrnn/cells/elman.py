@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxrnn import initializers
+from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Carry, Cell, Params
@@ -44,6 +44,9 @@ def elman(
     Returns:
       A `Cell` with carry `ElmanCarry(h)`.
 
+    Raises:
+      ValueError: `features` is not a positive int.
+
     Example:
       >>> import jax, jaxrnn
       >>> cell = jaxrnn.elman(8)
@@ -52,6 +55,7 @@ def elman(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
+    checks.check_positive("elman", "features", features)
 
     def pointwise(params: Params, carry: Carry, gates: tuple[Array, ...]) -> tuple[ElmanCarry, Array]:
         del params, carry  # the state enters through the product alone

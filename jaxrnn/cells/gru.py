@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import initializers
+from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
@@ -56,7 +56,7 @@ def gru(
       A `Cell` with carry `GRUCarry(h)`.
 
     Raises:
-      ValueError: an unknown `reset`.
+      ValueError: `features` is not a positive int; an unknown `reset`.
 
     Example:
       >>> import jax, jaxrnn
@@ -66,6 +66,7 @@ def gru(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
+    checks.check_positive("gru", "features", features)
     forms = {"after": _after, "before": _before, "to_bias": _to_bias}
     if reset not in forms:
         raise ValueError(f"gru: reset is {reset!r}, expected one of {', '.join(map(repr, forms))}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import initializers
+from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
@@ -50,6 +50,9 @@ def lstm(
     Returns:
       A `Cell` with carry `LSTMCarry(c, h)`.
 
+    Raises:
+      ValueError: `features` is not a positive int.
+
     Example:
       >>> import jax, jaxrnn
       >>> cell = jaxrnn.lstm(8)
@@ -58,6 +61,7 @@ def lstm(
       >>> ys.shape, carry.c.shape
       ((5, 2, 8), (2, 8))
     """
+    checks.check_positive("lstm", "features", features)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's

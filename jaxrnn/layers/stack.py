@@ -71,6 +71,8 @@ def stack(*layers: Layer) -> Layer:
     steps = [layer.step for layer in layers if layer.step is not None]
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        x = checks.xs_of("stack", x, name="x", axes=1, layout="[*batch, D]")
+        checks.check_params("stack", whole, params, x.shape[-1], f"x of shape {x.shape}")
         checks.check_count("stack", "carry", carry, len(layers))
         after = []
         for name, layer_step, before in zip(names, steps, carry, strict=True):

@@ -15,7 +15,7 @@ from jaxrnn.types import Array, Carry, Cell, Flow, Params
 def dense_cell(
     pointwise: Pointwise,
     init: Callable[..., Params],
-    carry: Callable[..., Carry],
+    carry: Any,
     *,
     gates: Sequence[str],
     paired: Sequence[str] = (),
@@ -40,7 +40,8 @@ def dense_cell(
       A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`.
 
     Raises:
-      ValueError: `paired` names a gate that is not in `gates`; `carry` has no field `h`.
+      ValueError: `paired` names a gate that is not in `gates`; `carry` has no field `h`; `init` draws another number
+        of gates.
 
     Example:
       An Elman network with a leak (leaky integrator; Jaeger et al. 2007):
@@ -62,6 +63,7 @@ def dense_cell(
     gates, paired = tuple(gates), tuple(paired)
     if unknown := set(paired) - set(gates):
         raise ValueError(f"dense_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
+    _check_carry("dense_cell", carry)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> Spec:
@@ -79,13 +81,19 @@ def dense_cell(
         operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh)
         return run(how, operands, fused.Steps(flow.valid, flow.resets))
 
-    return projected_cell(step, init, carry, dtype=dtype)._replace(scan=scan)
+    def checked_init(key: Array, in_features: int) -> Params:
+        params = init(key, in_features)
+        if (drawn := params["kernel"].shape[1]) != len(gates):
+            raise ValueError(f"dense_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
+        return params
+
+    return projected_cell(step, checked_init, carry, dtype=dtype)._replace(scan=scan)
 
 
 def projected_cell(
     step: Callable[[Params, Carry, tuple[Array, ...]], tuple[Carry, Array]],
     init: Callable[..., Params],
-    carry: Callable[..., Carry],
+    carry: Any,
     *,
     dtype: Any = None,
 ) -> Cell:
@@ -118,14 +126,12 @@ def projected_cell(
       >>> jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))[1].shape
       (5, 2, 8)
     """
-    fields = getattr(carry, "_fields", ())
-    if "h" not in fields:
-        raise ValueError(f"carry has fields {fields}, expected a NamedTuple class with a field 'h'")
+    _check_carry("projected_cell", carry)
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]
         zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator(compute_dtype(dtype, kernel)))
-        return carry(*[zeros] * len(fields))
+        return carry(*[zeros] * len(carry._fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])
@@ -135,6 +141,12 @@ def projected_cell(
         return step(_widened(params, zs[0].dtype), carry, zs)
 
     return Cell(init, init_carry, project, own_step, None, "dense")
+
+
+def _check_carry(where: str, carry: Any) -> None:
+    fields = getattr(carry, "_fields", ())
+    if "h" not in fields:
+        raise ValueError(f"{where}: carry has fields {fields}, expected a NamedTuple class with a field 'h'")
 
 
 def _widened(params: Params, dtype: Any) -> Params:
