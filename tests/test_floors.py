@@ -12,6 +12,7 @@ FLOORS = {
     "types": 0,
     "checks": 0,
     "precision": 0,
+    "sharding": 0,
     "initializers": 0,
     "recurrence": 1,
     "cells": 2,
