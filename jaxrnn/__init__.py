@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from jaxrnn import initializers
+from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.cells.elman import ElmanCarry, elman
 from jaxrnn.cells.gru import GRUCarry, gru
 from jaxrnn.cells.lstm import LSTMCarry, lstm
@@ -46,6 +47,7 @@ __all__ = [
     "rnn",
     "stack",
     "step",
+    "tune_cpu_allocator",
     "unroll",
 ]
 

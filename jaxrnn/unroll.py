@@ -19,7 +19,16 @@ METHODS: dict[str, tuple[str, ...]] = {
 
 
 def methods(cell: Cell) -> tuple[str, ...]:
-    """The methods that `unroll` can run `cell` with, the definition first.
+    """The methods that `unroll` can run `cell` with.
+
+    Args:
+      cell: the recurrence.
+
+    Returns:
+      Their names, the definition first and the fastest last.
+
+    Raises:
+      ValueError: `cell` is not a cell.
 
     Example:
       >>> import jaxrnn

@@ -13,6 +13,7 @@ FLOORS = {
     "checks": 0,
     "precision": 0,
     "sharding": 0,
+    "allocator": 0,
     "initializers": 0,
     "recurrence": 1,
     "cells": 2,

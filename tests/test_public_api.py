@@ -31,6 +31,7 @@ NAMES = [
     "rnn",
     "stack",
     "step",
+    "tune_cpu_allocator",
     "unroll",
 ]
 

@@ -1,0 +1,36 @@
+"""Large arrays on the CPU without a page fault for every page of every call: an opt-in for Linux with glibc."""
+
+import ctypes
+import platform
+import sys
+
+# Parameters of glibc's mallopt, from malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def tune_cpu_allocator() -> str:
+    """Makes glibc's allocator keep the pages of freed memory, for every array of this process from now on.
+
+    XLA takes all temporaries of a compiled program as one block. By default glibc maps a block above 32 MiB anew in
+    each call, and the kernel zeroes each of its pages on first touch; that can cost more than the arithmetic. Kept
+    pages are not given back to the system before the process ends, so its memory stays at its peak.
+
+    Call it once, before the first large computation. Elsewhere than on Linux with glibc it changes nothing, and so it
+    does for arrays on a GPU or TPU.
+
+    Returns:
+      What it did, in a sentence: it begins with "allocator tuned" or with "allocator left as it is".
+
+    Example:
+      >>> import jaxrnn
+      >>> done = jaxrnn.tune_cpu_allocator()
+      >>> done.startswith(("allocator tuned: ", "allocator left as it is: "))
+      True
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return f"allocator left as it is: no glibc on {sys.platform}"
+    libc = ctypes.CDLL(None)
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * 2**20}
+    if not all(libc.mallopt(name, value) for name, value in settings.items()):
+        return "allocator left as it is: glibc refused mallopt"
+    return "allocator tuned: glibc keeps freed pages, maps no block apart and trims no heap below 2 GiB"
