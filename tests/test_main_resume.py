@@ -16,7 +16,7 @@ from jaxrnn.__main__ import main
 from jaxrnn.tasks import checkpoint
 
 TEXT = "".join(f"{n} bottles of beer on the wall, {n} bottles of beer.\n" for n in range(99, 0, -1))
-STEPS = 1500
+STEPS = 3000
 SETTINGS = f"--cell lstm --hidden 12 --steps {STEPS} --window 8 --batch 4 --learning-rate 0.01 --seed 5"
 TIMES = ("seconds", "characters_per_second")  # all that may differ
 

@@ -36,10 +36,10 @@ def characters(directory: Path, given: dict[str, Any], source: str | None, promp
         raise KeyboardInterrupt
     print("", report.table(run.settings.cell, run.records[-1], run.baselines), "", "sample", "", sep="\n")
     written = prompt
-    print(prompt, end="", flush=True)
+    print(report.visible(prompt), end="", flush=True)
     for character in run.sample(opening, LENGTH):
         written += character
-        print(character, end="", flush=True)
+        print(report.visible(character), end="", flush=True)
     checkpoint.write(directory / SAMPLE, f"{written}\n".encode())
     print("", "", f"{directory} holds {', '.join(OUTPUTS)}", sep="\n")
 

@@ -93,11 +93,15 @@ def table(name: str, record: dict[str, Any], baselines: list[float]) -> str:
     return "\n".join([head, *lines])
 
 
+def visible(text: str) -> str:
+    """`text` without what would command a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def plot(name: str, records: list[dict[str, Any]], baselines: list[float]) -> bytes:
     """`loss.png`: both curves over the characters read, among the n-grams' lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -108,11 +112,8 @@ def plot(name: str, records: list[dict[str, Any]], baselines: list[float]) -> by
         axes.axhline(b, color="0.6", ls="--", lw=0.8, zorder=0)
         axes.text(1.01, b, f"{n}-gram {b:.2f}", size=8, va="center", transform=axes.get_yaxis_transform())
     axes.set(xlabel="characters read (millions)", ylabel="bits per character", title="Training and held-out loss")
-    axes.set_yscale("log")  # what matters lies close together at the bottom
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter())
-    axes.grid(alpha=0.2, which="both")
-    axes.legend()
+    axes.grid(alpha=0.2)
+    axes.legend(loc="upper right")
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_png(image)
     return image.getvalue()

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Run:
             "n_gram_bits": witten_bell(corpus.ids, corpus.split, self.corpus.size),
             "settings": self.settings._asdict(),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in ("jaxrnn", "jax")},
+            "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": _version()},
         }
 
     def save(self) -> None:
@@ -202,3 +202,10 @@ class Run:
         """`length` characters that the model writes after `prompt`, one by one."""
         drawn = model.generate(self.layer, self.corpus.size, self.state.params, prompt, self.sample_key)
         return (self.corpus.vocabulary[i] for i in islice(drawn, length))
+
+
+def _version() -> str:
+    try:
+        return version("jaxrnn")
+    except PackageNotFoundError:  # imported from where it lies
+        return "not installed"

@@ -14,7 +14,7 @@ class Settings(NamedTuple):
     steps: int = 6000
     window: int = 32
     batch: int = 32
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     seed: int = 0
 
     @property
