@@ -141,3 +141,22 @@ def test_help_names_every_cell_and_default(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert all(cell in out for cell in CELLS)
     assert "(default: lstm)" in out
+
+
+def test_want_of_memory_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def raises(said: str) -> None:
+        def fails(*args: object, **kwargs: object) -> None:
+            raise jax.errors.JaxRuntimeError(said)
+
+        monkeypatch.setattr("jaxrnn.__main__.characters", fails)
+
+    raises("RESOURCE_EXHAUSTED: Out of memory allocating 4722650504 bytes.")
+    assert main([]) == 2
+    assert re.fullmatch(r"jaxrnn: not enough memory; lower --batch, .*\n", capsys.readouterr().err)
+    raises("INTERNAL: something else")  # which is a fault of ours, and is shown whole
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        main([])
+
+
+def test_a_sample_cannot_command_the_terminal() -> None:
+    assert report.visible("ẞ\t\x1b[2J\n\x00") == "ẞ\t\ufffd[2J\n\ufffd"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from jaxrnn.tasks.settings import Settings
 
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} chars [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+BAR = "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}{postfix}"
 SMOOTHING = 0.95
 
 
@@ -63,8 +63,8 @@ def heading(about: dict[str, Any], directory: Path, step: int) -> str:
     """What the run is about, for people."""
     settings, size = about["settings"], about["parameters"]
     rows = {
-        "text": f"{about['text']}: {about['characters']:,} characters, {about['vocabulary']} different, "
-        f"the last {about['held_out']:,} held out",
+        "text": f"{about['text']}: {about['characters']:,} characters, {about['vocabulary']} different",
+        "held out": f"the last {about['held_out']:,} characters",
         "model": f"{settings['cell']}, {settings['layers']} × {settings['hidden']}, {size:,} parameters",
         "training": f"{settings['steps']:,} steps of {settings['batch']} × {settings['window']} characters",
         "output": f"{directory}, resumed at step {step:,}" if step else str(directory),
@@ -75,9 +75,8 @@ def heading(about: dict[str, Any], directory: Path, step: int) -> str:
 def record_line(record: dict[str, Any], steps: int) -> str:
     """One record of `metrics.jsonl`, for people."""
     return (
-        f"step {record['step']:>{len(str(steps))}} of {steps}: loss {record['loss']:.3f}, "
-        f"{record['bits']:.3f} bits per character, held out {record['held_out_bits']:.3f}, "
-        f"{record['characters_per_second']:,.0f} characters/s"
+        f"step {record['step']:>{len(str(steps))}}/{steps}  loss {record['loss']:.3f}  {record['bits']:.3f} bits/char  "
+        f"held out {record['held_out_bits']:.3f}  {record['characters_per_second']:,.0f} chars/s"
     )
 
 
