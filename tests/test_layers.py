@@ -53,12 +53,11 @@ CAUSAL = jaxrnn.stack(jaxrnn.rnn(LSTM), jaxrnn.dropout(0.5), jaxrnn.stack(jaxrnn
 # --- rnn ---
 
 
-@every_flow
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "method": "scan", "remat": 2, "unroll": 2}], ids=str)
-def test_rnn_is_unroll(options, flow):
+def test_rnn_is_unroll(options):
     layer, params, xs = jaxrnn.rnn(LSTM, **options), params_of(LSTM), random(T, B, D)
     carry = LSTM.init_carry(params, (B,))._replace(c=random(B, H))
-    for start in (None, carry):
+    for start, flow in ((None, FLOWS["lengths"]), (carry, FLOWS["mask and resets"])):
         close(layer.apply(params, start, xs, **flow), jaxrnn.unroll(LSTM, params, xs, start, **options, **flow))
 
 
@@ -88,11 +87,18 @@ def test_dense_is_silent_where_invalid(flow):
         ys = DENSE.apply(params, None, xs, **flow)[1]
         return jnp.vdot(random(*ys.shape), ys), ys
 
-    run = jax.grad(total, argnums=(0, 1), has_aux=True)
+    run = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
     grads, ys = run(params, np.where(valid[..., None], xs, np.nan))
     assert (ys[~valid] == 0).all()
     assert (grads[1][~valid] == 0).all()
     close((grads, ys), run(params, xs))
+
+
+def test_dense_padding_is_harmless_to_an_activation_that_zero_is_not():
+    layer = jaxrnn.dense(2, activation=lambda ys: ys / jnp.linalg.norm(ys, axis=-1, keepdims=True))
+    params, xs = params_of(layer) | {"bias": np.zeros(2)}, random(T, B, D)
+    grads = jax.grad(lambda params: layer.apply(params, None, xs, lengths=LENGTHS)[1].sum())(params)
+    assert all(np.isfinite(leaf).all() for leaf in grads.values())
 
 
 def test_dense_initial_parameters():
@@ -142,7 +148,7 @@ def test_stack_is_each_layer_by_hand(flow):
 
 
 def test_stack_parameters_are_named_by_place():
-    params = STACK.init(jax.random.key(0), D)
+    params = jax.eval_shape(lambda key: STACK.init(key, D), jax.random.key(0))
     assert set(params) == {"layer_0", "layer_2", "layer_3"}  # dropout has none
     assert set(params["layer_2"]) == {"layer_0", "layer_1"}
     assert params["layer_0"]["kernel"].shape == (D, 4, H)
@@ -191,7 +197,7 @@ def test_stack_trains():
     def loss(params):
         return jnp.vdot(cotangent, STACK.apply(params, None, xs, mask=MASK, resets=RESETS)[1])
 
-    grads = jax.grad(loss)(params)
+    grads = jax.jit(jax.grad(loss))(params)
     assert all((g != 0).any() for g in jax.tree.leaves(grads))
     along = sum(jnp.vdot(g, m) for g, m in zip(jax.tree.leaves(grads), jax.tree.leaves(moved), strict=True))
     there, back = (jax.tree.map(lambda p, m, s=s: p + s * m, params, moved) for s in (1e-6, -1e-6))
@@ -248,3 +254,9 @@ def test_a_stack_splits_its_key():
     _, ys = layer.apply({}, None, xs, key=jax.random.key(0))
     np.testing.assert_allclose((ys != 0).mean(), 0.25, atol=0.05)  # 0.5 if both drew the same
     close(layer.apply({}, None, xs), (((), ()), xs))
+
+
+def test_a_fresh_carry_can_be_donated():
+    cell = jaxrnn.lstm(4)
+    carry = cell.init_carry(cell.init(jax.random.key(0), 3), (2,))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in carry}) == 2

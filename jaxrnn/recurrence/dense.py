@@ -130,8 +130,8 @@ def projected_cell(
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]
-        zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator(compute_dtype(dtype, kernel)))
-        return carry(*[zeros] * len(carry._fields))
+        shape, wide = (*batch_shape, kernel.shape[0]), accumulator(compute_dtype(dtype, kernel))
+        return carry(*(jnp.zeros(shape, wide) for _ in carry._fields))  # each its own, so that they can be donated
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])

@@ -116,7 +116,7 @@ def rewrite(
         return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, t, keepdims=False), tree)
 
     def put(tree: Any, new: Any, t: Array) -> Any:
-        return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b, t, 0), tree, new)
+        return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, _bits(b), t, 0), tree, new)
 
     def in_turn(i: Array, state: tuple[Carry, Any, Any]) -> tuple[Carry, Any, Any]:
         carry, buffers, ys = state
@@ -124,11 +124,27 @@ def rewrite(
         # Always true, which XLA cannot know: the read has to be finished before anything uses it. Otherwise XLA merges
         # it into each use, cannot order it against the overwrite below and copies all of `buffers` in every step.
         here = lax.cond(t < total, at, lambda b, t: jax.tree.map(lambda a: jnp.zeros_like(a[0]), b), buffers, t)
-        carry, new, y = body(carry, here, at(xs, t))
+        carry, new, y = body(carry, jax.tree.map(_floats, here, kinds), at(xs, t))
         return carry, buffers if new is None else put(buffers, new, t), put(ys, y, t)
 
     shapes = jax.eval_shape(lambda c, b, x: body(c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
     leaves, tree = jax.tree.flatten(shapes)
     # Each its own value: arrays that start equal are made once and then copied.
-    empty = [jnp.full((total, *s.shape), i, s.dtype) for i, s in enumerate(leaves)]
-    return lax.fori_loop(0, total, in_turn, (carry, buffers, jax.tree.unflatten(tree, empty)))
+    empty = [_bits(jnp.full((total, *s.shape), i, s.dtype)) for i, s in enumerate(leaves)]
+    kinds = jax.tree.map(lambda a: a.dtype, buffers)
+    start = (carry, jax.tree.map(_bits, buffers), jax.tree.unflatten(tree, empty))
+    carry, buffers, ys = lax.fori_loop(0, total, in_turn, start)
+    return (
+        carry,
+        jax.tree.map(_floats, buffers, kinds),
+        jax.tree.map(_floats, ys, jax.tree.map(lambda s: s.dtype, shapes)),
+    )
+
+
+def _bits(a: Array) -> Array:
+    """Half precision as integers: XLA's CPU compiler updates an array of half floats by converting all of it."""
+    return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype in (jnp.bfloat16, jnp.float16) else a
+
+
+def _floats(a: Array, dtype: Any) -> Array:
+    return a if a.dtype == dtype else lax.bitcast_convert_type(a, dtype)
