@@ -10,6 +10,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+import jaxrnn
 from benchmarks import plots, results
 from benchmarks.environment import Bystanders, environment, machine
 from benchmarks.peers import PEERS, Field
@@ -44,6 +45,7 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     options.add_argument("--repeats", type=int, help="rounds of timing (default: 20)")
     options.add_argument("--seed", type=int, help="of the random data (default: a fresh one, kept in the result)")
     options.add_argument("--out", type=Path, default=Path("run/benchmarks"), help="folder (default: %(default)s)")
+    options.add_argument("--tuned-allocator", action="store_true", help="call jaxrnn.tune_cpu_allocator() first")
     options.add_argument("--quick", action="store_true", help="tiny shapes and two rounds: does everything run?")
     return options
 
@@ -74,6 +76,7 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str] | None = None) -
 def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     """Measures, prints the table, and writes `<name>.json` and `<name>.png`."""
     args = parse(parser(question.about), argv)
+    allocator = jaxrnn.tune_cpu_allocator() if args.tuned_allocator else "allocator left as it is"
     field = Field(args.peers)
     others = Bystanders()
     try:
@@ -81,7 +84,7 @@ def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     except KeyboardInterrupt:
         print(f"\n{question.name}: stopped, nothing was written", file=sys.stderr)
         raise SystemExit(130) from None
-    env = environment(args) | {"cores_busy_with_others": round(others.cores(), 2)}
+    env = environment(args) | {"allocator": allocator, "cores_busy_with_others": round(others.cores(), 2)}
     result: Result = {"question": question.name, "environment": env, "skipped": field.skipped, "rows": rows}
     print(f"\n{told(question, result)}\n")
     path = args.out / f"{question.name}.json"
@@ -97,7 +100,7 @@ def told(question: Question, result: Result) -> str:
     skipped = "\n".join(f"skipped {name}: {why}" for name, why in result["skipped"].items())
     busy = env["cores_busy_with_others"]
     warning = f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine"
-    heading = f"{question.name} on {machine(env)}, {env['date'][:10]}"
+    heading = f"{question.name} on {machine(env)}, {env['date'][:10]}, {env['allocator']}"
     return "\n\n".join(filter(None, [heading, question.show(result), skipped, warning if busy > 0.1 else ""]))
 
 

@@ -103,7 +103,8 @@ def bars(ax: Axes, shapes: Sequence[str], series: dict[str, dict[str, float]], *
 def legend(figure: Figure) -> None:
     """One legend for all panels, under them."""
     found = {text: handle for ax in figure.axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    columns = min(8, len(found))
+    room = figure.get_figwidth() / (0.55 + 0.075 * max(map(len, found)))  # a handle and the longest text, in inches
+    columns = max(1, min(len(found), int(room)))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 

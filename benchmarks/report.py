@@ -52,7 +52,7 @@ def _run(folder: Path) -> str:
     found = {name: results.load(path) for name in SCRIPTS if (path := folder / f"{name}.json").exists()}
     first = next(iter(found.values()))["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    blocks = [f"**{machine(first)}**, {first['date'][:10]} ({versions})."]
+    blocks = [f"**{machine(first)}**, {first['date'][:10]}, {first['allocator']} ({versions})."]
     if speed := found.get("against_peers"):
         blocks += [_speed(speed), f"![Time of each layer in each library]({_link(folder / 'against_peers.png')})"]
     blocks += [table for table in [_others(found)] if table]
