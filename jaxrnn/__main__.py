@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import jax
 
+from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.tasks.characters import after_interrupt, characters
 from jaxrnn.tasks.model import CELLS
 from jaxrnn.tasks.problem import Problem
@@ -111,4 +112,5 @@ def complain(problem: Problem | str) -> int:
 
 
 if __name__ == "__main__":
+    tune_cpu_allocator()  # this process is the program's own
     sys.exit(main())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
-from jaxrnn.recurrence.loop import silence, valid_steps
+from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Layer, Params
 
 
@@ -52,10 +52,14 @@ def dense(
         del params, batch_shape
         return ()
 
-    def affine(params: Params, xs: Array) -> Array:
+    def outputs(params: Params, xs: Array, valid: Array | None) -> Array:
         compute = compute_dtype(dtype, xs, params["kernel"])
-        ys = product(xs, params["kernel"], compute) + params["bias"]
-        return (ys if activation is None else activation(ys)).astype(compute)
+        ys = product(silence(valid, xs), params["kernel"], compute)
+        ys = ys + params["bias"].astype(ys.dtype)
+        if activation is not None:
+            # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
+            ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))
+        return silence(valid, ys.astype(compute))
 
     def apply(
         params: Params,
@@ -72,12 +76,12 @@ def dense(
         checks.check_params("dense", layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps("dense", xs, lengths, mask, resets)
         valid = valid_steps(lengths, mask, xs.shape[0])
-        return (), silence(valid, affine(params, silence(valid, xs)))
+        return (), outputs(params, xs, valid)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of("dense", x, name="x", axes=1, layout="[*batch, D]")
         checks.check_params("dense", layer, params, x.shape[-1], f"x of shape {x.shape}")
-        return carry, affine(params, x)
+        return carry, outputs(params, x, None)
 
     layer = Layer(init, init_carry, apply, step)
     return layer
