@@ -29,7 +29,7 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
+        "arguments": {name: value for name, value in vars(args).items() if name != "out"},
         "revision": _revision(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
