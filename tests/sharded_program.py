@@ -1,20 +1,25 @@
 """Run by `test_sharding.py` in a process with two CPU devices: prints one line a check, and fails if one does."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
 
 T, B, D, H = 6, 4, 3, 5
-MESH = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
 ROWS, WHOLE = P(None, "batch"), P()
 COLLECTIVES = r"\b(all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\("
+
+
+@functools.cache
+def mesh() -> Mesh:
+    return jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
 
 
 def program(cell: jaxrnn.Cell, method: str, remat: Any) -> Callable[..., Any]:
@@ -38,14 +43,14 @@ def check_shard_map(cell: jaxrnn.Cell, arguments: Any) -> None:
 
         wanted = jax.jit(jax.grad(loss, (0, 1)))(*arguments)
         for check_vma in (True, False):
-            mapped = jax.shard_map(run, mesh=MESH, in_specs=specs, out_specs=ROWS, check_vma=check_vma)
+            mapped = jax.shard_map(run, mesh=mesh(), in_specs=specs, out_specs=ROWS, check_vma=check_vma)
             got = jax.jit(jax.grad(lambda *a, mapped=mapped: (mapped(*a) ** 2).sum(), (0, 1)))(*arguments)
             close(got, wanted)
             # check_vma sums the gradient of what all shards share by itself
             total = (lambda g: g) if check_vma else (lambda g: jax.lax.psum(g, "batch"))
             inside = jax.shard_map(
                 lambda *a, total=total, loss=loss: jax.tree.map(total, jax.grad(loss)(*a)),
-                mesh=MESH,
+                mesh=mesh(),
                 in_specs=specs,
                 out_specs=WHOLE,
                 check_vma=check_vma,
@@ -58,7 +63,7 @@ def check_sharded_jit(cell: jaxrnn.Cell, arguments: Any) -> None:
     run = program(cell, "fused", None)
     grad = jax.jit(jax.grad(lambda *a: (run(*a) ** 2).sum(), (0, 1)))
     placed = [
-        jax.device_put(a, NamedSharding(MESH, s)) for a, s in zip(arguments, (WHOLE, ROWS, ROWS, ROWS), strict=True)
+        jax.device_put(a, NamedSharding(mesh(), s)) for a, s in zip(arguments, (WHOLE, ROWS, ROWS, ROWS), strict=True)
     ]
     close(grad(*placed), grad(*arguments))
     found = set(re.findall(COLLECTIVES, grad.lower(*placed).compile().as_text()))

@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence.gates import Gates, Spec, each_gate, flat, meet, side_by_side, split
-from jaxrnn.recurrence.loop import hold, rewrite, select
+from jaxrnn.recurrence.loop import after, hold, rewrite, select
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Params
 
@@ -175,8 +175,8 @@ def backward(
         unroll=spec.unroll,
         in_place=in_place,
     )
-    late = (jnp.abs(dcarry.h[..., :1]) > jnp.finfo(dcarry.h.dtype).max).astype(xs.dtype)
-    hs = saved.carries.h + late
+    # XLA transposes what it multiplies with, and would do so before the loop, to keep it in memory all through it.
+    xs, hs = after(dcarry.h[..., :1], xs), after(dcarry.h[..., :1], saved.carries.h)
     dz, rows = dgates.sums, tuple(range(len(batch) + 1))
     drecurrent = outer(hs, dz, spec.dtype)
     if spec.paired:
@@ -186,7 +186,7 @@ def backward(
             parts[g] = r
         drecurrent = jnp.concatenate(parts, axis=-1)
     dweights = Weights(
-        kernel=outer(xs + late, dz, spec.dtype),
+        kernel=outer(xs, dz, spec.dtype),
         bias=dz.sum(rows, dtype=accumulator(spec.dtype)),
         recurrent=drecurrent,
         small=jax.tree.map(lambda s: s.sum(rows[:-1]), dsmall),
