@@ -62,7 +62,7 @@ def test_dtypes_of_results_and_gradients(name, method, case):
 
     params, xs, carry = inputs(name)
     args = (cast(params, param_dtype), cast(xs, xs_dtype), cast(carry, carry_dtype))
-    out = jax.eval_shape(outcome(run), *args, *FLOWS["packed_holes"])
+    out = jax.jit(outcome(run)).lower(*args, *FLOWS["packed_holes"]).out_info
     found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(tree)} for key, tree in out.items()}
     assert found == {
         "carry": {carry_expected.dtype.name},

@@ -1,7 +1,5 @@
 """`vmap` over rows, over flags, over parameters and of gradients equals what it stands for."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,12 +25,7 @@ def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
     for b in range(B):
-        assert_close(entry(actual, b), alone(name, b))
-
-
-@cache
-def alone(name, b):
-    return outcome(definition(name))(*row((*inputs(name), *FLOWS["packed_holes"]), b))
+        assert_close(entry(actual, b), compiled(name, "scan")(*row(args, b)))
 
 
 def row(args, b):
