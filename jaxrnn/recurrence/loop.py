@@ -68,7 +68,7 @@ def segmented(
     whole = total - total % length
 
     def over_head(carry: Carry) -> tuple[Carry, Any]:
-        parts = jax.tree.map(lambda a: a[:whole].reshape(-1, length, *a.shape[1:]), inputs)
+        parts = jax.tree.map(lambda a: a[:whole].reshape(whole // length, length, *a.shape[1:]), inputs)
         carry, ys = lax.scan(run, carry, parts, reverse=reverse)
         return carry, jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
 

@@ -150,7 +150,7 @@ def _mapped(
 
 
 def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None:
-    compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
+    compiled = cache(lambda **static: jax.jit(partial(program, **static)))
 
     def abstract(*avals: Any, **static: Any) -> list[Any]:
         return jax.make_jaxpr(partial(program, **static))(*avals).out_avals
