@@ -11,7 +11,7 @@ QUESTIONS = ("against_peers", "half_precision", "scaling", "memory", "compile_ti
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
   against_peers   forward and training beside other libraries, and beside the matrix products alone
-  half_precision  training in bfloat16
+  half_precision  forward and training in bfloat16
   scaling         time a step and GFLOP/s as T, B and H grow
   memory          temporary memory of training
   compile_time    beside Flax

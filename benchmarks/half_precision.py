@@ -1,4 +1,4 @@
-"""What does bfloat16 gain in training, and where does PyTorch's stand?
+"""What does bfloat16 gain, forward and in training, and where does PyTorch's stand?
 
 Each library in its own way: in jaxrnn and Flax parameters stay float32 and the computation is in bfloat16; the layers
 of the others are bfloat16 as a whole.
@@ -18,6 +18,7 @@ from benchmarks.results import Ratios, Result, Row, comparison, medians, over, p
 from benchmarks.timing import round_robin, summary
 
 FLOAT32 = "jaxrnn, float32"
+WHATS = ("forward", "training")
 
 
 def measure(args: argparse.Namespace, field: Field) -> list[Row]:
@@ -25,35 +26,39 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
     for shape, case in cases(args, "bfloat16"):
         deviations = admitted(case, field)
         contenders = [*deviations, jaxrnn.contender(replace(case, dtype="float32"), name=FLOAT32)]
-        times = round_robin({c.name: c.training for c in contenders}, args.repeats, "training")
-        for c in contenders:
-            about = identity(case, shape, contender=c.name, deviation=deviations.get(c))
-            rows.append(about | summary(times[c.name]))
+        for what in WHATS:
+            times = round_robin({c.name: getattr(c, what) for c in contenders}, args.repeats, what)
+            for c in contenders:
+                about = identity(case, shape, what=what, contender=c.name, deviation=deviations.get(c))
+                rows.append(about | summary(times[c.name]))
     return rows
 
 
-def ratios(result: Result, cell: str) -> Ratios:
-    """Our training in bfloat16 over our own in float32 and over the others' in bfloat16."""
-    rows = pick(result["rows"], cell=cell)
+def ratios(result: Result, cell: str, what: str) -> Ratios:
+    """Our time in bfloat16 over our own in float32 and over the others' in bfloat16."""
+    rows = pick(result["rows"], cell=cell, what=what)
     others = [name for name in unique(rows, "contender") if name != "jaxrnn"]
     ours = medians(rows, contender="jaxrnn")
     return {f"jaxrnn / {name}": over(ours, medians(rows, contender=name)) for name in [FLOAT32, *others[:-1]]}
 
 
 def show(result: Result) -> str:
-    return "\n\n".join(
-        comparison(f"{TITLES[cell]} training in bfloat16, ms", pick(result["rows"], cell=cell), ratios(result, cell))
-        for cell in unique(result["rows"], "cell")
-    )
+    blocks = []
+    for cell in unique(result["rows"], "cell"):
+        for what in WHATS:
+            rows = pick(result["rows"], cell=cell, what=what)
+            blocks.append(comparison(f"{TITLES[cell]} {what} in bfloat16, ms", rows, ratios(result, cell, what)))
+    return "\n\n".join(blocks)
 
 
 def draw(result: Result) -> Figure:
     cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(1, len(cells), sharey=True)
-    for ax, cell in zip(axes[0], cells, strict=True):
-        plots.dots(ax, pick(result["rows"], cell=cell), shapes)
-        plots.title(ax, f"{TITLES[cell]}, training in bfloat16")
-        plots.label(ax, x="milliseconds")
+    figure, axes = plots.panels(len(WHATS), len(cells), sharey=True)
+    for row, what in zip(axes, WHATS, strict=True):
+        for ax, cell in zip(row, cells, strict=True):
+            plots.dots(ax, pick(result["rows"], cell=cell, what=what), shapes)
+            plots.title(ax, f"{TITLES[cell]}, {what} in bfloat16")
+            plots.label(ax, x="milliseconds")
     plots.legend(figure)
     return figure
 

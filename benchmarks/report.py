@@ -21,7 +21,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 SCRIPTS = {m.QUESTION.name: m for m in (against_peers, half_precision, scaling, memory, compile_time, vmap_cost)}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
-    ("training in bfloat16, time", half_precision, ()),
+    ("forward in bfloat16, time", half_precision, ("forward",)),
+    ("training in bfloat16, time", half_precision, ("training",)),
     ("training, temporary memory", memory, ()),
     ("training, time to compile", compile_time, ("training",)),
     ("training, time", vmap_cost, ("time",)),
