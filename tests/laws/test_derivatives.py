@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from laws.cells import FLOWS, every_faster_method, every_method, inputs
+from laws.cells import FLOWS, every_faster_method, every_way, inputs
 from laws.reference import assert_close, compiled, cotangent, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -128,7 +128,7 @@ def test_within_a_scan(name, method):
     assert_close(jax.jit(outcome(windows))(*args), compiled(name, "scan")(*args))
 
 
-@every_method
+@every_way
 def test_jvp_equals_a_finite_difference(name, method):
     args, flow = inputs(name), FLOWS["packed_holes"]
     point, restore = ravel_pytree(args)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, B, T, every_cell, every_method, inputs, make, steps
+from laws.cells import FLOWS, B, T, every_cell, every_method, every_way, inputs, make, steps
 from laws.reference import assert_close, compiled, entry, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -86,7 +86,7 @@ def test_reverse_is_flip_unroll_flip(name, method):
     assert_close((actual["carry"], actual["ys"]), (expected["carry"], jnp.flip(expected["ys"], 0)))
 
 
-@every_method
+@every_way
 def test_chunks_equal_the_whole(name, method):
     def chunked(params, xs, carry, mask, resets):
         run = unrolled(name, method)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, B, D, every_cell, every_method, inputs, make
+from laws.cells import FLOWS, B, D, every_cell, every_method, every_way, inputs, make
 from laws.reference import assert_close, compiled, outcome
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -17,7 +17,7 @@ def cast(tree, dtype):
     return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
 
 
-@every_method
+@every_way
 def test_single_precision_is_close_to_double(name, method):
     args = inputs(name)
     actual = compiled(name, method)(*cast(args, f32), *FLOWS["packed_holes"])

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
-from laws.cells import CELLS, FLOWS, H, every_cell, every_method, inputs, make
+from laws.cells import CELLS, FLOWS, H, every_cell, every_way, inputs, make
 from laws.reference import assert_close, compiled, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -24,21 +24,21 @@ def sharded(run, *in_specs):
     return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), *in_specs), out_specs=(ROWS, TIMED))
 
 
-@every_method
+@every_way
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
     assert_close(jax.jit(outcome(run))(*args), compiled(name, method)(*args))
 
 
-@every_method
+@every_way
 def test_shard_map_may_leave_the_carry_out(name, method):
     params, xs, _ = inputs(name)
     run = sharded(lambda params, xs: unrolled(name, method)(params, xs, None), TIMED)
     assert_close(jax.jit(run)(params, xs), jaxrnn.unroll(make(name), params, xs))
 
 
-@every_method
+@every_way
 def test_strict_promotion_of_dtypes(name, method):
     args = inputs(name)
     with jax.numpy_dtype_promotion("strict"):
@@ -62,7 +62,7 @@ def counted_compilations() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@every_method
+@every_way
 def test_a_second_unroll_compiles_nothing(name, method):
     cell = CELLS[name](H)  # made anew, so that nothing of it is compiled yet
     params, xs, carry = inputs(name)

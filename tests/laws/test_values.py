@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, every_cell, every_faster_method, every_flow, every_method, inputs, make
+from laws.cells import FLOWS, every_cell, every_faster_method, every_flow, every_method, every_way, inputs, make
 from laws.reference import assert_close, compiled, definition, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -27,7 +27,7 @@ def by_definition(name, flow, *, reverse):
 
 
 @pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
-@every_method
+@every_way
 def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     args = inputs(name, time=time, batch=batch)
     draw = np.random.default_rng(1)
@@ -35,7 +35,7 @@ def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     assert_close(compiled(name, method)(*args, mask, resets), outcome(definition(name))(*args, mask, resets))
 
 
-@every_method
+@every_way
 def test_no_steps_return_the_carry(name, method):
     params, xs, carry = inputs(name, time=0)
     none = np.zeros(xs.shape[:-1], bool)
@@ -44,7 +44,7 @@ def test_no_steps_return_the_carry(name, method):
     assert actual["ys"].shape[:2] == (0, 2)
 
 
-@every_method
+@every_way
 def test_the_carry_and_every_flag_may_be_left_out(name, method):
     """Without a carry the cell's own is the first one, learned where the cell learns it."""
 
@@ -96,7 +96,7 @@ def test_written_out_steps_equal_the_loop(method):
     assert_close(compiled("elman", method, unroll=2)(*args), compiled("elman", method)(*args))
 
 
-@every_method
+@every_way
 def test_remat_of_steps_changes_nothing(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(compiled(name, method, remat="carries")(*args), compiled(name, method)(*args))

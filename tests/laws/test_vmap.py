@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laws.cells import FLOWS, B, every_faster_method, every_method, inputs
+from laws.cells import FLOWS, B, every_faster_method, every_way, inputs
 from laws.reference import assert_close, compiled, definition, entry, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 ROWS = {"in_axes": (None, 1, 0, 1, 1), "out_axes": (0, 1)}  # params are shared; time leads, the carry has none
 
 
-@every_method
+@every_way
 def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
     assert_close(actual, compiled(name, method)(*args))
 
 
-@every_method
+@every_way
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
@@ -70,7 +70,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
         assert_close(entry(actual, b), expected)
 
 
-@every_method
+@every_way
 def test_ensembles_are_each_member_alone(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
