@@ -44,7 +44,7 @@ def calls(draw):
     return name, time, batch, resets, valid, options
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(calls())
 def test_any_call(call):
     name, time, batch, resets, valid, options = call
