@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +56,16 @@ def test_two_runs_may_start_from_the_same_parameters() -> None:
     update(fresh(optimizer), 0, XS[0])
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own reaction to Ctrl-C, even in a process that was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_first_signal_asks_and_the_second_one_acts() -> None:
-    before = signal.getsignal(signal.SIGINT)
     with interruptible() as stopped:
         assert not stopped()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -65,7 +73,7 @@ def test_the_first_signal_asks_and_the_second_one_acts() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             signal.pause()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_thread_is_left_alone() -> None:
