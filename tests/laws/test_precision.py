@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, B, D, every_cell, every_way, inputs, make
+from laws.cells import FLOWS, B, D, every_cell, every_method, every_way, inputs, make
 from laws.reference import assert_close, compiled, outcome
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -25,7 +25,7 @@ def test_single_precision_is_close_to_double(name, method):
     assert_close(actual, compiled(name, method)(*args, *FLOWS["packed_holes"]), 1e-5)
 
 
-@every_way
+@every_method
 def test_half_precision_is_that_of_the_products_alone(name, method):
     params, xs, carry = cast(inputs(name), bf16)  # the same rounded numbers for both
     actual = compiled(name, method)(params, xs, cast(carry, f32), *FLOWS["packed_holes"])
