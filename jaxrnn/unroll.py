@@ -6,17 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.recurrence.loop import loop, segmented, silence, valid_steps
+from jaxrnn.recurrence.loop import entries, loop, segmented, silence, valid_steps
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Method, Params, Remat
-
-METHODS: dict[str, tuple[str, ...]] = {
-    "dense": ("fused",),
-    "diagonal": (),
-    "linear_diagonal": ("associative", "chunked"),
-    "linear_matrix": ("chunked",),
-}
-
 
 def methods(cell: Cell) -> tuple[str, ...]:
     """The methods that `unroll` can run `cell` with.
@@ -25,7 +17,7 @@ def methods(cell: Cell) -> tuple[str, ...]:
       cell: the recurrence.
 
     Returns:
-      Their names, the definition first and the fastest last.
+      Their names, the definition first.
 
     Raises:
       ValueError: `cell` is not a cell.
@@ -36,7 +28,7 @@ def methods(cell: Cell) -> tuple[str, ...]:
       (('scan', 'fused'), ('scan',))
     """
     checks.check_cell("methods", cell)
-    return ("scan", *(METHODS[cell.structure] if cell.scan is not None else ()))
+    return cell.methods if cell.scan is not None else ("scan",)
 
 
 def unroll(
@@ -52,13 +44,15 @@ def unroll(
     method: Method = "auto",
     remat: Remat = None,
     unroll: int = 1,
+    key: Array | None = None,
 ) -> tuple[Carry, Array]:
     """Runs `cell` over the leading axis of `xs`.
 
     Args:
       cell: the recurrence.
       params: from `cell.init`.
-      xs: inputs, floating, `[T, *batch, D]`. What stands at an invalid step, NaN included, reaches nothing.
+      xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`. What stands at an
+        invalid step, NaN included, reaches nothing.
       carry: initial carry, leaves `[*batch, ...]`; `cell.init_carry` if None.
       lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None.
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
@@ -69,6 +63,8 @@ def unroll(
       remat: what to compute again in the backward pass instead of keeping it: None, nothing; `"step"` or
         `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
       unroll: steps written out in one iteration of the compiled loop.
+      key: draws the masks of a cell that has any (`zoneout`, `recurrent_dropout`, `weight_dropout`), once, before the
+        loop; None: deterministic. Other cells do not look at it.
 
     Returns:
       `(carry, ys)`: the carry after each row's last valid step, and outputs `[T, *batch, H]`, zero where invalid, in
@@ -89,18 +85,17 @@ def unroll(
       ((5, 2, 8), True)
     """
     checks.check_cell("unroll", cell)
-    xs = checks.xs_of("unroll", xs)
-    because, batch = checks.shape_words(xs), xs.shape[1:-1]
+    xs = checks.xs_of("unroll", xs, features=cell.num_feature_axes)
+    because = checks.shape_words(xs)
     checks.check_params("unroll", cell, params, xs.shape[-1], because)
     if carry is not None:
-        checks.check_carry("unroll", cell, params, carry, batch, because)
-    checks.check_steps("unroll", xs, lengths, mask, resets)
+        checks.check_carry("unroll", cell, params, carry, xs.shape[1:-1], because)
+    checks.check_steps("unroll", xs, lengths, mask, resets, cell.num_feature_axes)
     checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
     checks.check_remat("unroll", remat)
     checks.check_positive("unroll", "unroll", unroll)
-    return _unroll(
-        cell, params, xs, carry, lengths, mask, resets, reverse=reverse, method=method, remat=remat, unroll=unroll
-    )
+    how = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
+    return _unroll(cell, params, xs, carry, lengths, mask, resets, key, **how)
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse", "method", "remat", "unroll"))
@@ -112,6 +107,7 @@ def _unroll(
     lengths: Array | None,
     mask: Array | None,
     resets: Array | None,
+    key: Array | None,
     *,
     reverse: bool,
     method: Method,
@@ -126,16 +122,17 @@ def _unroll(
         fresh = None
     else:
         fresh = _settled(cell, params, fresh, xs)
-        if reverse:  # a segment is entered at its last step: where the next one begins
-            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    chosen = methods(cell)[-1] if method == "auto" else method
+        resets = entries(resets) if reverse else resets
+    noise = None
+    if key is not None and cell.draw is not None:
+        params, noise = cell.draw(key, params, xs.shape[: -cell.num_feature_axes])
 
-    def run(carry: Carry, inputs: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
-        xs, valid, resets = inputs
-        flow = Flow(valid, resets, fresh)
-        if chosen != "scan" and cell.scan is not None:
+    def run(carry: Carry, inputs: Any) -> tuple[Carry, Array]:
+        xs, valid, resets, noise = inputs
+        flow = Flow(valid, resets, fresh, noise)
+        if method != "scan" and cell.scan is not None:
             policy = remat if isinstance(remat, str) else None
-            return cell.scan(params, carry, xs, flow, method=chosen, reverse=reverse, remat=policy, unroll=unroll)
+            return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
         step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
         return loop(partial(step, params), carry, cell.project(params, xs), flow, reverse=reverse, unroll=unroll)
 

@@ -28,6 +28,11 @@ def valid_steps(lengths: Array | None, mask: Array | None, total: int) -> Array 
     return jnp.arange(total).reshape(-1, *[1] * lengths.ndim) < lengths
 
 
+def entries(resets: Array | None) -> Array | None:
+    """Where segments that begin at `resets` are entered from their end: one step before the next one begins."""
+    return None if resets is None else jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+
+
 def silence(valid: Array | None, xs: Any) -> Any:
     """`xs` with zeros at invalid steps: what stands there, NaN included, reaches neither values nor gradients."""
     return xs if valid is None else select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
