@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from jaxrnn import initializers
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.cells.elman import ElmanCarry, elman
-from jaxrnn.cells.gru import GRUCarry, gru
-from jaxrnn.cells.lstm import LSTMCarry, lstm
+from jaxrnn.carries import ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
+from jaxrnn.cells.elman import elman
+from jaxrnn.cells.gru import gru
+from jaxrnn.cells.lstm import lstm
 from jaxrnn.checks import ShapeError
+from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.rnn import rnn
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
     from jaxrnn import linen, nnx
 
 __all__ = [
+    "BidirectionalCarry",
     "Cell",
     "ElmanCarry",
     "Flow",
     "GRUCarry",
+    "HiddenCarry",
     "LSTMCarry",
     "Layer",
     "ShapeError",
+    "bidirectional",
     "dense",
     "dense_cell",
     "dropout",

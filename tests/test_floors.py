@@ -10,6 +10,7 @@ import jaxrnn
 PACKAGE = Path(jaxrnn.__file__).parent
 FLOORS = {
     "types": 0,
+    "carries": 0,
     "checks": 0,
     "precision": 0,
     "sharding": 0,

@@ -14,6 +14,7 @@ NAMES = [
     "ElmanCarry",
     "Flow",
     "GRUCarry",
+    "HiddenCarry",
     "LSTMCarry",
     "Layer",
     "ShapeError",

@@ -2,20 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.carries import ElmanCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Carry, Cell, Params
-
-
-class ElmanCarry(NamedTuple):
-    """`h [*batch, H]`."""
-
-    h: Array
 
 
 def elman(

@@ -2,22 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
+from jaxrnn.carries import GRUCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.types import Array, Cell, Params
-
-
-class GRUCarry(NamedTuple):
-    """`h [*batch, H]`."""
-
-    h: Array
 
 
 def gru(

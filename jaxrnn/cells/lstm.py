@@ -2,22 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
+from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
-
-
-class LSTMCarry(NamedTuple):
-    """`c [*batch, H]`, the memory, and `h [*batch, H]`, the output."""
-
-    c: Array
-    h: Array
 
 
 def lstm(

@@ -1,0 +1,30 @@
+"""The carries of the package's cells: named fields, each `[*batch, …]`."""
+
+from typing import NamedTuple
+
+from jaxrnn.types import Array
+
+
+class ElmanCarry(NamedTuple):
+    """`h [*batch, H]`."""
+
+    h: Array
+
+
+class GRUCarry(NamedTuple):
+    """`h [*batch, H]`."""
+
+    h: Array
+
+
+class HiddenCarry(NamedTuple):
+    """`h [*batch, H]`, of any other cell that has no state but its output."""
+
+    h: Array
+
+
+class LSTMCarry(NamedTuple):
+    """`c [*batch, H]`, the memory, and `h [*batch, H]`, the output."""
+
+    c: Array
+    h: Array
