@@ -16,13 +16,17 @@ class ShapeError(AssertionError, ValueError):
     """A shape, dtype or structure that does not fit: an AssertionError, as from chex, and a ValueError."""
 
 
-def xs_of(where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]") -> Array:
-    """`xs` as an array, checked to be floating and to have its leading axes."""
+def xs_of(
+    where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]", features: int = 1
+) -> Array:
+    """`xs` as an array, checked to be floating and to have its axes; `features` are the last ones of one step."""
     xs = jnp.asarray(xs)
-    if xs.ndim < axes:
-        raise ShapeError(
-            f"{where}: {name} has shape {xs.shape}, expected {layout}; a sequence of scalars needs xs[..., None]"
-        )
+    if xs.ndim < axes - 1 + features:
+        if features == 1:
+            remedy = f"a sequence of scalars needs {name}[..., None]"
+        else:
+            layout, remedy = layout.replace(" D]", " *spatial, D]"), f"this cell has {features - 1} spatial axes"
+        raise ShapeError(f"{where}: {name} has shape {xs.shape}, expected {layout}; {remedy}")
     if not jnp.issubdtype(xs.dtype, jnp.inexact):
         raise ShapeError(
             f"{where}: {name} has dtype {xs.dtype}, expected a floating one; one-hot or embed integer tokens"
@@ -63,18 +67,18 @@ def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: 
     check_shape(where, "lengths", lengths, expected, because)
 
 
-def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any) -> None:
-    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`."""
-    because = shape_words(xs)
+def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int = 1) -> None:
+    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step."""
+    because, steps = shape_words(xs), xs.shape[:-features]
     if lengths is not None and mask is not None:
         raise ValueError(
             f"{where}: lengths and mask are both given, expected at most one; put the lengths into the mask"
         )
     if lengths is not None:
-        check_lengths(where, lengths, xs.shape[1:-1], because)
+        check_lengths(where, lengths, steps[1:], because)
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
-            check_flags(where, name, flags, xs.shape[:-1], because)
+            check_flags(where, name, flags, steps, because)
 
 
 def check_cell(where: str, cell: Any) -> None:

@@ -13,6 +13,19 @@ Remat = Literal["step", "carries"] | int | None
 Structure = Literal["dense", "diagonal", "linear_diagonal", "linear_matrix"]
 
 
+class Noise(NamedTuple):
+    """One draw of a cell's random masks, made before the loop.
+
+    Attributes:
+      steps: what differs from step to step: a tuple with a pytree of bool `[T, *batch, ...]` for each transformation
+        of the cell that draws one, the innermost first.
+      state: `[*batch, H]`, what multiplies the state on its way into its product, the same at every step; None: 1.
+    """
+
+    steps: tuple[Any, ...] = ()
+    state: Array | None = None
+
+
 class Flow(NamedTuple):
     """What a recurrence is told about each step besides its input.
 
@@ -20,11 +33,16 @@ class Flow(NamedTuple):
       valid: bool `[T, *batch]`; where False the carry holds and the output is 0. None: all valid.
       resets: bool `[T, *batch]`; where True `fresh` replaces the carry before the step. None: no resets.
       fresh: the carry that a reset starts from, leaves `[*batch, ...]`. None without resets.
+      noise: the masks of this run; None: deterministic.
+      then: `(before, carry, y, noise.steps) -> (carry, y)`, what an engine has to do after each of the cell's steps, on
+        each row alone; `steps` are one step's, None without noise. None: nothing.
     """
 
     valid: Array | None = None
     resets: Array | None = None
     fresh: Carry | None = None
+    noise: Noise | None = None
+    then: Callable[..., tuple[Carry, Any]] | None = None
 
 
 class Cell(NamedTuple):
@@ -34,10 +52,13 @@ class Cell(NamedTuple):
       init: `(key, in_features) -> params`, a flat `dict[str, Array]`.
       init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
       project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
-      step: `(params, carry, z) -> (carry, y)`, one time step.
+      step: `(params, carry, z) -> (carry, y)`, one time step; with `draw`, `(params, carry, z, noise=None)`.
       scan: `(params, carry, xs, flow, *, method, reverse, remat, unroll) -> (carry, ys)`, equal to looping
         `step` over `project(params, xs)` and faster; None where there is nothing faster than the loop.
       structure: the shape of the Jacobian of the carry by the carry before.
+      methods: the ways to run it: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
+      num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
+      draw: `(key, params, xs.shape[:-1]) -> (params, Noise)`, one draw of what is random; None where nothing is.
 
     Example:
       >>> import jax, jaxrnn
@@ -53,6 +74,9 @@ class Cell(NamedTuple):
     step: Callable[..., tuple[Carry, Any]]
     scan: Callable[..., tuple[Carry, Any]] | None
     structure: Structure
+    methods: tuple[str, ...] = ("scan",)
+    num_feature_axes: int = 1
+    draw: Callable[..., tuple[Params, Noise]] | None = None
 
 
 class Layer(NamedTuple):
@@ -64,6 +88,7 @@ class Layer(NamedTuple):
       apply: `(params, carry | None, xs[T, *batch, D], *, lengths=None, mask=None, resets=None, key=None)
         -> (carry, ys[T, *batch, H])`; `key=None` means deterministic.
       step: `(params, carry, x[*batch, D]) -> (carry, y)`, or None where the layer is not causal.
+      num_feature_axes: the last axes of an input that belong to one step, as for `Cell`.
 
     Example:
       >>> import jax, jaxrnn
@@ -78,3 +103,4 @@ class Layer(NamedTuple):
     init_carry: Callable[..., Carry]
     apply: Callable[..., tuple[Carry, Any]]
     step: Callable[..., tuple[Carry, Any]] | None
+    num_feature_axes: int = 1

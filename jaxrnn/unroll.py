@@ -1,6 +1,7 @@
 """The one driver: a cell over a sequence, or one step at a time."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxrnn import checks
 from jaxrnn.recurrence.loop import entries, loop, segmented, silence, valid_steps
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Method, Params, Remat
+
 
 def methods(cell: Cell) -> tuple[str, ...]:
     """The methods that `unroll` can run `cell` with.
@@ -125,21 +127,21 @@ def _unroll(
         resets = entries(resets) if reverse else resets
     noise = None
     if key is not None and cell.draw is not None:
-        params, noise = cell.draw(key, params, xs.shape[: -cell.num_feature_axes])
+        params, noise = cell.draw(key, params, xs.shape[:-1])
 
     def run(carry: Carry, inputs: Any) -> tuple[Carry, Array]:
-        xs, valid, resets, noise = inputs
-        flow = Flow(valid, resets, fresh, noise)
+        xs, valid, resets, masks = inputs
+        flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
         if method != "scan" and cell.scan is not None:
             policy = remat if isinstance(remat, str) else None
             return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
         step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
         return loop(partial(step, params), carry, cell.project(params, xs), flow, reverse=reverse, unroll=unroll)
 
+    inputs = (xs, valid, resets, () if noise is None else noise.steps)
     if isinstance(remat, int):
-        rebuilt = jax.checkpoint(run, prevent_cse=False)
-        return segmented(rebuilt, carry, (xs, valid, resets), remat, reverse=reverse)
-    return run(carry, (xs, valid, resets))
+        return segmented(jax.checkpoint(run, prevent_cse=False), carry, inputs, remat, reverse=reverse)
+    return run(carry, inputs)
 
 
 def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
@@ -167,7 +169,7 @@ def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Arr
       (2, 8)
     """
     checks.check_cell("step", cell)
-    x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]")
+    x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]", features=cell.num_feature_axes)
     because = f"x of shape {x.shape}"
     checks.check_params("step", cell, params, x.shape[-1], because)
     checks.check_carry("step", cell, params, carry, x.shape[:-1], because)

@@ -87,7 +87,8 @@ def dense_cell(
             raise ValueError(f"dense_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
         return params
 
-    return projected_cell(step, checked_init, carry, dtype=dtype)._replace(scan=scan)
+    cell = projected_cell(step, checked_init, carry, dtype=dtype)
+    return cell._replace(scan=scan, methods=("scan", "fused"))
 
 
 def projected_cell(

@@ -46,7 +46,7 @@ def hold(valid: Array | None, before: Carry, carry: Carry, out: Any) -> tuple[Ca
 
 
 def loop(
-    step: Callable[[Carry, Any], tuple[Carry, Any]],
+    step: Callable[..., tuple[Carry, Any]],
     carry: Carry,
     zs: Any,
     flow: Flow,
@@ -54,15 +54,18 @@ def loop(
     reverse: bool = False,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
-    """Runs `step(carry, z) -> (carry, y)` over the leading axis of `zs` under `flow`."""
+    """Runs `step(carry, z) -> (carry, y)`, or `step(carry, z, noise)`, over the leading axis of `zs` under `flow`."""
+    noise = flow.noise
 
-    def body(carry: Carry, at_t: tuple[Any, Array | None, Array | None]) -> tuple[Carry, Any]:
-        z, valid, reset = at_t
+    def body(carry: Carry, at_t: Any) -> tuple[Carry, Any]:
+        z, valid, reset, masks = at_t
         if reset is not None:
             carry = select(reset, flow.fresh, carry)
-        return hold(valid, carry, *step(carry, z))
+        new, y = step(carry, z) if noise is None else step(carry, z, noise._replace(steps=masks))
+        return hold(valid, carry, new, y)
 
-    return lax.scan(body, carry, (zs, flow.valid, flow.resets), reverse=reverse, unroll=unroll)
+    masks = None if noise is None else noise.steps
+    return lax.scan(body, carry, (zs, flow.valid, flow.resets, masks), reverse=reverse, unroll=unroll)
 
 
 def segmented(
