@@ -1,14 +1,13 @@
 """The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `Layer.apply`."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.layers.backwards import backwards, flip
 from jaxrnn.layers.rnn import rnn
-from jaxrnn.recurrence.loop import valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -88,16 +87,11 @@ def apply(
     _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-1], inputs.shape[:-1], because)
     mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
 
-    run = partial(layer.apply, params, initial_carry, key=key)
-    if not flags.reverse:
-        carry, ys = run(xs, lengths=seq_lengths, mask=mask, resets=resets)
-    else:
-        if resets is not None:  # a segment is entered at its last step: where the next one begins
-            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-        carry, ys = run(_flip(xs), mask=_flip(valid_steps(seq_lengths, mask, len(xs))), resets=_flip(resets))
-        if flags.keep_order:
-            ys = _flip(ys)
-        elif seq_lengths is not None:
+    run = backwards(layer) if flags.reverse else layer
+    carry, ys = run.apply(params, initial_carry, xs, lengths=seq_lengths, mask=mask, resets=resets, key=key)
+    if flags.reverse and not flags.keep_order:
+        ys = flip(ys)
+        if seq_lengths is not None:
             ys = _padding_last(ys, seq_lengths)
     outputs = jnp.moveaxis(ys, 0, axis)
     return (carry, outputs) if flags.return_carry else outputs
@@ -127,10 +121,6 @@ def _check_steps(
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
             checks.check_flags(where, name, flags, steps, because)
-
-
-def _flip(steps: Any) -> Any:
-    return None if steps is None else jnp.flip(steps, 0)
 
 
 def _padding_last(ys: Array, lengths: Any) -> Array:

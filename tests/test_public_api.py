@@ -10,6 +10,7 @@ import pytest
 import jaxrnn
 
 NAMES = [
+    "BidirectionalCarry",
     "Cell",
     "ElmanCarry",
     "Flow",
@@ -18,6 +19,7 @@ NAMES = [
     "LSTMCarry",
     "Layer",
     "ShapeError",
+    "bidirectional",
     "dense",
     "dense_cell",
     "dropout",
@@ -78,7 +80,7 @@ def test_no_other_public_name_leaks():
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name():
-    for name in ("unroll", "dense", "dropout", "rnn", "stack"):
+    for name in ("unroll", "bidirectional", "dense", "dropout", "rnn", "stack"):
         assert inspect.isfunction(getattr(jaxrnn, name))
 
 

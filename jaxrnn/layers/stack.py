@@ -1,9 +1,9 @@
 """`stack`: layers one after another."""
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.layers.width import width
 from jaxrnn.types import Array, Carry, Layer, Params
 
 
@@ -37,7 +37,7 @@ def stack(*layers: Layer) -> Layer:
         params = {}
         for name, layer, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
             made = layer.init(k, in_features)
-            in_features = _width(layer, made, in_features)
+            in_features = width(layer, made, in_features)
             if made:  # states and checkpoints that know leaves alone would lose an empty dict
                 params[name] = made
         return params
@@ -82,9 +82,3 @@ def stack(*layers: Layer) -> Layer:
 
     whole = Layer(init, init_carry, apply, step if len(steps) == len(layers) else None)
     return whole
-
-
-def _width(layer: Layer, params: Params, in_features: int) -> int:
-    """The width of a layer's output, inferred without computing it."""
-    xs = jax.ShapeDtypeStruct((1, in_features), jnp.float32)
-    return jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs).shape[-1]

@@ -1,0 +1,36 @@
+"""A layer from the last valid step to the first: the one place where sequences are flipped."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn.recurrence.loop import entries, valid_steps
+from jaxrnn.types import Array, Carry, Layer, Params
+
+
+def flip(steps: Any) -> Any:
+    """The leading axis from its end; None stays None."""
+    return None if steps is None else jnp.flip(steps, 0)
+
+
+def backwards(layer: Layer) -> Layer:
+    """`layer` over the flipped sequence, with outputs aligned with its inputs: what `reverse=True` is to `unroll`.
+
+    Padding and resets keep their meaning. It checks nothing: what calls it has.
+    """
+
+    def apply(
+        params: Params,
+        carry: Carry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Carry, Array]:
+        steps = {"mask": flip(valid_steps(lengths, mask, len(xs))), "resets": flip(entries(resets))}
+        carry, ys = layer.apply(params, carry, flip(xs), **steps, key=key)
+        return carry, flip(ys)
+
+    return layer._replace(apply=apply, step=None)

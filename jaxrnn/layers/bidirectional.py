@@ -1,0 +1,137 @@
+"""`bidirectional`: two recurrences over one sequence, one from each end."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.layers.backwards import backwards
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.width import width
+from jaxrnn.recurrence.loop import select, silence, valid_steps
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+Merge = Literal["concat", "sum", "mul", "ave"] | Callable[[Array, Array], Array]
+
+_MERGES: dict[str, Callable[[Array, Array], Array]] = {
+    "concat": lambda forward, backward: jnp.concatenate([forward, backward], -1),
+    "sum": lambda forward, backward: forward + backward,
+    "mul": lambda forward, backward: forward * backward,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+}
+
+
+class BidirectionalCarry(NamedTuple):
+    """The carries of both directions: `forward`'s after the last valid step, `backward`'s after the first.
+
+    Attributes:
+      forward: the carry of the layer that runs from the first step on.
+      backward: the carry of the layer that runs from the last valid step back.
+    """
+
+    forward: Any
+    backward: Any
+
+
+def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *, merge: Merge = "concat") -> Layer:
+    """Two recurrences over one sequence, one from each end, merged step by step.
+
+    Schuster & Paliwal 1997, "Bidirectional recurrent neural networks". Parameters are
+    `{"forward": …, "backward": …}`, the carry is a `BidirectionalCarry`. Lengths, masks and resets mean for each
+    direction what they mean for `unroll`: a row's backward direction begins at its last valid step.
+
+    Args:
+      forward: a `Cell`, or a `Layer` such as a `stack`.
+      backward: likewise, for the direction from the end to the start; None: of the kind of `forward`, with its own
+        parameters.
+      merge: how outputs become one: `"concat"` along the features; `"sum"`, `"mul"` or `"ave"`, the mean, of equal
+        widths; or a function of both outputs, `[T, *batch, H]` each, that acts on each step alone.
+
+    Returns:
+      A `Layer` without a `step`, since it is not causal. Its outputs are 0 at invalid steps, whatever `merge` is.
+
+    Raises:
+      ValueError: `forward` or `backward` is neither a cell nor a layer; `merge` is not one of the above.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.bidirectional(jaxrnn.lstm(8))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)), lengths=jax.numpy.array([5, 2]))
+      >>> ys.shape, carry.backward.h.shape
+      ((5, 2, 16), (2, 8))
+    """
+    ahead = _direction("forward", forward)
+    back = _direction("backward", forward if backward is None else backward, reverse=True)
+    if not callable(merge):
+        checks.check_choice("bidirectional", "merge", merge, tuple(_MERGES))
+
+    def init(key: Array, in_features: int) -> Params:
+        k_forward, k_backward = jax.random.split(key)
+        made = {"forward": ahead.init(k_forward, in_features), "backward": back.init(k_backward, in_features)}
+        _check_widths(merge, width(ahead, made["forward"], in_features), width(back, made["backward"], in_features))
+        return {name: params for name, params in made.items() if params}  # as `stack` does
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        return BidirectionalCarry(
+            ahead.init_carry(params.get("forward", {}), batch_shape),
+            back.init_carry(params.get("backward", {}), batch_shape),
+        )
+
+    def apply(
+        params: Params,
+        carry: Carry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Carry, Array]:
+        xs = checks.xs_of("bidirectional", xs)
+        checks.check_params("bidirectional", layer, params, xs.shape[-1], checks.shape_words(xs))
+        checks.check_steps("bidirectional", xs, lengths, mask, resets)
+        if carry is None:
+            carry = BidirectionalCarry(None, None)
+        elif not isinstance(carry, BidirectionalCarry):
+            raise checks.ShapeError(
+                f"bidirectional: carry is a {type(carry).__name__}, expected BidirectionalCarry(forward, backward)"
+            )
+        k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
+        valid = valid_steps(lengths, mask, len(xs))
+        steps = {"mask": valid, "resets": resets}
+        carry_f, ys_f = ahead.apply(params.get("forward", {}), carry.forward, xs, **steps, key=k_forward)
+        carry_b, ys_b = back.apply(params.get("backward", {}), carry.backward, xs, **steps, key=k_backward)
+        _check_widths(merge, ys_f.shape[-1], ys_b.shape[-1])
+        return BidirectionalCarry(carry_f, carry_b), _merged(merge, ys_f, ys_b, valid)
+
+    layer = Layer(init, init_carry, apply, None)
+    return layer
+
+
+def _direction(name: str, cell: Cell | Layer, *, reverse: bool = False) -> Layer:
+    if isinstance(cell, Cell):
+        return rnn(cell, reverse=reverse)
+    if not isinstance(cell, Layer):
+        raise ValueError(f"bidirectional: {name} is {cell!r}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
+    return backwards(cell) if reverse else cell
+
+
+def _check_widths(merge: Merge, forward: int, backward: int) -> None:
+    if merge in ("sum", "mul", "ave") and forward != backward:
+        raise checks.ShapeError(
+            f"bidirectional: forward gives {forward} features and backward {backward}, expected equally many for "
+            f"merge={merge!r}; merge='concat' takes any"
+        )
+
+
+def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) -> Array:
+    if not callable(merge):
+        return _MERGES[merge](forward, backward)
+    if valid is None:
+        return merge(forward, backward)
+    # Ones at invalid steps: where zero meets a singular function, even a cotangent of zero gives NaN.
+    ys = merge(*(select(valid, ys, jnp.ones_like(ys)) for ys in (forward, backward)))
+    return silence(valid, ys)

@@ -1,0 +1,1 @@
+"""Layers, each against what its parts are by hand, and laws that all of them keep."""
