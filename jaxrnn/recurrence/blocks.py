@@ -42,23 +42,24 @@ def forward(
 
 
 def backward(
-    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Array, *, in_place: bool
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
 ) -> Operands:
     """`fused.backward` from a `saved` that has carries alone."""
 
-    def run(state: tuple[Carry, Any, Carry | None], block: Any) -> tuple[tuple[Carry, Any, Carry | None], Array]:
+    def run(state: tuple[Any, ...], block: Any) -> tuple[tuple[Any, ...], Array]:
         xs, steps, saved, dys = block
-        dcarry, dweights, dfresh = state
+        dcarry, *sums = state
         part = operands._replace(xs=xs)
         d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, in_place=in_place)
-        dweights, dfresh = jax.tree.map(jnp.add, (dweights, dfresh), (d.weights, d.fresh))
-        return (d.carry, dweights, dfresh), d.xs
+        sums = jax.tree.map(jnp.add, tuple(sums), (d.weights, d.fresh, d.scale))
+        return (d.carry, *sums), d.xs
 
     wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision
-    start = (dcarry, *jax.tree.map(lambda p: jnp.zeros(p.shape, wide), (operands.weights, operands.fresh)))
+    shared = (operands.weights, operands.fresh, operands.scale)
+    start = (dcarry, *jax.tree.map(lambda p: jnp.zeros(p.shape, wide), shared))
     start = vary(start, varying(dys))
     inputs = (operands.xs, steps, saved, dys)
     length = _length(operands.xs)
-    (dcarry, dweights, dfresh), dxs = segmented(run, start, inputs, length, reverse=not spec.reverse)
-    dweights = jax.tree.map(lambda d, p: d.astype(p.dtype), dweights, operands.weights)
-    return Operands(dxs, dweights, dcarry, dfresh)
+    (dcarry, *sums), dxs = segmented(run, start, inputs, length, reverse=not spec.reverse)
+    dweights, dfresh, dscale = jax.tree.map(lambda d, p: d.astype(p.dtype), tuple(sums), shared)
+    return Operands(dxs, dweights, dcarry, dfresh, dscale)

@@ -9,7 +9,7 @@ from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
-from jaxrnn.types import Array, Carry, Cell, Flow, Params
+from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 
 def dense_cell(
@@ -29,9 +29,12 @@ def dense_cell(
       pointwise: `(params, carry, gates) -> (carry, y)`. `gates` holds `z + r` for each gate in order, `(z, r)` for
         those in `paired`, each `[*batch, H]`; `params` all parameters but the three that the engine owns. It acts on
         each row alone, so it may not look at batch axes.
-      init: `(key, in_features) -> params` with `kernel [D, G, H]`, `recurrent_kernel [H, G, H]`, `bias [G, H]`, and
-        whatever else `pointwise` reads.
-      carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`.
+      init: `(key, in_features) -> params` with `kernel [D, G, H]`, `recurrent_kernel [H, G, H]`, perhaps
+        `bias [G, H]`, and whatever else `pointwise` reads. The recurrent kernel may also be block-diagonal,
+        `[N, H/N, G, H/N]` for N heads that do not see each other, or diagonal, `[G, H]`. With `projection [H, P]`,
+        `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
+        the recurrent kernel is `[P, G, H]` then.
+      carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, which may be `[*batch, P]`.
       gates: the gates' names, in the order of the parameters' gate axis.
       paired: names of gates for which `pointwise` needs `z` and `r` apart.
       dtype: of the computation; what inputs and parameters promote to if None. Carries are never in half precision.
@@ -66,24 +69,26 @@ def dense_cell(
     _check_carry("dense_cell", carry)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
-    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False) -> Spec:
-        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild)
+    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False, then: Any = None) -> Spec:
+        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild, then)
 
-    def step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
-        return fused.step(spec(zs[0].dtype), _weights(params, zs[0].dtype), carry, zs)
+    def step(params: Params, carry: Carry, zs: tuple[Array, ...], noise: Noise | None = None) -> tuple[Carry, Array]:
+        weights, scale = _weights(params, zs[0].dtype), None if noise is None else noise.state
+        return fused.step(spec(zs[0].dtype), weights, carry, zs, scale)
 
     def scan(
         params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
-    ) -> tuple[Carry, Array]:
+    ) -> tuple[Carry, Any]:
         del method  # there is one
         compute = compute_dtype(dtype, xs, params["kernel"])
-        how = spec(compute, reverse=reverse, unroll=unroll, rebuild=remat is not None)
-        operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh)
-        return run(how, operands, fused.Steps(flow.valid, flow.resets))
+        how = spec(compute, reverse=reverse, unroll=unroll, rebuild=remat is not None, then=flow.then)
+        masks, scale = (None, None) if flow.noise is None else flow.noise
+        operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh, scale)
+        return run(how, operands, fused.Steps(flow.valid, flow.resets, masks))
 
     def checked_init(key: Array, in_features: int) -> Params:
         params = init(key, in_features)
-        if (drawn := params["kernel"].shape[1]) != len(gates):
+        if (drawn := params["kernel"].shape[-2]) != len(gates):
             raise ValueError(f"dense_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
         return params
 
@@ -92,7 +97,7 @@ def dense_cell(
 
 
 def projected_cell(
-    step: Callable[[Params, Carry, tuple[Array, ...]], tuple[Carry, Array]],
+    step: Callable[..., tuple[Carry, Array]],
     init: Callable[..., Params],
     carry: Any,
     *,
@@ -101,8 +106,8 @@ def projected_cell(
     """Makes a cell with `dense_cell`'s projection and carry but a `step` of its own, which runs in the plain loop.
 
     Args:
-      step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate, in the dtype of
-        the computation, which is that of `y` too.
+      step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate (without a bias
+        that `init` does not draw), in the dtype of the computation, which is that of `y` too.
       init: as for `dense_cell`.
       carry: as for `dense_cell`.
       dtype: as for `dense_cell`.
@@ -131,15 +136,17 @@ def projected_cell(
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]
-        shape, wide = (*batch_shape, kernel.shape[0]), accumulator(compute_dtype(dtype, kernel))
-        return carry(*(jnp.zeros(shape, wide) for _ in carry._fields))  # each its own, so that they can be donated
+        wide, features = accumulator(compute_dtype(dtype, kernel)), params["kernel"].shape[-1]
+        state = params["projection"].shape[-1] if "projection" in params else features
+        # Each an array of its own, so that they can be donated.
+        return carry(*(jnp.zeros((*batch_shape, state if field == "h" else features), wide) for field in carry._fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])
         return fused.project(xs, _weights(params, compute), compute)
 
-    def own_step(params: Params, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
-        return step(_widened(params, zs[0].dtype), carry, zs)
+    def own_step(params: Params, carry: Carry, zs: tuple[Array, ...], *noise: Noise) -> tuple[Carry, Array]:
+        return step(_widened(params, zs[0].dtype), carry, zs, *noise)
 
     return Cell(init, init_carry, project, own_step, None, "dense")
 
@@ -152,11 +159,11 @@ def _check_carry(where: str, carry: Any) -> None:
 
 def _widened(params: Params, dtype: Any) -> Params:
     """All but the kernels in the dtype of the elementwise maths that goes with products of `dtype`."""
-    wide = accumulator(dtype)
-    return {k: p if k in ("kernel", "recurrent_kernel") else p.astype(wide) for k, p in params.items()}
+    wide, kernels = accumulator(dtype), ("kernel", "recurrent_kernel", "projection")
+    return {name: p if name in kernels else p.astype(wide) for name, p in params.items()}
 
 
 def _weights(params: Params, dtype: Any) -> fused.Weights:
     small = _widened(params, dtype)
-    kernel, bias, recurrent = (small.pop(name) for name in ("kernel", "bias", "recurrent_kernel"))
-    return fused.Weights(kernel, bias, recurrent, small)
+    kernel, recurrent = small.pop("kernel"), small.pop("recurrent_kernel")
+    return fused.Weights(kernel, small.pop("bias", None), recurrent, small.pop("projection", None), small)

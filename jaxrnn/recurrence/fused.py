@@ -1,14 +1,13 @@
-"""Recurrences with one dense product a step, `r = h U`, then elementwise maths: three programs in plain JAX.
+"""Recurrences with one product a step, `r = h U`, then elementwise maths: three programs in plain JAX.
 
 `forward` is the loop, `tangent` its derivative along a direction, `backward` that derivative transposed. The input's
 projection is one product before the loop, the cotangent of each weight one product after it. `primitive.py` makes
-one differentiable operation of the three.
+one differentiable operation of the three. A recurrence may have a second product, with which its state ends a step.
 
 The gates stand side by side in one array `[T, *batch, G * H]`: first their projected inputs, which the forward loop
 overwrites with the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import after, hold, rewrite, select
 from jaxrnn.sharding import vary, varying
@@ -23,28 +23,34 @@ from jaxrnn.types import Array, Carry, Params
 
 
 class Weights(NamedTuple):
-    """`kernel [D, G, H]`, `bias [G, H]`, `recurrent [H, G, H]`, and whatever else `pointwise` reads."""
+    """`kernel [D, G, H]`, `bias [G, H]` or None, `recurrent` as in `kernels.py`, and what else `pointwise` reads.
+
+    `projection [H, P]`, or None, makes of what `pointwise` calls `h` the state, which then is the output, too.
+    """
 
     kernel: Array
-    bias: Array
+    bias: Array | None
     recurrent: Array
+    projection: Array | None
     small: Params
 
 
 class Operands(NamedTuple):
-    """All that a recurrence is differentiable in. `fresh` is None without resets."""
+    """All that a recurrence is differentiable in. `fresh` is None without resets, `scale` is `Noise.state`."""
 
     xs: Array
     weights: Weights
     carry: Carry
     fresh: Carry | None
+    scale: Array | None
 
 
 class Steps(NamedTuple):
-    """Which steps are valid and which start anew, bool `[T, *batch]` or None; see `Flow`."""
+    """What is told of each step and has no derivative, bool: see `Flow`, and `Noise.steps`."""
 
     valid: Array | None
     resets: Array | None
+    masks: Any
 
 
 class Saved(NamedTuple):
@@ -56,39 +62,68 @@ class Saved(NamedTuple):
 
 def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
     """The gates' part that needs no carry, one array `[..., H]` in `dtype` a gate."""
-    zs = product(xs, flat(weights.kernel), dtype) + flat(weights.bias)
-    return split(zs.astype(dtype), weights.bias.shape[0])
+    return split(_projected(xs, weights, dtype).astype(dtype), weights.kernel.shape[1])
 
 
-def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...]) -> tuple[Carry, Array]:
+def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
+    zs = product(xs, flat(weights.kernel), dtype)
+    return zs if weights.bias is None else zs + flat(weights.bias)
+
+
+def _entering(h: Array, scale: Array | None) -> Array:
+    """What of the state enters its product."""
+    return h if scale is None else h * scale
+
+
+def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Carry, Array]:
     """One step from its projected input: the definition."""
-    rs = split(product(carry.h, flat(weights.recurrent), spec.dtype), len(zs))
+    r = kernels.through(weights.recurrent, spec.dtype)(_entering(carry.h, scale))
     zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
-    gates = tuple((z, r) if g in spec.paired else z + r for g, (z, r) in enumerate(zip(zs, rs, strict=True)))
-    carry, y = spec.pointwise(weights.small, carry, gates)
-    return carry, y.astype(spec.dtype)
+    pairs = enumerate(zip(zs, split(r, len(zs)), strict=True))
+    gates = tuple((z, r) if g in spec.paired else z + r for g, (z, r) in pairs)
+    new, out, _ = elementwise(spec, weights.small, weights.projection, carry, gates, Steps(None, None, None))
+    return new, out
 
 
 def elementwise(
-    spec: Spec, small: Params, carry: Carry, each: tuple[Any, ...], valid: Array | None
-) -> tuple[Carry, Array]:
-    """A step without its product: `(carry, y)`."""
+    spec: Spec,
+    small: Params,
+    projection: Array | None,
+    carry: Carry,
+    each: tuple[Any, ...],
+    at_t: Steps,
+    nudge: Array | None = None,
+) -> tuple[Carry, Any, Array]:
+    """A step without its product with the state: `(carry, y, h as pointwise makes it)`.
+
+    `nudge` is added to the projected state, so that its cotangent is that state's.
+    """
     new, y = spec.pointwise(small, carry, each)
-    return hold(valid, carry, new, y.astype(spec.dtype))
+    made = new.h
+    if projection is not None:
+        y = product(made, projection, spec.dtype)
+        y = y if nudge is None else y + nudge
+        new = new._replace(h=y)
+    y = y.astype(spec.dtype)
+    if spec.then is not None:
+        new, y = spec.then(carry, new, y, at_t.masks)
+    return *hold(at_t.valid, carry, new, y), made
 
 
 def forward(
     spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
-) -> tuple[Carry, Array, Saved | None]:
+) -> tuple[Carry, Any, Saved | None]:
     """`(carry, ys, saved)`."""
     weights = operands.weights
-    U, bias = flat(weights.recurrent), flat(weights.bias)
+    through = kernels.through(weights.recurrent, spec.dtype)
+    bias = None if weights.bias is None else flat(weights.bias)
 
     def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
         if at_t.resets is not None:
             carry = select(at_t.resets, operands.fresh, carry)
-        gates = meet(spec, z + bias, product(carry.h, U, spec.dtype))
-        new, y = elementwise(spec, weights.small, carry, each_gate(spec, gates), at_t.valid)
+        z_and_bias = z if bias is None else z + bias
+        gates = meet(spec, z_and_bias, through(_entering(carry.h, operands.scale)))
+        new, y, _ = elementwise(spec, weights.small, weights.projection, carry, each_gate(spec, gates), at_t)
         if not save:
             return new, None, (y, None, None)
         gates = jax.tree.map(lambda g: g.astype(z.dtype), gates)
@@ -106,69 +141,80 @@ def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
     """`saved`, with the gates rebuilt in one product if they were not kept."""
     if saved.gates is not None:
         return saved
-    kernel, bias, recurrent, _ = operands.weights
-    zs = product(operands.xs, flat(kernel), spec.dtype) + flat(bias)
-    gates = meet(spec, zs, product(saved.carries.h, flat(recurrent), spec.dtype))
+    through = kernels.through(operands.weights.recurrent, spec.dtype)
+    zs = _projected(operands.xs, operands.weights, spec.dtype)
+    gates = meet(spec, zs, through(_entering(saved.carries.h, operands.scale)))
     return saved._replace(gates=jax.tree.map(lambda g: g.astype(spec.dtype), gates))
 
 
-def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Array]:
+def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Any]:
     """`(d carry, d ys)`: the derivative of `forward` along `d`, linear in `d`."""
-    weights, dw = operands.weights, d.weights
-    U = flat(weights.recurrent)
-    dzs = product(operands.xs, flat(dw.kernel), spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
-    dzs = dzs + flat(dw.bias)
-    drs = product(saved.carries.h, flat(dw.recurrent), spec.dtype)
+    weights, dw, hs = operands.weights, d.weights, saved.carries.h
+    through = kernels.through(weights.recurrent, spec.dtype)
+    dzs = _projected(operands.xs, dw, spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
+    drs = kernels.through(dw.recurrent, spec.dtype)(_entering(hs, operands.scale))
+    if d.scale is not None:
+        drs = drs + through(hs * d.scale)
     saved = with_gates(spec, operands, saved)
 
-    def body(dcarry: Carry, at_t: Any) -> tuple[Carry, Array]:
-        dz, dr, carry, gates, (valid, reset) = at_t
-        if reset is not None:
-            dcarry = select(reset, d.fresh, dcarry)
-        dgates = meet(spec, dz, dr + product(dcarry.h, U, spec.dtype))
+    def body(dcarry: Carry, at: Any) -> tuple[Carry, Any]:
+        dz, dr, carry, gates, at_t = at
+        if at_t.resets is not None:
+            dcarry = select(at_t.resets, d.fresh, dcarry)
+        dgates = meet(spec, dz, dr + through(_entering(dcarry.h, operands.scale)))
 
-        def local(small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
-            return elementwise(spec, small, carry, each, valid)
+        def local(*primals: Any) -> tuple[Carry, Any]:
+            return elementwise(spec, *primals, at_t)[:2]
 
-        primals = (weights.small, carry, each_gate(spec, gates))
-        return jax.jvp(local, primals, (dw.small, dcarry, each_gate(spec, dgates)))[1]
+        primals = (weights.small, weights.projection, carry, each_gate(spec, gates))
+        return jax.jvp(local, primals, (dw.small, dw.projection, dcarry, each_gate(spec, dgates)))[1]
 
     at = (dzs, drs, saved.carries, saved.gates, steps)
     return lax.scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
 
 
 def backward(
-    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Array, *, in_place: bool
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
 ) -> Operands:
     """`tangent` transposed: the cotangents of the operands from those of `carry` and `ys`."""
-    xs, weights = operands.xs, operands.weights
-    U_transposed = flat(weights.recurrent).T  # made once: a transpose in the loop costs more
-    batch = dys.shape[1:-1]
+    xs, weights, scale = operands.xs, operands.weights, operands.scale
+    back = kernels.back(weights.recurrent, spec.dtype)
+    batch = xs.shape[1:-1]
     # Small parameters get a cotangent a row, summed once after the loop: a sum over rows in every step costs more.
     small = jax.tree.map(lambda p: jnp.broadcast_to(p, batch + p.shape), weights.small)
+    # So does the projection's: the state that it ends in is nudged by nothing.
+    nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
 
-    local = partial(elementwise, spec)
+    def one_row(small: Params, carry: Carry, each: tuple[Any, ...], nudge: Array | None, at_t: Steps) -> Any:
+        new, y, made = elementwise(spec, small, weights.projection, carry, each, at_t, nudge)
+        return (new, y), made
+
+    local: Any = one_row
     if jax.tree.leaves(small):
         for _ in batch:
             local = jax.vmap(local)
 
-    def body(state: Any, gates: Gates, at_t: Any) -> tuple[Any, Gates, None]:
-        dcarry, dsmall, dfresh = state
-        dy, carry, (valid, reset) = at_t
-        pull = jax.vjp(lambda s, c, g: local(s, c, g, valid), small, carry, each_gate(spec, gates))[1]
-        dsmall_t, before, each = pull((dcarry, dy))
+    def body(state: Any, gates: Gates, at: Any) -> tuple[Any, Gates, Any]:
+        dcarry, dsmall, dfresh, dscale = state
+        dy, carry, at_t = at
+        primals = (small, carry, each_gate(spec, gates), nudge)
+        _, pull, made = jax.vjp(lambda *primals: local(*primals, at_t), *primals, has_aux=True)
+        dsmall_t, before, each, dprojected = pull((dcarry, dy))
         dgates, dr = side_by_side(spec, each, gates.sums.dtype)
-        before = before._replace(h=before.h + product(dr, U_transposed, spec.dtype))
-        if reset is not None:
+        dentering = back(dr)
+        before = before._replace(h=before.h + _entering(dentering, scale))
+        if at_t.resets is not None:
             zero = jax.tree.map(jnp.zeros_like, before)
-            dfresh = jax.tree.map(jnp.add, dfresh, select(reset, before, zero))
-            before = select(reset, zero, before)
-        return (before, jax.tree.map(jnp.add, dsmall, dsmall_t), dfresh), dgates, None
+            dfresh = jax.tree.map(jnp.add, dfresh, select(at_t.resets, before, zero))
+            before = select(at_t.resets, zero, before)
+        dsmall = jax.tree.map(jnp.add, dsmall, dsmall_t)
+        dscale = None if scale is None else dscale + dentering * carry.h
+        return (before, dsmall, dfresh, dscale), dgates, None if nudge is None else (made, dprojected)
 
-    start = (dcarry, jax.tree.map(jnp.zeros_like, small), jax.tree.map(jnp.zeros_like, operands.fresh))
-    (dcarry, dsmall, dfresh), dgates, _ = rewrite(
+    zeros = jax.tree.map(jnp.zeros_like, (small, operands.fresh, scale))
+    (dcarry, dsmall, dfresh, dscale), dgates, projections = rewrite(
         body,
-        vary(start, varying(dys)),
+        vary((dcarry, *zeros), varying(dys)),
         saved.gates,
         (dys, saved.carries, steps),
         reverse=not spec.reverse,
@@ -178,19 +224,25 @@ def backward(
     # XLA transposes what it multiplies with, and would do so before the loop, to keep it in memory all through it.
     xs, hs = after(dcarry.h[..., :1], xs), after(dcarry.h[..., :1], saved.carries.h)
     dz, rows = dgates.sums, tuple(range(len(batch) + 1))
-    drecurrent = outer(hs, dz, spec.dtype)
-    if spec.paired:
-        rs = split(outer(hs, dgates.states, spec.dtype), len(spec.paired))
-        parts = list(split(drecurrent, spec.gates))
-        for g, r in zip(spec.paired, rs, strict=True):
-            parts[g] = r
-        drecurrent = jnp.concatenate(parts, axis=-1)
     dweights = Weights(
         kernel=outer(xs, dz, spec.dtype),
-        bias=dz.sum(rows, dtype=accumulator(spec.dtype)),
-        recurrent=drecurrent,
+        bias=None if weights.bias is None else dz.sum(rows, dtype=accumulator(spec.dtype)),
+        recurrent=_recurrent_cotangent(spec, weights.recurrent, _entering(hs, scale), dgates),
+        projection=None if projections is None else outer(projections[0], projections[1], spec.dtype),
         small=jax.tree.map(lambda s: s.sum(rows[:-1]), dsmall),
     )
     dxs = product(dz, flat(weights.kernel).T, spec.dtype)
-    cotangents = Operands(dxs, dweights, dcarry, dfresh)
+    cotangents = Operands(dxs, dweights, dcarry, dfresh, dscale)
     return jax.tree.map(lambda c, primal: c.reshape(primal.shape).astype(primal.dtype), cotangents, operands)
+
+
+def _recurrent_cotangent(spec: Spec, kernel: Array, hs: Array, dgates: Gates) -> Array:
+    """From the products' cotangents: those of `z + r`, and for paired gates those of `r`."""
+    whole = kernels.cotangent(kernel, hs, dgates.sums, spec.dtype)
+    if dgates.states is None:
+        return whole
+    pairs = kernels.cotangent(kernel, hs, dgates.states, spec.dtype)
+    parts = jnp.split(whole, spec.gates, axis=-2)
+    for g, part in zip(spec.paired, jnp.split(pairs, len(spec.paired), axis=-2), strict=True):
+        parts[g] = part
+    return jnp.concatenate(parts, axis=-2)

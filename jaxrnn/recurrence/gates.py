@@ -22,6 +22,7 @@ class Spec(NamedTuple):
       reverse: whether the loop runs from the last step to the first.
       unroll: steps written out in one iteration of the loop.
       rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
+      then: what follows each step, see `Flow`; None: nothing.
     """
 
     pointwise: Pointwise
@@ -31,6 +32,7 @@ class Spec(NamedTuple):
     reverse: bool
     unroll: int
     rebuild: bool
+    then: Callable[..., tuple[Carry, Any]] | None
 
 
 class Gates(NamedTuple):

@@ -26,10 +26,10 @@ tangent_p = Primitive("recurrence_tangent")
 backward_p = Primitive("recurrence_backward")
 
 
-def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Array]:
+def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Any]:
     """`(carry, ys)` of the recurrence, differentiable in `operands`."""
     out = _bind(recurrence_p, (operands, steps), spec=spec, save=False)
-    return jax.tree.unflatten(jax.tree.structure((operands.carry, 0)), out)
+    return jax.tree.unflatten(_result_tree(spec, operands, steps), out)
 
 
 def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
@@ -54,12 +54,19 @@ def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> 
 
 # Where a new batch axis goes in operands. Weights have none: a batch shares them.
 SHARED = -1
-OPERAND_AXES: Any = Operands(*cast(Any, (1, SHARED, 0, 0)))
+OPERAND_AXES: Any = Operands(*cast(Any, (1, SHARED, 0, 0, 0)))
 
 
-def _result_tree(spec: Spec, carry: Carry) -> Any:
+def _result_tree(spec: Spec, operands: Operands, steps: Steps, *, save: bool = False) -> Any:
+    """The structure of `(carry, ys)`, and of what is saved."""
+    ys: Any = 0
+    if spec.then is not None:  # which may make any pytree of an output
+        forward = partial(fused.forward, spec, save=False, in_place=False)
+        ys = jax.eval_shape(forward, operands, steps)[1]
+    if not save:
+        return jax.tree.structure((operands.carry, ys))
     gates = None if spec.rebuild else Gates(*cast(Any, (0, 0 if spec.paired else None)))
-    return jax.tree.structure((carry, 0, Saved(carry, gates)))
+    return jax.tree.structure((operands.carry, ys, Saved(operands.carry, gates)))
 
 
 # --- derivatives ---------------------------------------------------------------------------------------------------
@@ -82,7 +89,7 @@ def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, t
         return _plain_jvp(partial(_run, spec=spec, tree=tree, save=True), primals, tangents)
     operands, steps = jax.tree.unflatten(tree, primals)
     out = recurrence_p.bind(*primals, spec=spec, tree=tree, save=True)
-    carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands.carry), out)
+    carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands, steps, save=True), out)
     shape: Any = jax.tree.structure(operands)
     d = jax.tree.unflatten(shape, [ad.instantiate_zeros(t) for t in tangents[: shape.num_leaves]])
     return jax.tree.leaves((carry, ys)), _bind(tangent_p, (operands, steps, saved, d), spec=spec)
@@ -100,7 +107,7 @@ def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Sp
     """`tangent` and `backward`, linear in what comes after `(operands, steps, saved)`, are each other's transpose."""
     operands, steps, saved, *_ = jax.tree.unflatten(tree, args)
     given = jax.tree.leaves((operands, steps, saved))
-    shape = jax.tree.structure((operands.carry, 0) if other is backward_p else (operands,))
+    shape = _result_tree(spec, operands, steps) if other is backward_p else jax.tree.structure((operands,))
     linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
     out = _bind(other, (operands, steps, saved, *linear), spec=spec)
     moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]

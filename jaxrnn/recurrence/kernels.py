@@ -1,0 +1,72 @@
+"""The recurrent kernel, which leads from the state to the gates, in its three forms. They are told by their axes:
+
+* dense `[S, G, H]`;
+* block-diagonal `[N, S/N, G, H/N]`: N heads that do not see each other;
+* diagonal `[G, H]`: a feature sees itself alone.
+
+In each the gates' axis is the last but one. What it leads to are the gates side by side, `[..., G * H]`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.types import Array
+
+
+def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
+    """The map from states `[..., S]` to gates `[..., G * H]`, summed in the accumulator of `dtype`."""
+    if kernel.ndim == 3:
+        flat = _gates_last(kernel)
+        return lambda h: product(h, flat, dtype)
+    if kernel.ndim == 2:
+        wide = kernel.astype(accumulator(dtype))
+        return lambda h: _gates_last(h[..., None, :] * wide)
+    heads = kernel.shape[0]
+    return lambda h: _gates_last(_einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
+
+
+def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
+    """`through` transposed: from cotangents of gates to those of states.
+
+    The kernel is transposed here, once: in the loop that would cost more than the product.
+    """
+    gates, width = kernel.shape[-2:]
+    if kernel.ndim == 3:
+        flat = _gates_last(kernel).T
+        return lambda dr: product(dr, flat, dtype)
+    if kernel.ndim == 2:
+        wide = kernel.astype(accumulator(dtype))
+        return lambda dr: (_split(dr, gates) * wide).sum(-2)
+    turned = kernel.transpose(0, 2, 3, 1)
+
+    def merged(dr: Array) -> Array:
+        by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width)
+        return _gates_last(_einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
+
+    return merged
+
+
+def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
+    """The kernel's, summed over every leading axis of states `hs` and gates' cotangents `dr`; `G` is that of `dr`."""
+    width = kernel.shape[-1]
+    if kernel.ndim == 3:
+        return outer(hs, dr, dtype).reshape(len(kernel), -1, width)
+    if kernel.ndim == 2:
+        return jnp.einsum("...h,...gh->gh", hs, dr.reshape(*dr.shape[:-1], -1, width).astype(hs.dtype))
+    by_head = dr.reshape(*dr.shape[:-1], -1, len(kernel), width)
+    return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype)
+
+
+def _gates_last(a: Array, axes: int = 2) -> Array:
+    return a.reshape(*a.shape[:-axes], -1)
+
+
+def _split(a: Array, parts: int) -> Array:
+    return a.reshape(*a.shape[:-1], parts, -1)
+
+
+def _einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:
+    return jnp.einsum(form, a.astype(dtype), b.astype(dtype), preferred_element_type=accumulator(dtype))
