@@ -18,6 +18,8 @@ from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.layer_norm import layer_norm
+from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
@@ -44,11 +46,13 @@ __all__ = [
     "elman",
     "gru",
     "initializers",
+    "layer_norm",
     "linen",
     "lstm",
     "methods",
     "nnx",
     "projected_cell",
+    "residual",
     "rnn",
     "stack",
     "step",

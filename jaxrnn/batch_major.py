@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards, flip
-from jaxrnn.layers.rnn import rnn
-from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.types import Array, Carry, Layer, Params
 
 
 class Flags(NamedTuple):
@@ -19,7 +18,7 @@ class Flags(NamedTuple):
       return_carry: whether to return `(carry, outputs)` instead of the outputs alone.
       reverse: whether to run from the last valid step to the first, with the outputs in that order.
       keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
-      deterministic: whether a layer's dropout is off.
+      deterministic: whether nothing is drawn.
     """
 
     time_major: bool | None
@@ -34,19 +33,9 @@ class Flags(NamedTuple):
         return Flags(*(o if flag is None else flag for flag, o in zip(self, own, strict=True)))
 
 
-def as_layer(where: str, cell: Any) -> Layer:
-    """The layer that `cell`, a `Cell` or a `Layer`, stands for."""
-    if isinstance(cell, Layer):
-        return cell
-    if isinstance(cell, Cell):
-        return rnn(cell)
-    found = type(cell).__name__  # not its repr: a Flax module's fills lines
-    raise ValueError(f"{where}: cell is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
-
-
-def inputs_of(where: str, inputs: Any, flags: Flags) -> Array:
-    """`inputs` as an array, checked to be floating and to have an axis of time and one of features."""
-    return checks.xs_of(where, inputs, name="inputs", layout=_layout(flags))
+def inputs_of(where: str, layer: Layer, inputs: Any, flags: Flags) -> Array:
+    """`inputs` as an array, checked to be floating and to have an axis of time and the axes of a step."""
+    return checks.xs_of(where, inputs, name="inputs", layout=_layout(flags), features=layer.num_feature_axes)
 
 
 def apply(
@@ -72,19 +61,20 @@ def apply(
       initial_carry: leaves `[*batch, ...]`; `layer.init_carry` if None.
       flags: all of them set.
       seq_lengths: int `[*batch]`, or None.
-      mask: bool, `inputs` without its last axis, or None.
+      mask: bool, `inputs` without the axes of a step, or None.
       resets: bool, likewise.
       key: for layers that draw; None means deterministic.
 
     Returns:
       The outputs, or `(carry, outputs)`.
     """
-    axis = 0 if flags.time_major else inputs.ndim - 2
+    features = layer.num_feature_axes
+    axis = 0 if flags.time_major else inputs.ndim - 1 - features
     xs = jnp.moveaxis(inputs, axis, 0)
     because = f"inputs of shape {inputs.shape} = {_layout(flags)}"
     checks.check_params(where, layer, params, xs.shape[-1], because)
     _check_carry(where, layer, params, initial_carry, xs.shape[1:-1], because)
-    _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-1], inputs.shape[:-1], because)
+    _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-features], inputs.shape[:-features], because)
     mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
 
     run = backwards(layer) if flags.reverse else layer
@@ -115,9 +105,7 @@ def _check_steps(
             f"{where}: seq_lengths and mask are both given, expected at most one; put the lengths into the mask"
         )
     if lengths is not None:
-        if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer):
-            raise checks.ShapeError(f"{where}: seq_lengths has dtype {dtype}, expected an integer one")
-        checks.check_shape(where, "seq_lengths", lengths, batch, because)
+        checks.check_lengths(where, lengths, batch, because, name="seq_lengths")
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
             checks.check_flags(where, name, flags, steps, because)
@@ -128,4 +116,4 @@ def _padding_last(ys: Array, lengths: Any) -> Array:
     total = len(ys)
     padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
     index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding) % total
-    return jnp.take_along_axis(ys, index[..., None], axis=0)
+    return jnp.take_along_axis(ys, index.reshape(index.shape + (1,) * (ys.ndim - index.ndim)), axis=0)

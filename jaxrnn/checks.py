@@ -1,5 +1,6 @@
 """Errors are built here: each names the argument, what was found, what was expected, and what to do."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from numbers import Integral
 from typing import Any
@@ -59,16 +60,23 @@ def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], be
     check_shape(where, name, flags, expected, because)
 
 
-def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str) -> None:
+def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str, *, name: str = "lengths") -> None:
     """An integer array of one shape."""
-    check_array(where, "lengths", lengths)
+    check_array(where, name, lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise ShapeError(f"{where}: lengths has dtype {jnp.result_type(lengths)}, expected an integer one")
-    check_shape(where, "lengths", lengths, expected, because)
+        raise ShapeError(f"{where}: {name} has dtype {jnp.result_type(lengths)}, expected an integer one")
+    check_shape(where, name, lengths, expected, because)
 
 
-def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int = 1) -> None:
-    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step."""
+def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int | None = 1) -> None:
+    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
+
+    None: as many as the flags leave over, for what acts at each step alone.
+    """
+    if features is None:
+        axes = [1 + jnp.ndim(lengths)] if lengths is not None else []
+        axes += [jnp.ndim(flags) for flags in (mask, resets) if flags is not None]
+        features = max(1, xs.ndim - max(axes, default=0))
     because, steps = shape_words(xs), xs.shape[:-features]
     if lengths is not None and mask is not None:
         raise ValueError(
@@ -175,6 +183,18 @@ def check_layers(where: str, layers: Any) -> None:
             raise ValueError(f"{where}: layer {i} is a Cell, expected a Layer; wrap it: rnn(cell)")
         if not isinstance(layer, Layer):
             raise ValueError(f"{where}: layer {i} is {layer!r}, expected a Layer such as rnn(lstm(128))")
+
+
+def step_of(where: str, layer: Layer) -> Callable[..., tuple[Carry, Any]]:
+    """The `step` of a causal layer; of another, the part that looks ahead is named."""
+    if layer.step is not None:
+        return layer.step
+    *place, part = layer.looks_ahead or ("the layer",)
+    said = f"{'.'.join(place)} ({part})" if place else part
+    raise ValueError(
+        f"{where}: the layer is not causal, since {said} looks ahead, expected one with a step; "
+        "whole sequences take layer.apply(params, carry, xs)"
+    )
 
 
 def check_count(where: str, name: str, values: Any, count: int) -> None:

@@ -6,6 +6,7 @@ import flax.linen as nn
 from flax.core import unfreeze
 
 from jaxrnn import batch_major
+from jaxrnn.layers.rnn import as_layer
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -26,7 +27,8 @@ class RNN(nn.Module):
       reverse: whether to run from the last valid step to the first. The outputs come in that order: padding stays at
         the end under `seq_lengths`, and is flipped with the rest under `mask`.
       keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
-      deterministic: whether a layer's dropout is off. If it is on, its key comes from the stream `"dropout"`.
+      deterministic: whether nothing is drawn. If it is False, what draws, a dropout say, takes its key from the
+        stream `"dropout"`.
 
     Example:
       >>> import jax, jaxrnn
@@ -80,11 +82,11 @@ class RNN(nn.Module):
           ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer.
         """
         del init_key
-        where, layer = "linen.RNN", batch_major.as_layer("linen.RNN", self.cell)
+        where, layer = "linen.RNN", as_layer("linen.RNN", self.cell)
         flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
-        inputs = batch_major.inputs_of(where, inputs, flags)
+        inputs = batch_major.inputs_of(where, layer, inputs, flags)
         params = self._params(layer, inputs.shape[-1])
-        key = self.make_rng("dropout") if isinstance(self.cell, Layer) and not flags.deterministic else None
+        key = self.make_rng("dropout") if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
         return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
 

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from jaxrnn import batch_major
+from jaxrnn.layers.rnn import as_layer
 from jaxrnn.types import Array, Carry, Cell, Layer
 
 
@@ -20,8 +21,8 @@ class RNN(nnx.Module):
       cell: a `Cell` or a `Layer`.
       in_features: D.
       time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
-      deterministic: whether a layer's dropout is off; `model.train()` and `model.eval()` set it. If it is on, the call
-        takes `rngs`.
+      deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, the call of
+        what draws, a dropout say, takes `rngs`; of anything else, no matter.
       rngs: its stream `params` draws the parameters. It is not kept.
 
     Raises:
@@ -55,7 +56,7 @@ class RNN(nnx.Module):
         self.reverse = reverse
         self.keep_order = keep_order
         self.deterministic = deterministic
-        for name, value in batch_major.as_layer("nnx.RNN", cell).init(rngs.params(), in_features).items():
+        for name, value in as_layer("nnx.RNN", cell).init(rngs.params(), in_features).items():
             setattr(self, name, nnx.data(jax.tree.map(nnx.Param, value)))
 
     def __call__(
@@ -79,7 +80,7 @@ class RNN(nnx.Module):
           inputs: floating, `[*batch, T, D]`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           seq_lengths: valid steps of each row, int `[*batch]`.
-          rngs: whose stream `dropout` gives a layer its key, or such a stream, or a key; unused if deterministic.
+          rngs: whose stream `dropout` gives the key, or such a stream, or a key; unused where nothing is drawn.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
@@ -89,13 +90,13 @@ class RNN(nnx.Module):
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
-          ValueError: `seq_lengths` and `mask` are both given; a layer is not deterministic and `rngs` is None.
+          ValueError: `seq_lengths` and `mask` are both given; randomness is asked for and `rngs` is None.
         """
-        where, layer = "nnx.RNN", batch_major.as_layer("nnx.RNN", self.cell)
+        where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell)
         flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
-        inputs = batch_major.inputs_of(where, inputs, flags)
+        inputs = batch_major.inputs_of(where, layer, inputs, flags)
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        key = _dropout_key(rngs) if isinstance(self.cell, Layer) and not flags.deterministic else None
+        key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
         return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
 
@@ -104,7 +105,7 @@ def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | Array | None) -> Array:
     if rngs is None:
         raise ValueError(
             "nnx.RNN: deterministic is False and rngs is None, expected rngs=nnx.Rngs(dropout=seed) in the call; "
-            "a layer without dropout takes deterministic=True"
+            "without randomness: deterministic=True, or model.eval()"
         )
     if isinstance(rngs, jax.Array):
         return rngs

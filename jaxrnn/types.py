@@ -89,6 +89,8 @@ class Layer(NamedTuple):
         -> (carry, ys[T, *batch, H])`; `key=None` means deterministic.
       step: `(params, carry, x[*batch, D]) -> (carry, y)`, or None where the layer is not causal.
       num_feature_axes: the last axes of an input that belong to one step, as for `Cell`.
+      draws: whether `apply` makes use of a `key`; the Flax modules need a random stream only then.
+      looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and what it is.
 
     Example:
       >>> import jax, jaxrnn
@@ -104,3 +106,5 @@ class Layer(NamedTuple):
     apply: Callable[..., tuple[Carry, Any]]
     step: Callable[..., tuple[Carry, Any]] | None
     num_feature_axes: int = 1
+    draws: bool = True
+    looks_ahead: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.recurrence.loop import entries, loop, segmented, silence, valid_steps
 from jaxrnn.sharding import vary, varying
-from jaxrnn.types import Array, Carry, Cell, Flow, Method, Params, Remat
+from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat
 
 
 def methods(cell: Cell) -> tuple[str, ...]:
@@ -144,11 +144,11 @@ def _unroll(
     return run(carry, inputs)
 
 
-def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
     """Runs `cell` for one step: the same numbers as `unroll`, one input at a time.
 
     Args:
-      cell: the recurrence.
+      cell: the recurrence, or a causal layer, whose own `step` is taken.
       params: from `cell.init`.
       carry: from `cell.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
       x: one input, floating, `[*batch, D]`.
@@ -158,6 +158,7 @@ def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Arr
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ValueError: `cell` is a layer that is not causal; it names the part that is not.
 
     Example:
       >>> import jax, jaxrnn
@@ -168,6 +169,8 @@ def step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Arr
       >>> y.shape
       (2, 8)
     """
+    if isinstance(cell, Layer):
+        return checks.step_of("step", cell)(params, carry, x)
     checks.check_cell("step", cell)
     x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]", features=cell.num_feature_axes)
     because = f"x of shape {x.shape}"

@@ -105,7 +105,14 @@ UNROLL = [
     (lambda: unroll(unroll=1.5), "unroll: unroll is 1.5, expected an int of 1 or more"),
 ]
 STEP = [
-    (lambda: step(cell=STACK), "step: cell is a Layer, expected a Cell"),
+    (lambda: step(cell=jnp.tanh), "step: cell is ", "expected a Cell"),
+    (
+        lambda: step(cell=jaxrnn.stack(STACK, jaxrnn.residual(jaxrnn.stack(DENSE, jaxrnn.bidirectional(CELL))))),
+        "step: the layer is not causal, since layer_1.layer_1 (bidirectional) looks ahead",
+        "layer.apply",
+    ),
+    (lambda: step(cell=jaxrnn.rnn(CELL, reverse=True)), "since rnn with reverse=True looks ahead, expected one with"),
+    (lambda: step(cell=DENSE._replace(step=None)), "step: the layer is not causal, since the layer looks ahead"),
     (lambda: step(1.0), "step: x has shape (), expected [*batch, D]"),
     (lambda: step(XS[0].astype(int)), "step: x has dtype int32, expected a floating one; ", "embed"),
     (
@@ -156,7 +163,18 @@ LAYERS = [
         "expected a dict with keys",
     ),
     (lambda: dense(XS.astype(int)), "dense: xs has dtype int32, expected a floating one"),
-    (lambda: dense(mask=FLAGS[:, 0]), "dense: mask has shape (5,), expected (5, 2)"),
+    (lambda: dense(mask=FLAGS[:, :1]), "dense: mask has shape (5, 1), expected (5, 2)"),
+    (lambda: dense(mask=FLAGS[..., None]), "dense: mask has shape (5, 2, 1), expected (5, 2)"),
+    (lambda: dense(resets=FLAGS, mask=FLAGS[:, 0]), "dense: mask has shape (5,), expected (5, 2)"),
+    (lambda: jaxrnn.layer_norm(epsilon=0.0), "layer_norm: epsilon is 0.0, expected ε > 0"),
+    (lambda: jaxrnn.residual("lstm"), "residual: layer is of type str, expected a Cell or a Layer"),
+    (
+        lambda: jaxrnn.residual(CELL).init(jax.random.key(0), 3),
+        "residual: layer gives 4 features for 3, expected equally many; ",
+        "residual(stack(layer, dense(3)))",
+    ),
+    (lambda: jaxrnn.residual(CELL).apply(PARAMS, None, XS), "residual: layer gives 4 features for 3"),
+    (lambda: jaxrnn.residual(CELL).step(PARAMS, CARRY, XS[0]), "residual: layer gives 4 features for 3"),
     (
         lambda: DENSE.step(DENSE_PARAMS, (), jnp.ones(7)),
         "dense: params['kernel'] has shape (3, 2), expected (7, 2)",

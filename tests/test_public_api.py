@@ -26,11 +26,13 @@ NAMES = [
     "elman",
     "gru",
     "initializers",
+    "layer_norm",
     "linen",
     "lstm",
     "methods",
     "nnx",
     "projected_cell",
+    "residual",
     "rnn",
     "stack",
     "step",
@@ -80,7 +82,7 @@ def test_no_other_public_name_leaks():
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name():
-    for name in ("unroll", "bidirectional", "dense", "dropout", "rnn", "stack"):
+    for name in ("unroll", "bidirectional", "dense", "dropout", "layer_norm", "residual", "rnn", "stack"):
         assert inspect.isfunction(getattr(jaxrnn, name))
 
 

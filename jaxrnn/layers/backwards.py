@@ -33,4 +33,4 @@ def backwards(layer: Layer) -> Layer:
         carry, ys = layer.apply(params, carry, flip(xs), **steps, key=key)
         return carry, flip(ys)
 
-    return layer._replace(apply=apply, step=None)
+    return layer._replace(apply=apply, step=None, looks_ahead=("backwards",))

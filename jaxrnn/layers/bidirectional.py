@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards
-from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.rnn import as_layer, rnn
 from jaxrnn.layers.width import width
 from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
@@ -63,8 +63,13 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
       >>> ys.shape, carry.backward.h.shape
       ((5, 2, 16), (2, 8))
     """
-    ahead = _direction("forward", forward)
-    back = _direction("backward", forward if backward is None else backward, reverse=True)
+    ahead = as_layer("bidirectional", forward, name="forward")
+    if backward is None:
+        backward = forward
+    if isinstance(backward, Cell):
+        back = rnn(backward, reverse=True)  # without a flip
+    else:
+        back = backwards(as_layer("bidirectional", backward, name="backward"))
     if not callable(merge):
         checks.check_choice("bidirectional", "merge", merge, tuple(_MERGES))
 
@@ -92,7 +97,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
     ) -> tuple[Carry, Array]:
         xs = checks.xs_of("bidirectional", xs)
         checks.check_params("bidirectional", layer, params, xs.shape[-1], checks.shape_words(xs))
-        checks.check_steps("bidirectional", xs, lengths, mask, resets)
+        checks.check_steps("bidirectional", xs, lengths, mask, resets, features=None)
         if carry is None:
             carry = BidirectionalCarry(None, None)
         elif not isinstance(carry, BidirectionalCarry):
@@ -107,16 +112,16 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         _check_widths(merge, ys_f.shape[-1], ys_b.shape[-1])
         return BidirectionalCarry(carry_f, carry_b), _merged(merge, ys_f, ys_b, valid)
 
-    layer = Layer(init, init_carry, apply, None)
+    layer = Layer(
+        init,
+        init_carry,
+        apply,
+        None,
+        num_feature_axes=max(ahead.num_feature_axes, back.num_feature_axes),
+        draws=ahead.draws or back.draws,
+        looks_ahead=("bidirectional",),
+    )
     return layer
-
-
-def _direction(name: str, cell: Cell | Layer, *, reverse: bool = False) -> Layer:
-    if isinstance(cell, Cell):
-        return rnn(cell, reverse=reverse)
-    if not isinstance(cell, Layer):
-        raise ValueError(f"bidirectional: {name} is {cell!r}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
-    return backwards(cell) if reverse else cell
 
 
 def _check_widths(merge: Merge, forward: int, backward: int) -> None:

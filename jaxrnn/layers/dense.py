@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.layers.stepwise import stepwise
 from jaxrnn.precision import accumulator, compute_dtype, product
-from jaxrnn.recurrence.loop import select, silence, valid_steps
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.recurrence.loop import select
+from jaxrnn.types import Array, Layer, Params
 
 
 def dense(
@@ -48,40 +49,14 @@ def dense(
         kernel = kernel_init(key, (in_features, features), accumulator(param_dtype)).astype(param_dtype)
         return {"kernel": kernel, "bias": bias_init(key, (features,), param_dtype)}
 
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        del params, batch_shape
-        return ()
-
-    def outputs(params: Params, xs: Array, valid: Array | None) -> Array:
+    def outputs(params: Params, xs: Array, valid: Array | None, key: Array | None) -> Array:
+        del key
         compute = compute_dtype(dtype, xs, params["kernel"])
-        ys = product(silence(valid, xs), params["kernel"], compute)
+        ys = product(xs, params["kernel"], compute)
         ys = ys + params["bias"].astype(ys.dtype)
         if activation is not None:
             # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
             ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))
-        return silence(valid, ys.astype(compute))
+        return ys.astype(compute)
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        del carry, key  # no state, and nothing random
-        xs = checks.xs_of("dense", xs)
-        checks.check_params("dense", layer, params, xs.shape[-1], checks.shape_words(xs))
-        checks.check_steps("dense", xs, lengths, mask, resets)
-        valid = valid_steps(lengths, mask, xs.shape[0])
-        return (), outputs(params, xs, valid)
-
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = checks.xs_of("dense", x, name="x", axes=1, layout="[*batch, D]")
-        checks.check_params("dense", layer, params, x.shape[-1], f"x of shape {x.shape}")
-        return carry, outputs(params, x, None)
-
-    layer = Layer(init, init_carry, apply, step)
-    return layer
+    return stepwise("dense", init, outputs)

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
-from jaxrnn.recurrence.loop import silence, valid_steps
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.types import Array, Layer, Params
 
 
 def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
@@ -41,32 +40,12 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
         del key, in_features
         return {}
 
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        del params, batch_shape
-        return ()
-
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        del params, carry
-        xs = checks.xs_of("dropout", xs)
-        checks.check_steps("dropout", xs, lengths, mask, resets)
-        xs = silence(valid_steps(lengths, mask, xs.shape[0]), xs)
+    def outputs(params: Params, xs: Array, valid: Array | None, key: Array | None) -> Array:
+        del params, valid
         if key is None or rate == 0:
-            return (), xs
+            return xs
         shape = (1, *xs.shape[1:]) if per_sequence else xs.shape
         kept = jax.random.bernoulli(key, 1 - rate, shape)
-        return (), jnp.where(kept, xs / (1 - rate), jnp.zeros_like(xs))
+        return jnp.where(kept, xs / (1 - rate), jnp.zeros_like(xs))
 
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        del params
-        return carry, checks.xs_of("dropout", x, name="x", axes=1, layout="[*batch, D]")
-
-    return Layer(init, init_carry, apply, step)
+    return stepwise("dropout", init, outputs, draws=rate > 0)

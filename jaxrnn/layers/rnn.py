@@ -1,8 +1,7 @@
 """`rnn`: a cell as a layer."""
 
+from functools import partial
 from typing import Any
-
-import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
@@ -21,7 +20,7 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
       unroll: as in `unroll`.
 
     Returns:
-      A `Layer`; its `apply` takes `lengths` or `mask`, and `resets`.
+      A `Layer`; its `apply` takes `lengths` or `mask`, `resets`, and a `key` for a cell that draws.
 
     Raises:
       ValueError: `cell` is not a cell.
@@ -35,6 +34,7 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
       (5, 2, 8)
     """
     checks.check_cell("rnn", cell)
+    run = partial(unroll_cell, cell, reverse=reverse, method=method, remat=remat, unroll=unroll)
 
     def apply(
         params: Params,
@@ -46,11 +46,27 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
         resets: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
-        del key  # nothing random here
-        options: dict[str, Any] = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
-        return unroll_cell(cell, params, jnp.asarray(xs), carry, lengths=lengths, mask=mask, resets=resets, **options)
+        return run(params, xs, carry, lengths=lengths, mask=mask, resets=resets, key=key)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         return step_cell(cell, params, carry, x)
 
-    return Layer(cell.init, cell.init_carry, apply, None if reverse else step)
+    return Layer(
+        cell.init,
+        cell.init_carry,
+        apply,
+        None if reverse else step,
+        num_feature_axes=cell.num_feature_axes,
+        draws=cell.draw is not None,
+        looks_ahead=("rnn with reverse=True",) if reverse else (),
+    )
+
+
+def as_layer(where: str, cell: Any, *, name: str = "cell") -> Layer:
+    """The layer that `cell`, a `Cell` or a `Layer`, stands for."""
+    if isinstance(cell, Layer):
+        return cell
+    if isinstance(cell, Cell):
+        return rnn(cell)
+    found = type(cell).__name__  # not its repr: a Flax module's fills lines
+    raise ValueError(f"{where}: {name} is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")

@@ -80,5 +80,14 @@ def stack(*layers: Layer) -> Layer:
             after.append(c)
         return tuple(after), x
 
-    whole = Layer(init, init_carry, apply, step if len(steps) == len(layers) else None)
+    ahead = [(name, *layer.looks_ahead) for name, layer in zip(names, layers, strict=True) if layer.step is None]
+    whole = Layer(
+        init,
+        init_carry,
+        apply,
+        None if ahead else step,
+        num_feature_axes=max(layer.num_feature_axes for layer in layers),
+        draws=any(layer.draws for layer in layers),
+        looks_ahead=ahead[0] if ahead else (),
+    )
     return whole

@@ -133,7 +133,10 @@ UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
     ("call", "message"),
     [
         (lambda: jaxrnn.bidirectional(jnp.tanh), "bidirectional: forward is .*, expected a Cell or a Layer"),
-        (lambda: jaxrnn.bidirectional(LSTM, "gru"), "bidirectional: backward is 'gru', expected a Cell or a Layer"),
+        (
+            lambda: jaxrnn.bidirectional(LSTM, "gru"),
+            "bidirectional: backward is of type str, expected a Cell or a Layer",
+        ),
         (lambda: jaxrnn.bidirectional(LSTM, merge="max"), "bidirectional: merge is 'max', expected one of 'concat', "),
         (
             lambda: UNEQUAL.init(jax.random.key(0), D),
