@@ -51,7 +51,7 @@ def dense_params(
     *,
     kernel_init: Initializer = lecun_normal,
     recurrent_kernel_init: Initializer = orthogonal,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer | None = zeros,
     param_dtype: Any = jnp.float32,
 ) -> Params:
     """Draws what `dense_cell` needs at least.
@@ -63,7 +63,7 @@ def dense_params(
       gates: G.
       kernel_init: `(key, (D, H), dtype) -> Array`, called for each gate.
       recurrent_kernel_init: `(key, (H, H), dtype) -> Array`, called for each gate.
-      bias_init: `(key, (G, H), dtype) -> Array`, called once.
+      bias_init: `(key, (G, H), dtype) -> Array`, called once; None: no bias.
       param_dtype: of the result.
 
     Returns:
@@ -76,11 +76,11 @@ def dense_params(
       ((3, 2, 8), (8, 2, 8), (2, 8))
     """
     k_kernel, k_recurrent, k_bias = jax.random.split(key, 3)
-    return {
+    kernels = {
         "kernel": per_gate(kernel_init, k_kernel, in_features, gates, features, param_dtype),
         "recurrent_kernel": per_gate(recurrent_kernel_init, k_recurrent, features, gates, features, param_dtype),
-        "bias": bias_init(k_bias, (gates, features), param_dtype),
     }
+    return kernels if bias_init is None else kernels | {"bias": bias_init(k_bias, (gates, features), param_dtype)}
 
 
 def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializer:

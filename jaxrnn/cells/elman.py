@@ -19,6 +19,7 @@ def elman(
     activation: Callable[[Array], Array] = jnp.tanh,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
     bias_init: Initializer = initializers.zeros,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -32,6 +33,7 @@ def elman(
       activation: the elementwise nonlinearity.
       kernel_init: draws `kernel [D, 1, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 1, H]` gate by gate.
+      use_bias: whether there is one.
       bias_init: draws `bias [1, H]` as a whole.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -63,7 +65,7 @@ def elman(
         gates=1,
         kernel_init=kernel_init,
         recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=bias_init,
+        bias_init=bias_init if use_bias else None,
         param_dtype=param_dtype,
     )
     return dense_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)

@@ -22,6 +22,7 @@ def gru(
     activation: Callable[[Array], Array] = jnp.tanh,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
     bias_init: Initializer = initializers.zeros,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -42,6 +43,7 @@ def gru(
       activation: the candidate's nonlinearity.
       kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
+      use_bias: whether there are `bias` and `recurrent_bias`.
       bias_init: draws `bias [3, H]` as a whole; the vectors `recurrent_bias [H]` (`b_hn`; `"after"` alone) and
         `reset_bias [H]` (`b_h`; `"to_bias"` alone) start at zero.
       dtype: of the computation; None: what inputs and parameters promote to.
@@ -71,33 +73,36 @@ def gru(
         gates=3,
         kernel_init=kernel_init,
         recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=bias_init,
+        bias_init=bias_init if use_bias else None,
         param_dtype=param_dtype,
     )
-    return forms[reset](init, activation, dtype)
+    return forms[reset](init, activation, use_bias, dtype)
 
 
 def _with_vector(init: Callable[..., Params], name: str) -> Callable[..., Params]:
     def with_vector(key: Array, in_features: int) -> Params:
         params = init(key, in_features)
-        return {**params, name: jnp.zeros_like(params["bias"][0])}
+        kernel = params["kernel"]
+        return {**params, name: jnp.zeros(kernel.shape[-1:], kernel.dtype)}
 
     return with_vector
 
 
-def _after(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+def _after(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
     def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
         r, z, (n_x, n_h) = gates
         r, z = sigmoid(r), sigmoid(z)
-        n = activation(n_x + r * (n_h + params["recurrent_bias"]))
+        n = activation(n_x + r * (n_h + params["recurrent_bias"] if use_bias else n_h))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h
 
-    init = _with_vector(init, "recurrent_bias")
+    init = _with_vector(init, "recurrent_bias") if use_bias else init
     return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
 
 
-def _before(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+def _before(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
+    del use_bias  # the projection's
+
     def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
         r, z, n_x, U, dot = _parts(params, carry, zs)
         n = activation(n_x + dot(r * carry.h, U[:, 2]))
@@ -107,7 +112,9 @@ def _before(init: Callable[..., Params], activation: Callable[[Array], Array], d
     return projected_cell(step, init, GRUCarry, dtype=dtype)
 
 
-def _to_bias(init: Callable[..., Params], activation: Callable[[Array], Array], dtype: Any) -> Cell:
+def _to_bias(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
+    del use_bias  # the projection's
+
     def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
         r, z, n_x, U, dot = _parts(params, carry, zs)
         n = activation(n_x + dot((1 - r) * carry.h + r * params["reset_bias"], U[:, 2]))

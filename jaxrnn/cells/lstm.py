@@ -21,6 +21,7 @@ def lstm(
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
     bias_init: Initializer = initializers.zeros,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -37,6 +38,7 @@ def lstm(
         Zaremba & Sutskever 2015).
       kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 4, H]` gate by gate.
+      use_bias: whether there is one; without it no forget bias is added either.
       bias_init: draws `bias [4, H]` as a whole.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -70,7 +72,7 @@ def lstm(
         gates=4,
         kernel_init=kernel_init,
         recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=initializers.gate_offset(bias_init, 1, forget_bias),
+        bias_init=initializers.gate_offset(bias_init, 1, forget_bias) if use_bias else None,
         param_dtype=param_dtype,
     )
     return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
