@@ -57,19 +57,58 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
 }
 
 
+# Cells that take different paths through the engines, and which: what surrounds and composes a recurrence, derivatives
+# of derivatives above all, is tried on these alone. The laws in `test_every_cell.py` hold for all.
+DISTINCT = {
+    "odd": "the dense engine with all that it has: paired gates, small parameters, outputs of another width",
+    "lstm": "the dense engine with the least: sums of gates, no parameters of the cell's own",
+    "gru_before": "the plain loop",
+}
+
+
 @cache
 def make(name: str, **options: Any) -> jaxrnn.Cell:
     return CELLS[name](H, **options)
 
 
+def _faster(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [pair for pair in pairs if pair[1] != "scan"]
+
+
+def _ways(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without the plain loop of cells that have a faster method: what surrounds that loop is the same for all."""
+    return [pair for pair in pairs if pair[1] != "scan" or len(jaxrnn.methods(make(pair[0]))) == 1]
+
+
+def _parametrized(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("name", "method"), pairs, ids=map("-".join, pairs))
+
+
 PAIRS = [(name, method) for name in CELLS for method in jaxrnn.methods(make(name))]
+WAYS = _ways(PAIRS)
+DISTINCT_PAIRS = [pair for pair in PAIRS if pair[0] in DISTINCT]
 every_cell = pytest.mark.parametrize("name", CELLS)
-FASTER = [pair for pair in PAIRS if pair[1] != "scan"]
-# Laws about what surrounds a loop leave out the plain loop of cells that have a faster method: it is the same for all.
-WAYS = [pair for pair in PAIRS if pair in FASTER or len(jaxrnn.methods(make(pair[0]))) == 1]
-every_method = pytest.mark.parametrize(("name", "method"), PAIRS, ids=map("-".join, PAIRS))
-every_faster_method = pytest.mark.parametrize(("name", "method"), FASTER, ids=map("-".join, FASTER))
-every_way = pytest.mark.parametrize(("name", "method"), WAYS, ids=map("-".join, WAYS))
+every_method = _parametrized(PAIRS)
+every_way = _parametrized(WAYS)
+distinct_cell = pytest.mark.parametrize("name", DISTINCT)
+distinct_method = _parametrized(DISTINCT_PAIRS)
+distinct_faster_method = _parametrized(_faster(DISTINCT_PAIRS))
+distinct_way = _parametrized(_ways(DISTINCT_PAIRS))
+every_direction = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+
+
+def space_of(name: str) -> tuple[int, ...]:
+    """The spatial axes of one step of this cell, few and unequal."""
+    return (3, 2, 2)[: make(name).num_feature_axes - 1]
+
+
+def batch_of(name: str, xs: Any) -> tuple[int, ...]:
+    return xs.shape[1 : xs.ndim - make(name).num_feature_axes]
+
+
+def spread(flags: Any, xs: Any) -> Any:
+    """`flags [T, *batch]` with an axis for each further one of `xs`."""
+    return flags.reshape(*flags.shape, *[1] * (xs.ndim - flags.ndim))
 
 
 def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: Any = np.float64, seed: int = 0) -> Any:
@@ -79,10 +118,10 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
     def random(shape: Any) -> jax.Array:
         return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
-    cell = make(name)
+    cell, space = make(name), space_of(name)
     params = jax.tree.map(random, jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
-    carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, batch), params))
-    return params, random(jax.ShapeDtypeStruct((time, *batch, D), dtype)), carry
+    carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, (*batch, *space)), params))
+    return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
 
 
 def steps(*rows: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
-from laws.cells import make
+from laws.cells import batch_of, make, space_of
 
 
 def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
@@ -20,9 +20,9 @@ def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
     cell, step = make(name), _step(name)
 
     def run(params: Any, xs: Any, carry: Any, mask: Any, resets: Any) -> Any:
-        total, batch = xs.shape[0], xs.shape[1:-1]
+        total, batch, space = xs.shape[0], batch_of(name, xs), space_of(name)
         rows = list(np.ndindex(batch))
-        fresh, silent = cell.init_carry(params), jnp.zeros(*_output(name, params, xs))
+        fresh, silent = cell.init_carry(params, space), jnp.zeros(*_output(name, params, xs))
         inputs, carries = _taken_apart(xs, carry, batch)
         outputs = [[silent] * total for _ in rows]
         sequences = np.cumsum(resets, axis=0)
@@ -45,8 +45,9 @@ def _step(name: str) -> Callable[..., Any]:
 
 
 def _output(name: str, params: Any, xs: Any) -> Any:
-    carry = make(name).init_carry(params)
-    y = jax.eval_shape(_step(name), params, carry, jax.ShapeDtypeStruct(xs.shape[-1:], xs.dtype))[1]
+    carry = make(name).init_carry(params, space_of(name))
+    x = jax.ShapeDtypeStruct((*space_of(name), xs.shape[-1]), xs.dtype)
+    y = jax.eval_shape(_step(name), params, carry, x)[1]
     return y.shape, y.dtype
 
 
@@ -97,9 +98,13 @@ def cotangent(leaf: Any) -> Any:
     return np.cos(1.0 + np.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype)
 
 
-@cache
-def compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
+def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -> Callable[..., Any]:
     """The outcome of `unrolled`, compiled once for all tests that ask for it."""
+    return _compiled(name, method, reverse=reverse, **options)
+
+
+@cache
+def _compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
     return jax.jit(outcome(unrolled(name, method, **options)))
 
 

@@ -1,4 +1,4 @@
-"""Every composition of derivatives through a faster method equals the plain scan's."""
+"""Every composition of derivatives through a faster method equals the plain scan's, and a finite difference."""
 
 from functools import cache, partial
 
@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from laws.cells import FLOWS, every_faster_method, every_way, inputs
+from laws.cells import FLOWS, distinct_faster_method, every_way, inputs
 from laws.reference import assert_close, compiled, cotangent, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -46,13 +46,13 @@ def directions(point, count):
 
 
 @pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
-@every_faster_method
+@distinct_faster_method
 def test_jacobian(name, method, derivative):
     point, f = flat(name, method)
     assert_close(jax.jit(derivative(f))(point), jacobian_by_scan(name))
 
 
-@every_faster_method
+@distinct_faster_method
 def test_jvp_and_its_vmap(name, method):
     point, f = flat(name, method)
     vs = directions(point, 2)
@@ -60,7 +60,7 @@ def test_jvp_and_its_vmap(name, method):
     assert_close(actual, vs @ jacobian_by_scan(name).T)
 
 
-@every_faster_method
+@distinct_faster_method
 def test_linearize_and_its_transpose(name, method):
     point, f = flat(name, method)
     v = directions(point, 1)[0]
@@ -81,7 +81,7 @@ HESSIAN_TIMES_VECTOR = {
 
 
 @pytest.mark.parametrize("order", HESSIAN_TIMES_VECTOR)
-@every_faster_method
+@distinct_faster_method
 def test_second_derivatives_along_a_direction(name, method, order):
     point, f = flat(name, method)
     v = directions(point, 1)[0]
@@ -89,7 +89,7 @@ def test_second_derivatives_along_a_direction(name, method, order):
     assert_close(actual, hessian_by_scan(name) @ v)
 
 
-@every_faster_method
+@distinct_faster_method
 def test_forward_over_forward(name, method):
     point, f = flat(name, method)
     v, w = directions(point, 2)
@@ -100,13 +100,13 @@ def test_forward_over_forward(name, method):
     assert_close(jax.jit(lambda x: jax.jvp(along_v, (x,), (w,))[1])(point), v @ hessian_by_scan(name) @ w)
 
 
-@every_faster_method
+@distinct_faster_method
 def test_forward_over_reverse(name, method):
     point, f = flat(name, method)
     assert_close(jax.jit(jax.hessian(scalar(f)))(point), hessian_by_scan(name))
 
 
-@every_faster_method
+@distinct_faster_method
 def test_checkpoint(name, method):
     point, f = flat(name, method)
     cotangents = cotangent(jacobian_by_scan(name)[:, 0])
@@ -114,7 +114,7 @@ def test_checkpoint(name, method):
     assert_close(actual, cotangents @ jacobian_by_scan(name))
 
 
-@every_faster_method
+@distinct_faster_method
 def test_within_a_scan(name, method):
     """Truncated windows inside an outer loop: the carry is handed on, the gradient runs through all of them."""
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
-from laws.cells import CELLS, FLOWS, H, every_cell, every_way, inputs, make
+from laws.cells import CELLS, FLOWS, B, H, distinct_cell, distinct_way, every_way, inputs, make, space_of
 from laws.reference import assert_close, compiled, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -24,14 +24,14 @@ def sharded(run, *in_specs):
     return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), *in_specs), out_specs=(ROWS, TIMED))
 
 
-@every_way
+@distinct_way
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
     assert_close(jax.jit(outcome(run))(*args), compiled(name, method)(*args))
 
 
-@every_way
+@distinct_way
 def test_shard_map_may_leave_the_carry_out(name, method):
     params, xs, _ = inputs(name)
     run = sharded(lambda params, xs: unrolled(name, method)(params, xs, None), TIMED)
@@ -79,13 +79,13 @@ def test_a_second_unroll_compiles_nothing(name, method):
         assert not events
 
 
-@every_cell
+@distinct_cell
 def test_a_second_step_compiles_nothing(name):
     cell = CELLS[name](H)
     params, xs, carry = inputs(name)
     first, second, third = xs[0], xs[1], xs[2]
     with counted_compilations() as events:
-        carry, _ = jaxrnn.step(cell, params, cell.init_carry(params, (2,)), first)
+        carry, _ = jaxrnn.step(cell, params, cell.init_carry(params, (B, *space_of(name))), first)
         assert events
         carry, _ = jaxrnn.step(cell, params, carry, second)
         events.clear()
@@ -93,7 +93,7 @@ def test_a_second_step_compiles_nothing(name):
         assert not events
 
 
-@every_cell
+@distinct_cell
 def test_a_second_compiled_gradient_traces_nothing(name):
     cell, traced = CELLS[name](H), []
 

@@ -7,15 +7,25 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, every_cell, every_faster_method, every_flow, every_method, every_way, inputs, make
+from laws.cells import (
+    FLOWS,
+    distinct_cell,
+    distinct_faster_method,
+    distinct_method,
+    distinct_way,
+    every_direction,
+    every_flow,
+    inputs,
+    make,
+)
 from laws.reference import assert_close, compiled, definition, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 
 @every_flow
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@every_method
+@every_direction
+@distinct_method
 def test_equals_the_definition(name, method, reverse, flow):
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS[flow])
     assert_close(actual, by_definition(name, flow, reverse=reverse))
@@ -27,7 +37,7 @@ def by_definition(name, flow, *, reverse):
 
 
 @pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
-@every_way
+@distinct_way
 def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     args = inputs(name, time=time, batch=batch)
     draw = np.random.default_rng(1)
@@ -35,7 +45,7 @@ def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     assert_close(compiled(name, method)(*args, mask, resets), outcome(definition(name))(*args, mask, resets))
 
 
-@every_way
+@distinct_way
 def test_no_steps_return_the_carry(name, method):
     params, xs, carry = inputs(name, time=0)
     none = np.zeros(xs.shape[:-1], bool)
@@ -44,7 +54,7 @@ def test_no_steps_return_the_carry(name, method):
     assert actual["ys"].shape[:2] == (0, 2)
 
 
-@every_way
+@distinct_way
 def test_the_carry_and_every_flag_may_be_left_out(name, method):
     """Without a carry the cell's own is the first one, learned where the cell learns it."""
 
@@ -57,7 +67,7 @@ def test_the_carry_and_every_flag_may_be_left_out(name, method):
     assert_close(actual, outcome(from_rest)(params, xs, None, *FLOWS["plain"]))
 
 
-@every_cell
+@distinct_cell
 def test_auto_is_one_of_the_methods(name):
     params, xs, carry = inputs(name)
     actual = jaxrnn.unroll(make(name), params, xs, carry)
@@ -65,7 +75,7 @@ def test_auto_is_one_of_the_methods(name):
     assert_close(actual, (expected["carry"], expected["ys"]))
 
 
-@every_faster_method
+@distinct_faster_method
 def test_eager_equals_compiled(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(outcome(unrolled(name, method))(*args), compiled(name, method)(*args))
@@ -80,7 +90,7 @@ def test_runs_without_jit(name, method):
 
 
 @pytest.mark.parametrize("remat", [None, "carries", 2])
-@every_faster_method
+@distinct_faster_method
 def test_an_empty_batch_has_empty_results(name, method, remat):
     args = inputs(name, batch=(0,))
     none = np.zeros((5, 0), bool)
@@ -96,7 +106,7 @@ def test_written_out_steps_equal_the_loop(method):
     assert_close(compiled("elman", method, unroll=2)(*args), compiled("elman", method)(*args))
 
 
-@every_way
+@distinct_way
 def test_remat_of_steps_changes_nothing(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(compiled(name, method, remat="carries")(*args), compiled(name, method)(*args))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laws.cells import FLOWS, B, every_faster_method, every_way, inputs
+from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, every_way, inputs
 from laws.reference import assert_close, compiled, definition, entry, outcome, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 ROWS = {"in_axes": (None, 1, 0, 1, 1), "out_axes": (0, 1)}  # params are shared; time leads, the carry has none
 
 
-@every_way
+@distinct_way
 def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
@@ -25,7 +25,7 @@ def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
     for b in range(B):
-        assert_close(entry(actual, b), compiled(name, "scan")(*row(args, b)))
+        assert_close(entry(actual, b), outcome(definition(name))(*row(args, b)))
 
 
 def row(args, b):
@@ -33,7 +33,7 @@ def row(args, b):
     return params, xs[:, b], entry(carry, b), mask[:, b], resets[:, b]
 
 
-@every_faster_method
+@distinct_faster_method
 def test_nested_vmaps_are_batch_axes(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
@@ -44,7 +44,7 @@ def test_nested_vmaps_are_batch_axes(name, method):
     assert_close(jax.jit(outcome(nested))(*args, mask, resets), expected)
 
 
-@every_faster_method
+@distinct_faster_method
 def test_vmap_within_a_batch_is_a_batch_axis(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
@@ -55,7 +55,7 @@ def test_vmap_within_a_batch_is_a_batch_axis(name, method):
 
 
 @pytest.mark.parametrize(("mapped", "axis"), [("xs", 2), ("carry", 0), ("mask", 1), ("resets", 0)])
-@every_faster_method
+@distinct_faster_method
 def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
     args = (*inputs(name), *FLOWS["packed_holes"])
     at = ("params", "xs", "carry", "mask", "resets").index(mapped)
@@ -70,7 +70,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
         assert_close(entry(actual, b), expected)
 
 
-@every_way
+@distinct_way
 def test_ensembles_are_each_member_alone(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
@@ -83,7 +83,7 @@ def test_ensembles_are_each_member_alone(name, method):
         assert_close(entry(actual, m), expected)
 
 
-@every_faster_method
+@distinct_faster_method
 def test_members_with_data_of_their_own(name, method):
     """Each member has its rows, and shares all parameters but one with the others."""
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]

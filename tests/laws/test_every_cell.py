@@ -1,0 +1,124 @@
+"""What holds for every cell under every method; all of it looks at the same few compiled programs of each."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from laws.cells import FLOWS, B, T, every_cell, every_direction, every_method, inputs, make, spread, steps
+from laws.reference import assert_close, compiled, definition, entry, outcome
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+NEVER = np.zeros((T, B), bool)
+
+
+@every_direction
+@every_method
+def test_equals_the_definition(name, method, reverse):
+    """Values and every gradient, of packed rows with holes."""
+    actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS["packed_holes"])
+    assert_close(actual, by_definition(name, reverse=reverse))
+
+
+@cache
+def by_definition(name, *, reverse):
+    return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
+
+
+@every_direction
+@every_method
+def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
+    params, xs, carry = inputs(name)
+    mask = steps("00000", "01100")
+    actual = compiled(name, method, reverse=reverse)(params, xs, carry, mask, NEVER)
+    assert (actual["ys"][~mask] == 0).all()
+    assert (actual["d_xs"][~mask] == 0).all()
+    jax.tree.map(lambda after, before: np.testing.assert_array_equal(after[0], before[0]), actual["carry"], carry)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@every_direction
+@every_method
+def test_what_stands_in_padding_reaches_nothing(name, method, reverse, bad):
+    params, xs, carry = inputs(name)
+    mask, resets = FLOWS["packed_holes"]
+    run = compiled(name, method, reverse=reverse)
+    expected = run(params, xs, carry, mask, resets)
+    actual = run(params, jnp.where(spread(mask, xs), xs, bad), carry, mask, resets)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@every_method
+def test_nothing_of_the_carry_survives_a_reset(name, method, bad):
+    params, xs, carry = inputs(name)
+    mask, resets = steps("01111", "11111"), steps("10000", "10010")
+    run = compiled(name, method)
+    expected = run(params, xs, carry, mask, resets)
+    actual = run(params, xs, jax.tree.map(lambda leaf: jnp.full_like(leaf, bad), carry), mask, resets)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(actual["d_carry"]))
+
+
+@every_direction
+@every_method
+def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
+    """A NaN within the sequence that runs first."""
+    params, xs, carry = inputs(name)
+    resets = steps("00100", "00100")
+    first, second = (slice(2, T), slice(0, 2)) if reverse else (slice(0, 2), slice(2, T))
+    run = compiled(name, method, reverse=reverse)
+    expected = run(params, xs, carry, ~NEVER, resets)
+    actual = run(params, xs.at[first].set(np.nan), carry, ~NEVER, resets)
+    assert np.isnan(actual["ys"][first]).any()
+    for key in ("ys", "d_xs"):
+        assert_close(actual[key][second], expected[key][second])
+    assert_close(actual["carry"], expected["carry"])
+
+
+@every_direction
+@every_method
+def test_a_carry_goes_on_where_it_ended(name, method, reverse):
+    """Two chunks, each the whole with the other's steps masked."""
+    params, xs, carry = inputs(name)
+    run = compiled(name, method, reverse=reverse)
+    mask, (before, after) = FLOWS["holes"][0], (np.arange(T)[:, None] < 3, np.arange(T)[:, None] >= 3)
+    whole = run(params, xs, carry, mask, NEVER)
+    first = run(params, xs, carry, mask & (after if reverse else before), NEVER)
+    second = run(params, xs, first["carry"], mask & (before if reverse else after), NEVER)
+    assert_close((second["carry"], first["ys"] + second["ys"]), (whole["carry"], whole["ys"]))
+
+
+@every_cell
+def test_streaming_equals_unrolling(name):
+    params, xs, carry = inputs(name)
+    expected = compiled(name, "scan")(params, xs, carry, *FLOWS["plain"])
+    ys = []
+    for x in xs:
+        carry, y = jaxrnn.step(make(name), params, carry, x)
+        ys.append(y)
+    assert_close((carry, jnp.stack(ys)), (expected["carry"], expected["ys"]))
+
+
+@every_cell
+def test_any_number_of_batch_axes(name):
+    """By the method that is chosen where none is named."""
+    params, xs, carry = inputs(name)
+    expected = compiled(name, "scan")(params, xs, carry, *FLOWS["plain"])
+    expected = (expected["carry"], expected["ys"])
+    several = jax.tree.map(lambda leaf: leaf[:, None], carry)
+    after, ys = jaxrnn.unroll(make(name), params, xs[:, :, None], several)
+    assert_close((entry(after, (slice(None), 0)), ys[:, :, 0]), expected)
+    after, ys = jaxrnn.unroll(make(name), params, xs[:, 0], entry(carry, 0))
+    assert_close((after, ys), (entry(expected[0], 0), expected[1][:, 0]))
+
+
+@every_cell
+def test_projection_is_the_same_for_one_step_and_for_many(name):
+    params, xs, _ = inputs(name)
+    project = jax.jit(make(name).project)
+    assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
