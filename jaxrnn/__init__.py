@@ -23,6 +23,7 @@ from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.recurrence.diagonal import linear_scan
 from jaxrnn.types import Cell, Flow, Layer
 from jaxrnn.unroll import methods, step, unroll
 
@@ -47,6 +48,7 @@ __all__ = [
     "gru",
     "initializers",
     "layer_norm",
+    "linear_scan",
     "linen",
     "lstm",
     "methods",

@@ -27,6 +27,7 @@ NAMES = [
     "gru",
     "initializers",
     "layer_norm",
+    "linear_scan",
     "linen",
     "lstm",
     "methods",

@@ -106,6 +106,7 @@ def test_the_gates_are_not_copied_in_the_loop() -> None:
 
 EXTENSION_POINTS = (
     "jax.extend.core.Primitive",
+    "jax.interpreters.ad.Zero",
     "jax.interpreters.ad.instantiate_zeros",
     "jax.interpreters.ad.is_undefined_primal",
     "jax.interpreters.ad.primitive_jvps",
