@@ -1,0 +1,87 @@
+"""The layers that the laws hold for, one of each constructor at least, and numbers to try them on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+T, B, D, H = 5, 2, 3, 4
+LENGTHS = np.array([3, 5])
+RESETS = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [0, 0]], bool)  # 3 steps and 2; 5 steps
+LSTM, GRU = jaxrnn.lstm(H), jaxrnn.gru(D, reset="before")
+SOFTMAX = jaxrnn.dense(2, activation=jax.nn.softmax)
+
+
+def neighbours(features: int) -> jaxrnn.Cell:
+    """A cell with one spatial axis: `hₜ = tanh(W xₜ + R shifted(hₜ₋₁))`."""
+
+    def init(key: jax.Array, in_features: int) -> dict[str, jax.Array]:
+        kernel, recurrent = jax.random.normal(key, (in_features + features, features)), jnp.eye(features) / 2
+        return {"kernel": kernel[:in_features], "recurrent_kernel": recurrent}
+
+    def init_carry(params: dict[str, jax.Array], batch_shape: tuple[int, ...] = ()) -> jaxrnn.HiddenCarry:
+        return jaxrnn.HiddenCarry(jnp.zeros((*batch_shape, features), params["kernel"].dtype))
+
+    def project(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
+        return xs @ params["kernel"]
+
+    def step(params: dict[str, jax.Array], carry: jaxrnn.HiddenCarry, z: jax.Array) -> tuple:
+        h = jnp.tanh(z + jnp.roll(carry.h, 1, axis=-2) @ params["recurrent_kernel"])
+        return jaxrnn.HiddenCarry(h), h
+
+    return jaxrnn.Cell(init, init_carry, project, step, None, "dense", num_feature_axes=2)
+
+
+LAYERS = {
+    "rnn": jaxrnn.rnn(LSTM),
+    "rnn_reverse": jaxrnn.rnn(LSTM, reverse=True),
+    "dense": SOFTMAX,
+    "dropout": jaxrnn.dropout(0.5),
+    "layer_norm": jaxrnn.layer_norm(),
+    "residual": jaxrnn.residual(GRU),
+    "stack": jaxrnn.stack(
+        jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(LSTM), jaxrnn.dense(D))),
+        jaxrnn.dropout(0.5),
+        SOFTMAX,
+    ),
+    "bidirectional": jaxrnn.bidirectional(LSTM, GRU),
+    "nested": jaxrnn.stack(
+        jaxrnn.bidirectional(jaxrnn.stack(jaxrnn.rnn(GRU), jaxrnn.dropout(0.5)), merge="ave"),
+        jaxrnn.residual(jaxrnn.bidirectional(jaxrnn.elman(D), merge="mul")),
+    ),
+    "spatial": jaxrnn.stack(
+        jaxrnn.rnn(neighbours(H)),
+        jaxrnn.dropout(0.5),
+        jaxrnn.layer_norm(),
+        jaxrnn.residual(jaxrnn.dense(H)),
+        jaxrnn.bidirectional(neighbours(D)),
+    ),
+    "spatial_causal": jaxrnn.stack(jaxrnn.residual(neighbours(D)), SOFTMAX),
+}
+CAUSAL = [name for name, layer in LAYERS.items() if layer.step is not None]
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_causal_layer = pytest.mark.parametrize("name", CAUSAL)
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def params_of(layer: jaxrnn.Layer | jaxrnn.Cell, in_features: int = D) -> dict:
+    """Random numbers of the shapes that `init` gives."""
+    shapes = jax.eval_shape(lambda key: layer.init(key, in_features), jax.random.key(0))
+    leaves, tree = jax.tree.flatten(shapes)
+    return jax.tree.unflatten(tree, [random(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
+
+
+def numbers(name: str) -> tuple[dict, np.ndarray]:
+    """`(params, xs)` of a layer, xs `[T, B, *spatial, D]`."""
+    layer = LAYERS[name]
+    return params_of(layer), random(T, B, *[3] * (layer.num_feature_axes - 1), D)
+
+
+def close(actual: object, expected: object) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-12), actual, expected)

@@ -1,0 +1,65 @@
+"""`layer_norm` and `residual`: their equations, in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from layers.cases import GRU, RESETS, B, D, T, close, params_of, random
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1])
+def test_layer_norm_is_its_equation(epsilon):
+    layer, xs = jaxrnn.layer_norm(epsilon=epsilon), 3 + 2 * random(T, B, D)
+    params, expected = params_of(layer), np.empty_like(xs)
+    for at in np.ndindex(T, B):
+        x = xs[at]
+        deviation = np.sqrt(((x - x.mean()) ** 2).mean() + epsilon)
+        expected[at] = params["scale"] * (x - x.mean()) / deviation + params["bias"]
+    assert set(params) == {"scale", "bias"}
+    close(layer.apply(params, None, xs), ((), expected))
+
+
+def test_layer_norm_begins_as_the_normalisation_alone():
+    layer = jaxrnn.layer_norm(param_dtype=jnp.bfloat16)
+    params = layer.init(jax.random.key(0), D)
+    assert {name: (p.dtype, p.tolist()) for name, p in params.items()} == {
+        "scale": (jnp.bfloat16, [1.0] * D),
+        "bias": (jnp.bfloat16, [0.0] * D),
+    }
+
+
+def test_layer_norm_of_equal_features_has_a_finite_gradient():
+    layer = jaxrnn.layer_norm()
+    params = params_of(layer)
+    ys, grad = jax.value_and_grad(lambda xs: layer.apply(params, None, xs)[1].sum())(np.ones((T, D)))
+    np.testing.assert_allclose(ys, T * params["bias"].sum(), rtol=1e-12)
+    assert np.isfinite(grad).all()
+
+
+def test_layer_norm_takes_its_moments_in_float32():
+    """In half precision, 256 squares of 300 are beyond what a sum can hold."""
+    xs = jnp.asarray(300 * random(T, 256), jnp.float16)
+    layer = jaxrnn.layer_norm(param_dtype=jnp.float16)
+    params = layer.init(jax.random.key(0), 256)
+    ys = layer.apply(params, None, xs)[1]
+    assert ys.dtype == jnp.float16
+    expected = layer.apply(jax.tree.map(lambda p: p.astype(float), params), None, xs.astype(float))[1]
+    np.testing.assert_allclose(ys, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_residual_adds_its_input_where_valid():
+    layer, xs = jaxrnn.residual(GRU), random(T, B, D)
+    params, lengths = params_of(layer), np.array([3, 0])
+    carry, ys = jaxrnn.unroll(GRU, params, xs, lengths=lengths, resets=RESETS)
+    valid = np.arange(T)[:, None, None] < lengths[:, None]
+    close(layer.apply(params, None, xs, lengths=lengths, resets=RESETS), (carry, ys + np.where(valid, xs, 0)))
+
+
+def test_residual_hands_its_key_on():
+    layer, xs = jaxrnn.residual(jaxrnn.dropout(0.5)), np.ones((T, 200))
+    ys = layer.apply({}, None, xs, key=jax.random.key(0))[1]
+    assert set(np.unique(ys)) == {1.0, 3.0}

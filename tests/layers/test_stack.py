@@ -1,0 +1,105 @@
+"""`rnn` and `stack`: each is what its parts are, by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from layers.cases import GRU, LSTM, SOFTMAX, B, D, H, T, close, params_of, random
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+MASK = np.array([[1, 1], [0, 1], [1, 0], [1, 0], [0, 0]], bool)
+RESETS = np.array([[0, 0], [1, 0], [0, 0], [0, 1], [0, 0]], bool)
+LENGTHS = np.array([3, 0])
+FLOWS = {
+    "plain": {},
+    "lengths": {"lengths": LENGTHS},
+    "mask": {"mask": MASK},
+    "resets": {"resets": RESETS},
+    "mask and resets": {"mask": MASK, "resets": RESETS},
+}
+STACK = jaxrnn.stack(
+    jaxrnn.rnn(LSTM),
+    jaxrnn.dropout(0.5),
+    jaxrnn.stack(jaxrnn.rnn(GRU, reverse=True), SOFTMAX),
+    jaxrnn.rnn(jaxrnn.elman(H)),
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "method": "scan", "remat": 2, "unroll": 2}], ids=str)
+def test_rnn_is_unroll(options):
+    layer, params, xs = jaxrnn.rnn(LSTM, **options), params_of(LSTM), random(T, B, D)
+    carry = LSTM.init_carry(params, (B,))._replace(c=random(B, H))
+    for start, flow in ((None, FLOWS["lengths"]), (carry, FLOWS["mask and resets"])):
+        close(layer.apply(params, start, xs, **flow), jaxrnn.unroll(LSTM, params, xs, start, **options, **flow))
+
+
+def test_rnn_keeps_the_cell_s_parameters_and_carry():
+    layer, key = jaxrnn.rnn(GRU), jax.random.key(3)
+    close(layer.init(key, D), GRU.init(key, D))
+    close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.GRUCarry(np.zeros((B, D))))
+
+
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+def test_stack_is_each_layer_by_hand(flow):
+    """Lengths, masks and resets reach every layer, also those that run backwards or stand within another stack."""
+    params, xs = params_of(STACK), random(T, B, D)
+    inner = params["layer_2"]
+    lstm_carry, hs = jaxrnn.unroll(LSTM, params["layer_0"], xs, **flow)
+    gru_carry, hs = jaxrnn.unroll(GRU, inner["layer_0"], hs, reverse=True, **flow)
+    _, hs = SOFTMAX.apply(inner["layer_1"], None, hs, **{k: v for k, v in flow.items() if k != "resets"})
+    elman_carry, ys = jaxrnn.unroll(jaxrnn.elman(H), params["layer_3"], hs, **flow)
+    close(STACK.apply(params, None, xs, **flow), ((lstm_carry, (), (gru_carry, ()), elman_carry), ys))
+
+
+def test_stack_parameters_are_named_by_place():
+    params = jax.eval_shape(lambda key: STACK.init(key, D), jax.random.key(0))
+    assert set(params) == {"layer_0", "layer_2", "layer_3"}  # dropout has none
+    assert set(params["layer_2"]) == {"layer_0", "layer_1"}
+    assert params["layer_0"]["kernel"].shape == (D, 4, H)
+    assert params["layer_2"]["layer_0"]["kernel"].shape == (H, 3, D)
+    assert params["layer_2"]["layer_1"]["kernel"].shape == (D, 2)
+    assert params["layer_3"]["kernel"].shape == (2, 1, H)
+
+
+def test_stack_draws_each_layer_apart():
+    layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.elman(H)), jaxrnn.rnn(jaxrnn.elman(H)))
+    first, second = layer.init(jax.random.key(0), H).values()
+    assert (first["kernel"] != second["kernel"]).all()
+
+
+def test_stack_of_one_is_the_layer():
+    params, xs = params_of(SOFTMAX), random(T, B, D)
+    _, ys = jaxrnn.stack(SOFTMAX).apply({"layer_0": params}, None, xs)
+    close(ys, SOFTMAX.apply(params, None, xs)[1])
+
+
+def test_stack_trains():
+    """Gradients reach all parameters, and equal a finite difference."""
+    params, xs, cotangent = params_of(STACK), random(T, B, D), random(T, B, H)
+    moved = params_of(STACK) | {"layer_3": params_of(jaxrnn.elman(H), 2)}
+
+    @jax.jit
+    def loss(params):
+        return jnp.vdot(cotangent, STACK.apply(params, None, xs, mask=MASK, resets=RESETS)[1])
+
+    grads = jax.jit(jax.grad(loss))(params)
+    assert all((g != 0).any() for g in jax.tree.leaves(grads))
+    along = sum(jnp.vdot(g, m) for g, m in zip(jax.tree.leaves(grads), jax.tree.leaves(moved), strict=True))
+    there, back = (jax.tree.map(lambda p, m, s=s: p + s * m, params, moved) for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(along, (loss(there) - loss(back)) / 2e-6, rtol=1e-6)
+
+
+def test_a_stack_splits_its_key():
+    """Two dropouts of one stack draw apart, and no key means no noise."""
+    layer, xs = jaxrnn.stack(jaxrnn.dropout(0.5), jaxrnn.dropout(0.5)), np.ones((T, B, 200))
+    _, ys = layer.apply({}, None, xs, key=jax.random.key(0))
+    np.testing.assert_allclose((ys != 0).mean(), 0.25, atol=0.05)  # 0.5 if both drew the same
+    close(layer.apply({}, None, xs), (((), ()), xs))
+
+
+def test_a_fresh_carry_can_be_donated():
+    cell = jaxrnn.lstm(4)
+    carry = cell.init_carry(cell.init(jax.random.key(0), 3), (2,))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in carry}) == 2
