@@ -23,8 +23,14 @@ from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
-from jaxrnn.recurrence.diagonal import linear_scan
-from jaxrnn.types import Cell, Flow, Layer
+from jaxrnn.recurrence.linear_scan import linear_scan
+from jaxrnn.transforms.learned_carry import learned_carry
+from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
+from jaxrnn.transforms.weight_dropout import weight_dropout
+from jaxrnn.transforms.weight_norm import weight_norm
+from jaxrnn.transforms.with_carry import with_carry
+from jaxrnn.transforms.zoneout import zoneout
+from jaxrnn.types import Cell, Flow, Layer, Noise
 from jaxrnn.unroll import methods, step, unroll
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ __all__ = [
     "HiddenCarry",
     "LSTMCarry",
     "Layer",
+    "Noise",
     "ShapeError",
     "bidirectional",
     "dense",
@@ -48,18 +55,24 @@ __all__ = [
     "gru",
     "initializers",
     "layer_norm",
+    "learned_carry",
     "linear_scan",
     "linen",
     "lstm",
     "methods",
     "nnx",
     "projected_cell",
+    "recurrent_dropout",
     "residual",
     "rnn",
     "stack",
     "step",
     "tune_cpu_allocator",
     "unroll",
+    "weight_dropout",
+    "weight_norm",
+    "with_carry",
+    "zoneout",
 ]
 
 

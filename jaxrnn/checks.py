@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import chex
@@ -98,6 +98,13 @@ def check_cell(where: str, cell: Any) -> None:
         raise ValueError(f"{where}: cell is {cell!r}, expected a Cell such as jaxrnn.lstm(128)")
 
 
+def check_parameter(where: str, cell: Any, name: str) -> None:
+    """A cell, and one that has a parameter of this name."""
+    check_cell(where, cell)
+    if name not in (found := _params_shapes(cell.init, 1)):
+        raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
+
+
 def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{where}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
@@ -106,6 +113,11 @@ def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) ->
 def check_positive(where: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")
+
+
+def check_rate(where: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+        raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")
 
 
 def check_remat(where: str, remat: Any) -> None:

@@ -52,13 +52,14 @@ class Cell(NamedTuple):
       init: `(key, in_features) -> params`, a flat `dict[str, Array]`.
       init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
       project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
-      step: `(params, carry, z) -> (carry, y)`, one time step; with `draw`, `(params, carry, z, noise=None)`.
+      step: `(params, carry, z) -> (carry, y)`, one time step; what `draw` returns is also given its noise.
       scan: `(params, carry, xs, flow, *, method, reverse, remat, unroll) -> (carry, ys)`, equal to looping
         `step` over `project(params, xs)` and faster; None where there is nothing faster than the loop.
       structure: the shape of the Jacobian of the carry by the carry before.
       methods: the ways to run it: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
-      draw: `(key, params, xs.shape[:-1]) -> (params, Noise)`, one draw of what is random; None where nothing is.
+      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one draw of what is random: what to run instead, and
+        its `Noise` or None. None where nothing is random.
 
     Example:
       >>> import jax, jaxrnn
@@ -76,7 +77,7 @@ class Cell(NamedTuple):
     structure: Structure
     methods: tuple[str, ...] = ("scan",)
     num_feature_axes: int = 1
-    draw: Callable[..., tuple[Params, Noise]] | None = None
+    draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
 
 
 class Layer(NamedTuple):

@@ -127,7 +127,7 @@ def _unroll(
         resets = entries(resets) if reverse else resets
     noise = None
     if key is not None and cell.draw is not None:
-        params, noise = cell.draw(key, params, xs.shape[:-1])
+        cell, params, noise = cell.draw(key, params, xs.shape[:-1])
 
     def run(carry: Carry, inputs: Any) -> tuple[Carry, Array]:
         xs, valid, resets, masks = inputs

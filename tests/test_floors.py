@@ -18,6 +18,7 @@ FLOORS = {
     "initializers": 0,
     "recurrence": 1,
     "cells": 2,
+    "transforms": 2,
     "unroll": 3,
     "layers": 4,
 }

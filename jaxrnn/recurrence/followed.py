@@ -1,0 +1,67 @@
+"""`followed`: a cell, each step of which is followed by something else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
+
+
+def followed(
+    cell: Cell,
+    then: Callable[[Carry, Carry, Any, Any], tuple[Carry, Any]],
+    sample: Callable[[Array, Params, tuple[int, ...]], Any] | None = None,
+) -> Cell:
+    """`cell`, with `then(before, carry, y, masks) -> (carry, y)` after each step; it acts on each row alone.
+
+    `sample(key, params, (T, *batch))` draws the masks of all steps, bool `[T, *batch, ...]`; without a draw they are
+    None. The fused engine does what follows inside its loop; any other cell runs in the plain one.
+    """
+
+    def step(params: Params, carry: Carry, z: Any, noise: Noise | None = None) -> tuple[Carry, Any]:
+        masks, rest = None, noise
+        if sample is not None and noise is not None:
+            masks, rest = noise.steps[-1], noise._replace(steps=noise.steps[:-1])
+        silent = rest is None or (not rest.steps and rest.state is None)
+        new, y = cell.step(params, carry, z) if silent else cell.step(params, carry, z, rest)
+        return then(carry, new, y, masks)
+
+    run = cell.scan if "fused" in cell.methods else None
+
+    def scan(params: Params, carry: Carry, xs: Array, flow: Flow, **how: Any) -> tuple[Carry, Any]:
+        assert run is not None  # or there would be no scan
+
+        def both(before: Carry, new: Carry, y: Any, steps: Any) -> tuple[Carry, Any]:
+            masks = None
+            if sample is not None and steps is not None:
+                masks, steps = steps[0], steps[1:]
+            new, y = then(before, new, y, masks)
+            return (new, y) if flow.then is None else flow.then(before, new, y, steps)
+
+        return run(params, carry, xs, flow._replace(then=both), **how)
+
+    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+        k_inner, k_own = jax.random.split(key)
+        inner, drawn, noise = drawn_from(cell, k_inner, params, shape)
+        if sample is not None:
+            noise = Noise() if noise is None else noise
+            noise = noise._replace(steps=(*noise.steps, sample(k_own, params, shape)))
+        return followed(inner, then, sample), drawn, noise
+
+    return cell._replace(
+        step=step,
+        scan=None if run is None else scan,
+        methods=cell.methods if run is not None else ("scan",),
+        draw=None if cell.draw is None and sample is None else draw,
+    )
+
+
+def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+    """`cell.draw(key, params, shape)`, or for a cell without randomness the cell itself."""
+    return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape)
+
+
+def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:
+    """The carry of `cell` as shapes."""
+    return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)

@@ -1,0 +1,52 @@
+"""`learned_carry`: the state that a sequence starts from is learned."""
+
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.recurrence.reparametrized import reparametrized
+from jaxrnn.types import Array, Carry, Cell, Params
+
+PREFIX = "initial_"
+
+
+def learned_carry(cell: Cell) -> Cell:
+    """`cell` with its initial carry among the parameters: `initial_h [H]`, and so on for each field.
+
+    A reset starts from it, too. It begins as the carry that `cell` starts from, which is zero for most.
+
+    Args:
+      cell: whose carry is a NamedTuple of arrays.
+
+    Returns:
+      A `Cell` with the carry of `cell`.
+
+    Raises:
+      ValueError: `cell` is not a cell.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.learned_carry(jaxrnn.lstm(8))
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> params["initial_c"].shape, params["initial_h"].shape
+      ((8,), (8,))
+    """
+    checks.check_cell("learned_carry", cell)
+
+    def init(key: Array, in_features: int) -> Params:
+        params = cell.init(key, in_features)
+        dtype = jnp.result_type(*params.values())
+        start = cell.init_carry(params)
+        return params | {PREFIX + field: getattr(start, field).astype(dtype) for field in start._fields}
+
+    def inner(params: Params) -> Params:
+        return {name: p for name, p in params.items() if not name.startswith(PREFIX)}
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        start = cell.init_carry(inner(params), batch_shape)
+        learned = {
+            field: jnp.broadcast_to(params[PREFIX + field], own.shape).astype(own.dtype)
+            for field, own in start._asdict().items()
+        }
+        return start._replace(**learned)
+
+    return reparametrized(cell, init, inner)._replace(init_carry=init_carry)

@@ -1,0 +1,52 @@
+"""`recurrent_dropout`: dropout on what the recurrent kernel is given."""
+
+import jax
+
+from jaxrnn import checks
+from jaxrnn.recurrence.followed import carry_shapes, drawn_from
+from jaxrnn.types import Array, Cell, Noise, Params
+
+
+def recurrent_dropout(cell: Cell, rate: float) -> Cell:
+    """Drops features of the state on their way into the recurrent product, the same ones at every step of a row.
+
+    `U (m ⊙ hₜ₋₁)` in place of `U hₜ₋₁`, with `m` 0 or `1 / (1 − rate)`; where the state stands outside the product it
+    is whole (Gal & Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks").
+    One mask a row is drawn before the loop, by the key that `unroll` or a layer's `apply` is given; without one nothing
+    is dropped.
+
+    Args:
+      cell: with the method `"fused"`: the engine owns its product.
+      rate: 0 ≤ rate < 1.
+
+    Returns:
+      A `Cell` with the parameters and the carry of `cell`.
+
+    Raises:
+      ValueError: `rate` is outside [0, 1); `cell` takes its products itself.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.recurrent_dropout(jaxrnn.lstm(8), 0.25)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)), key=jax.random.key(1))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    checks.check_cell("recurrent_dropout", cell)
+    checks.check_rate("recurrent_dropout", "rate", rate)
+    if "fused" not in cell.methods:
+        raise ValueError(
+            f"recurrent_dropout: cell has methods {cell.methods}, expected one with 'fused', as dense_cell makes; "
+            "zoneout and weight_dropout take any cell"
+        )
+
+    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+        k_inner, k_own = jax.random.split(key)
+        inner, drawn, noise = drawn_from(cell, k_inner, params, shape)
+        noise = Noise() if noise is None else noise
+        h = carry_shapes(cell, params, shape[1:]).h
+        mask = jax.random.bernoulli(k_own, 1 - rate, h.shape).astype(h.dtype) / (1 - rate)
+        return inner, drawn, noise._replace(state=mask if noise.state is None else noise.state * mask)
+
+    return cell._replace(draw=draw)

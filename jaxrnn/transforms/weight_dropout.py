@@ -1,0 +1,47 @@
+"""`weight_dropout`: dropout on the recurrent kernel itself."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.recurrence.followed import drawn_from
+from jaxrnn.types import Array, Cell, Noise, Params
+
+
+def weight_dropout(cell: Cell, rate: float) -> Cell:
+    """Drops entries of the recurrent kernel, the same ones for every row and step of a run: DropConnect.
+
+    Each is 0 with probability `rate`, the rest are scaled by `1 / (1 − rate)` (Wan et al. 2013, "Regularization of
+    neural networks using DropConnect"; in recurrent networks Merity, Keskar & Socher 2018, "Regularizing and optimizing
+    LSTM language models"). They are drawn before the loop, by the key that `unroll` or a layer's `apply` is given;
+    without one nothing is dropped.
+
+    Args:
+      cell: with a parameter `recurrent_kernel`.
+      rate: 0 ≤ rate < 1.
+
+    Returns:
+      A `Cell` with the parameters and the carry of `cell`.
+
+    Raises:
+      ValueError: `rate` is outside [0, 1); `cell` has no recurrent kernel.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.weight_dropout(jaxrnn.lstm(8), 0.5)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)), key=jax.random.key(1))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    checks.check_parameter("weight_dropout", cell, "recurrent_kernel")
+    checks.check_rate("weight_dropout", "rate", rate)
+
+    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+        k_inner, k_own = jax.random.split(key)
+        kernel = params["recurrent_kernel"]
+        kept = jax.random.bernoulli(k_own, 1 - rate, kernel.shape)
+        dropped = jnp.where(kept, kernel / (1 - rate), jnp.zeros_like(kernel))
+        return drawn_from(cell, k_inner, params | {"recurrent_kernel": dropped}, shape)
+
+    return cell._replace(draw=draw)

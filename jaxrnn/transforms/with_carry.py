@@ -1,0 +1,37 @@
+"""`with_carry`: a cell that tells its whole state."""
+
+from typing import Any
+
+from jaxrnn import checks
+from jaxrnn.recurrence.followed import followed
+from jaxrnn.types import Carry, Cell
+
+
+def with_carry(cell: Cell) -> Cell:
+    """`cell` with the output `(y, carry)`: the carry after every step, beside the output.
+
+    Args:
+      cell: any.
+
+    Returns:
+      A `Cell` whose `ys`, from `unroll`, are `(ys, carries)`, the leaves of `carries` `[T, *batch, ...]`. Both are 0 at
+      invalid steps, as every output is. As the last layer of a stack it may stand, as another it may not.
+
+    Raises:
+      ValueError: `cell` is not a cell.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.with_carry(jaxrnn.lstm(8))
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, (ys, carries) = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> carries.c.shape, bool((carries.c[-1] == carry.c).all())
+      ((5, 2, 8), True)
+    """
+    checks.check_cell("with_carry", cell)
+
+    def then(before: Carry, carry: Carry, y: Any, masks: Any) -> tuple[Carry, Any]:
+        del before, masks
+        return carry, (y, carry)
+
+    return followed(cell, then)

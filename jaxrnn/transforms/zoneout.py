@@ -1,0 +1,68 @@
+"""`zoneout`: parts of the state stay as they were."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.recurrence.followed import carry_shapes, followed
+from jaxrnn.types import Array, Carry, Cell, Params
+
+
+def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
+    """At each step each feature of the state keeps its value with probability `rate`; in expectation without a key.
+
+    `hₜ = d ⊙ hₜ₋₁ + (1 − d) ⊙ step(…)` with `d ~ Bernoulli(rate)`, and with `d = rate` where nothing is drawn (Krueger
+    et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations"). Masks are drawn before the
+    loop, by the key that `unroll` or a layer's `apply` is given.
+
+    Args:
+      cell: whose output is the field `h` of its carry.
+      rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}`; a field that is not named
+        has 0. Where fields have a meaning only together, as those of `slstm`, name `h` alone.
+
+    Returns:
+      A `Cell` with the parameters and the carry of `cell`.
+
+    Raises:
+      ValueError: a rate outside [0, 1), or one for a field that the carry does not have; the carry has no `h`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.zoneout(jaxrnn.lstm(8), {"c": 0.5, "h": 0.05})
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jax.numpy.ones((5, 2, 3))
+      >>> carry, noisy = jaxrnn.unroll(cell, params, xs, key=jax.random.key(1))
+      >>> carry, expected = jaxrnn.unroll(cell, params, xs)
+      >>> bool((noisy != expected).any())
+      True
+    """
+    checks.check_cell("zoneout", cell)
+    fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 1)), jax.random.key(0))._fields
+    if "h" not in fields:
+        raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
+    rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(fields, rate)
+    if unknown := sorted(rates.keys() - set(fields)):
+        raise ValueError(f"zoneout: rate names {unknown}, expected fields of the carry: {fields}")
+    for field, p in rates.items():
+        checks.check_rate("zoneout", f"rate of {field}", p)
+
+    def then(before: Carry, carry: Carry, y: Array, masks: Any) -> tuple[Carry, Array]:
+        kept = {}
+        for field, p in rates.items():
+            old, new = getattr(before, field), getattr(carry, field)
+            kept[field] = p * old + (1 - p) * new if masks is None else jnp.where(masks[field], old, new)
+        carry = carry._replace(**kept)
+        return carry, carry.h.astype(y.dtype)
+
+    def sample(key: Array, params: Params, shape: tuple[int, ...]) -> dict[str, Array]:
+        state = carry_shapes(cell, params, shape[1:])
+        keys = jax.random.split(key, len(rates))
+        return {
+            field: jax.random.bernoulli(k, p, (shape[0], *getattr(state, field).shape))
+            for k, (field, p) in zip(keys, rates.items(), strict=True)
+        }
+
+    return followed(cell, then, sample)
