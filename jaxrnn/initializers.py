@@ -1,6 +1,6 @@
 """Initial values of a cell's parameters, drawn gate by gate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -103,5 +103,95 @@ def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializ
 
     def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         return initializer(key, shape, dtype).at[gate].add(offset)
+
+    return init
+
+
+def extended(
+    init: Callable[..., Params], further: Mapping[str, tuple[Initializer, tuple[int, ...]]], param_dtype: Any
+) -> Callable[..., Params]:
+    """Draws parameters beside those of another `init`.
+
+    Args:
+      init: `(key, in_features) -> params`.
+      further: for each name, what draws it and its shape.
+      param_dtype: of what is drawn here.
+
+    Returns:
+      `(key, in_features) -> params`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> ones = jax.nn.initializers.ones
+      >>> init = jaxrnn.initializers.extended(jaxrnn.lstm(8).init, {"peephole": (ones, (3, 8))}, jnp.float32)
+      >>> sorted(init(jax.random.key(0), 3))
+      ['bias', 'kernel', 'peephole', 'recurrent_kernel']
+    """
+
+    def extended_init(key: Array, in_features: int) -> Params:
+        k_init, *keys = jax.random.split(key, 1 + len(further))
+        drawn = zip(further.items(), keys, strict=True)
+        return init(k_init, in_features) | {name: draw(k, shape, param_dtype) for (name, (draw, shape)), k in drawn}
+
+    return extended_init
+
+
+def identity(scale: float = 1.0) -> Initializer:
+    """The identity matrix, for a recurrent kernel that keeps the state to begin with.
+
+    Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units".
+
+    Args:
+      scale: what multiplies it.
+
+    Returns:
+      An initializer for `[N, M]`; where N and M differ, the rest is zero.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> jaxrnn.initializers.identity(0.5)(jax.random.key(0), (2, 3), jnp.float32).tolist()
+      [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]
+    """
+
+    def init(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
+        del key  # nothing is random
+        return scale * jnp.eye(*shape, dtype=dtype)
+
+    return init
+
+
+def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initializer:
+    """Biases with which gates remember for times spread up to `max_time`.
+
+    Forget gates get `log u` with u uniform on `[1, max_time − 1]`, input gates its negative, all others zero (Tallec &
+    Ollivier 2018, "Can recurrent neural networks warp time?"). A cell's own `forget_bias` would be added to it, so give
+    0 there: `lstm(128, forget_bias=0.0, bias_init=chrono(1000))`.
+
+    Args:
+      max_time: the longest dependency that is expected, in steps; more than 2.
+      forget: which gate forgets.
+      input: which gate lets inputs in; None for a cell without one.
+
+    Returns:
+      An initializer for a whole bias `[G, H]`.
+
+    Raises:
+      ValueError: `max_time` is not more than 2; `forget` and `input` are the same gate.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> bias = jaxrnn.initializers.chrono(100)(jax.random.key(0), (4, 8), jnp.float32)
+      >>> bool((bias[1] >= 0).all()), bool((bias[0] == -bias[1]).all()), bool((bias[2:] == 0).all())
+      (True, True, True)
+    """
+    if not max_time > 2:
+        raise ValueError(f"chrono: max_time is {max_time!r}, expected more than 2 steps")
+    if forget == input:
+        raise ValueError(f"chrono: forget and input are both {forget}, expected two gates, or input=None")
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        times = jax.random.uniform(key, shape[1:], accumulator(dtype), 1, max_time - 1)
+        bias = jnp.zeros(shape, accumulator(dtype)).at[forget].set(jnp.log(times))
+        return (bias if input is None else bias.at[input].set(-bias[forget])).astype(dtype)
 
     return init
