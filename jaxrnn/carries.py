@@ -5,6 +5,13 @@ from typing import NamedTuple
 from jaxrnn.types import Array
 
 
+class ComplexCarry(NamedTuple):
+    """`real [*batch, H]` and `imag [*batch, H]`, the parts of a complex state."""
+
+    real: Array
+    imag: Array
+
+
 class ElmanCarry(NamedTuple):
     """`h [*batch, H]`."""
 

@@ -1,191 +1,143 @@
-"""`hₜ = aₜ hₜ₋₁ + bₜ`, linear and elementwise: one JAX operation whose derivatives are the same operation again.
+"""`diagonal_cell`: a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan and its gradient."""
 
-Its derivative along `(da, db)` is a scan of `da hₜ₋₁ + db`. Its transpose runs the other way and multiplies the state
-when it leaves a step instead of when it enters one, so that `a` is not shifted. Both need `a` and `h` alone.
-"""
-
-from collections.abc import Sequence
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax import lax
 
-from jaxrnn import checks
-from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.affine import WAYS, Steps, times
-from jaxrnn.recurrence.loop import entries
-from jaxrnn.sharding import vary, varying
-from jaxrnn.types import Array
+from jaxrnn.carries import ComplexCarry, HiddenCarry
+from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.recurrence.linear_scan import affine_scan, linear_scan_p
+from jaxrnn.recurrence.loop import select, silence
+from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
-def linear_scan(
-    a: Array,
-    b: Array,
-    h0: Array | None = None,
-    *,
-    resets: Array | None = None,
-    reverse: bool = False,
-    method: Literal["auto", "scan", "associative", "chunked"] = "auto",
-) -> Array:
-    """Runs `hₜ = aₜ hₜ₋₁ + bₜ` over the leading axis, elementwise.
-
-    Args:
-      a: what multiplies the state, real or complex, `[T, ...]`. An axis of length 1 stands for one of `b`'s length: a
-        first axis of 1 is a multiplier that is the same at every step.
-      b: what is added, `[T, ...]`.
-      h0: the state before the first step, `[...]`; zero if None.
-      resets: bool, over the leading axes of `b`; True at the first step of a new sequence, which starts from zero. The
-        segments stay the same under `reverse`.
-      reverse: from the last step to the first.
-      method: `"scan"` is a loop; `"associative"` combines steps in a tree; `"chunked"` loops through `√T` chunks side
-        by side, then over their ends. `"auto"` takes the loop on the CPU and the tree elsewhere.
-
-    Returns:
-      `h [T, ...]`, in the dtype that the arguments promote to. Half precision is summed in float32.
-
-    Raises:
-      ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
-      ValueError: an unknown `method`.
-
-    Example:
-      >>> import jax.numpy as jnp, jaxrnn
-      >>> a, b = jnp.array([0.5, 0.5, 0.5]), jnp.array([1.0, 1.0, 1.0])
-      >>> jaxrnn.linear_scan(a, b).tolist()
-      [1.0, 1.5, 1.75]
-      >>> jaxrnn.linear_scan(a, b, resets=jnp.array([False, True, False])).tolist()
-      [1.0, 1.0, 1.5]
-    """
-    a, b = _floating("a", a), _floating("b", b)
-    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else _floating("h0", h0, axes=0)
-    because = f"b of shape {b.shape}"
-    if a.ndim != b.ndim or any(n not in (1, m) for n, m in zip(a.shape, b.shape, strict=True)):
-        raise checks.ShapeError(f"linear_scan: a has shape {a.shape}, expected that of b, {b.shape}, or 1 for any axis")
-    checks.check_shape("linear_scan", "h0", h0, b.shape[1:], because)
-    if resets is not None:
-        checks.check_flags("linear_scan", "resets", resets, b.shape[: max(1, jnp.ndim(resets))], because)
-    checks.check_choice("linear_scan", "method", method, ("auto", *WAYS))
-    dtype = jnp.result_type(a, b, h0)
-    a, b, h0 = (x.astype(accumulator(dtype)) for x in (a, b, h0))
-    resets = entries(resets) if reverse else resets
-    return affine_scan(a, b, h0, resets, reverse=reverse, method=method).astype(dtype)
-
-
-def _floating(name: str, value: Any, axes: int = 1) -> Array:
-    checks.check_array("linear_scan", name, value)
-    value = jnp.asarray(value)
-    if value.ndim < axes:
-        raise checks.ShapeError(f"linear_scan: {name} has shape {value.shape}, expected [T, ...]; time comes first")
-    if not jnp.issubdtype(value.dtype, jnp.inexact):
-        raise checks.ShapeError(f"linear_scan: {name} has dtype {value.dtype}, expected a floating or complex one")
-    return value
-
-
-def affine_scan(a: Array, b: Array, h0: Array, resets: Array | None, *, reverse: bool, method: str) -> Array:
-    """`linear_scan` of arrays of one dtype; `resets` are where they act."""
-    if b.shape[0] == 0:
-        return b
-    flags = () if resets is None else (jnp.reshape(resets, resets.shape + (1,) * (b.ndim - resets.ndim)),)
-    return _bind(a, b, h0, *flags, how=How(method, reverse, late=False))
-
-
-class How(NamedTuple):
-    """The static half of a scan.
+class Coefficients(NamedTuple):
+    """A projected input.
 
     Attributes:
-      method: one of `WAYS`, or `"auto"`.
-      reverse: from the last step to the first.
-      late: `hₜ = cₜ₋₁ + bₜ` with `cₜ = aₜ hₜ` and `c₋₁ = h0`.
+      a: what multiplies the state; None where it does not depend on the input.
+      b: what is added to it.
+      x: the input, in the dtype of the computation.
     """
 
-    method: str
-    reverse: bool
-    late: bool
+    a: Array | None
+    b: Array
+    x: Array
 
 
-# Its operands are `a` as for `linear_scan`, `b [T, ...]`, `h0 [...]`, and, where there are any, resets shaped like `a`.
-linear_scan_p = Primitive("linear_scan")
+def diagonal_cell(
+    gates: Callable[[Params, Array], Any],
+    init: Callable[..., Params],
+    features: int,
+    *,
+    decay: Callable[[Params], Array] | None = None,
+    readout: Callable[[Params, Array, Array], Array] | None = None,
+    complex_state: bool = False,
+    dtype: Any = None,
+) -> Cell:
+    """Makes a cell whose state obeys `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`, with `aₜ` and `bₜ` from the input alone.
+
+    What it is given of parameters is in float32 at least, the inputs are in the dtype of the computation.
+
+    Args:
+      gates: `(params, xs [..., D]) -> (a, b)`, both `[..., N]`, over any leading axes.
+      init: `(key, in_features) -> params`, real arrays.
+      features: N, the width of the state.
+      decay: `params -> a [N]`, for a multiplier that does not depend on the input; `gates` returns `b` alone then.
+      readout: `(params, h [..., N], xs) -> y`, the output; `h` itself if None.
+      complex_state: whether `a` and `b` are complex.
+      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
+
+    Returns:
+      A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry is
+      `HiddenCarry(h)`, or `ComplexCarry(real, imag)` for a complex state, and starts at zero.
+
+    Example:
+      A leaky integrator, `hₜ = σ(λ) ⊙ hₜ₋₁ + W xₜ`, whose leak is learned:
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> def init(key, in_features):
+      ...     return {"kernel": jax.random.normal(key, (in_features, 8)), "leak": jnp.ones(8)}
+      >>> def gates(params, xs):
+      ...     return xs @ params["kernel"]
+      >>> cell = jaxrnn.diagonal_cell(gates, init, 8, decay=lambda params: jax.nn.sigmoid(params["leak"]))
+      >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+
+    def wide(params: Params, compute: Any) -> Params:
+        return {name: p.astype(accumulator(compute)) for name, p in params.items()}
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        kind, shape = accumulator(compute_dtype(dtype, *params.values())), (*batch_shape, features)
+        if complex_state:
+            return ComplexCarry(jnp.zeros(shape, kind), jnp.zeros(shape, kind))
+        return HiddenCarry(jnp.zeros(shape, kind))
+
+    def project(params: Params, xs: Array) -> Coefficients:
+        compute = compute_dtype(dtype, xs, *params.values())
+        xs = xs.astype(compute)
+        made = gates(wide(params, compute), xs)
+        return Coefficients(*((None, made) if decay is not None else made), xs)
+
+    def output(params: Params, h: Array, x: Array) -> Array:
+        y = h if readout is None else readout(params, h, x)
+        return y.astype(x.dtype)
+
+    def step(params: Params, carry: Carry, z: Coefficients) -> tuple[Carry, Array]:
+        params = wide(params, z.x.dtype)
+        a = decay(params) if decay is not None else z.a
+        h = a * _state(carry) + z.b
+        return _carry(h), output(params, h, z.x)
+
+    def scan(
+        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+    ) -> tuple[Carry, Array]:
+        del unroll  # a body of one multiplication and one addition gains nothing from it
+
+        def run(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
+            a, b, x = project(params, xs)
+            params = wide(params, x.dtype)
+            if decay is not None:
+                a = decay(params).reshape((1,) * (b.ndim - 1) + (-1,))
+            h0 = _state(carry)
+            a, b = _under(flow, a, b)
+            h = affine_scan(a.astype(b.dtype), b, h0, flow.resets, reverse=reverse, method=method)
+            last = h[0 if reverse else -1] if len(h) else h0
+            return _carry(last), silence(flow.valid, output(params, h, x))
+
+        if remat is not None:  # states are kept, coefficients and outputs are computed again
+            run = jax.checkpoint(run, policy=lambda primitive, *_, **__: primitive is linear_scan_p)
+        return run(params, carry, xs)
+
+    methods = ("scan", "associative", "chunked")
+    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods)
 
 
-def _bind(*operands: Array, how: How) -> Array:
-    """Binds with every operand varying alike over a mesh, so that a loop's carry does not change its type."""
-    return linear_scan_p.bind(*vary(operands, varying(operands)), how=how)
+def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
+    """`xs kernel[:, g] + bias[g]` for each gate, in float32 at least; `bias` may be absent."""
+    kernel, bias = params["kernel"], params.get("bias")
+    zs = (product(xs, kernel[:, g], xs.dtype) for g in range(kernel.shape[1]))
+    return tuple(z if bias is None else z + bias[g] for g, z in enumerate(zs))
 
 
-def _run(a: Array, b: Array, h0: Array, *resets: Array, how: How, auto: str) -> Array:
-    way = WAYS[auto if how.method == "auto" else how.method]
-    return way(Steps(a, b, *resets), h0, reverse=how.reverse, late=how.late)
+def _under(flow: Flow, a: Any, b: Array) -> tuple[Array, Array]:
+    """The coefficients under masks and resets: an invalid step is `1 h + 0`, a reset adds what it starts from."""
+    if flow.valid is not None:
+        a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
+        b = silence(flow.valid, b)
+    if flow.resets is not None:
+        b = b + silence(flow.resets, a * _state(flow.fresh))
+    return a, b
 
 
-def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, how: How) -> tuple[Array, Array]:
-    a, _, h0, *resets = primals
-    da, db, dh0, *_ = tangents
-    h = _bind(*primals, how=how)
-    db = ad.instantiate_zeros(db)
-    if not isinstance(da, ad.Zero):
-        db = db + _multiplied(da, h, h0, resets, how)
-    return h, _bind(a, db, ad.instantiate_zeros(dh0), *resets, how=how)
+def _state(carry: Carry) -> Array:
+    return carry.h if isinstance(carry, HiddenCarry) else lax.complex(carry.real, carry.imag)
 
 
-def _multiplied(da: Array, h: Array, h0: Array, resets: Sequence[Array], how: How) -> Array:
-    """`da` times the states that `a` multiplies, each at the step where the product is added."""
-    da, *resets = (jnp.broadcast_to(x, (h.shape[0], *x.shape[1:])) for x in (da, *resets))
-    first, but_first, but_last = slice(0, 1), slice(1, None), slice(None, -1)
-    if how.reverse:
-        first, but_first, but_last = slice(-1, None), but_last, but_first
-
-    def product(at: slice, h: Array) -> Array:
-        for reset in resets:  # of the state and not of the product, whose transpose multiplies by the state
-            h = jnp.where(reset[at], 0, h)
-        return da[at] * h
-
-    later = product(but_last if how.late else but_first, h[but_last])
-    start = jnp.zeros_like(h[first]) if how.late else product(first, h0[None])
-    return jnp.concatenate([later, start] if how.reverse else [start, later])
-
-
-def _transpose(cotangent: Any, a: Array, b: Any, h0: Any, *resets: Array, how: How) -> list[Any]:
-    """Of what is linear in `b` and `h0`."""
-    cotangent = ad.instantiate_zeros(cotangent)
-    back = how._replace(reverse=not how.reverse, late=not how.late)
-    db = _bind(a, cotangent, jnp.zeros_like(cotangent[0]), *resets, how=back)
-    first = -1 if how.reverse else 0
-    # An axis of length 1 has its only entry at both ends.
-    dh0 = db[first] if how.late else times(a[first], db[first], *(r[first] for r in resets))
-    d = [x if ad.is_undefined_primal(given) else None for given, x in ((b, db), (h0, dh0))]
-    return [None, *d, *[None] * len(resets)]
-
-
-def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, how: How) -> tuple[Array, int]:
-    """A mapped axis comes after time; what it is not mapped over is the same all along it."""
-    size = next(x.shape[dim] for x, dim in zip(operands, dims, strict=True) if dim is not None)
-
-    def placed(x: Array, dim: int | None, axis: int, length: int) -> Array:
-        if dim is not None:
-            return jnp.moveaxis(x, dim, axis)
-        return jnp.broadcast_to(jnp.expand_dims(x, axis), (*x.shape[:axis], length, *x.shape[axis:]))
-
-    (a, b, h0, *resets), (of_a, of_b, of_h0, *of_resets) = operands, dims
-    flags = (placed(r, dim, 1, 1) for r, dim in zip(resets, of_resets, strict=True))
-    return _bind(placed(a, of_a, 1, 1), placed(b, of_b, 1, size), placed(h0, of_h0, 0, size), *flags, how=how), 1
-
-
-_compiled = jax.jit(linear_scan_p.bind, static_argnames="how")
-
-
-@linear_scan_p.def_impl
-def _eager(*operands: Array, how: How) -> Array:
-    with jax.disable_jit(False):  # only a compiled program has a platform
-        return _compiled(*operands, how=how)
-
-
-linear_scan_p.def_abstract_eval(lambda a, b, h0, *resets, how: b)
-ad.primitive_jvps[linear_scan_p] = _jvp
-ad.primitive_transposes[linear_scan_p] = _transpose
-batching.primitive_batchers[linear_scan_p] = _batch
-# Measured: on the CPU the loop is 2 to 9 times as fast as the others from 64 steps to 16384.
-for _platform, _auto in ((None, "associative"), ("cpu", "scan")):
-    _program = mlir.lower_fun(partial(_run, auto=_auto), multiple_results=False)
-    mlir.register_lowering(linear_scan_p, _program, platform=_platform)
+def _carry(h: Array) -> Carry:
+    return ComplexCarry(h.real, h.imag) if jnp.iscomplexobj(h) else HiddenCarry(h)
