@@ -7,6 +7,7 @@ from flax.core import unfreeze
 
 from jaxrnn import batch_major
 from jaxrnn.layers.rnn import as_layer
+from jaxrnn.partitioning import Partitioning, partitioned
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -29,6 +30,9 @@ class RNN(nn.Module):
       keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
       deterministic: whether nothing is drawn. If it is False, what draws, a dropout say, takes its key from the
         stream `"dropout"`.
+      partitioning: for each axis of a parameter, the name of an axis of a mesh, or None: `{"kernel": (None, None,
+        "model")}` for every `kernel`, `{"layer_0/kernel": …}` for one. The parameters are initialised as by
+        `flax.linen.with_partitioning`.
 
     Example:
       >>> import jax, jaxrnn
@@ -46,6 +50,7 @@ class RNN(nn.Module):
     reverse: bool = False
     keep_order: bool = False
     deterministic: bool = True
+    partitioning: Partitioning | None = None
 
     @nn.compact
     def __call__(
@@ -79,7 +84,8 @@ class RNN(nn.Module):
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
-          ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer.
+          ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer; `partitioning` does
+            not fit the parameters.
         """
         del init_key
         where, layer = "linen.RNN", as_layer("linen.RNN", self.cell)
@@ -95,4 +101,5 @@ class RNN(nn.Module):
         tree = unfreeze(dict(self.variables.get("params", {})))
         if self.is_initializing() and not tree:
             tree = layer.init(self.make_rng("params"), in_features)
+            tree = partitioned("linen.RNN", tree, self.partitioning or {}, nn.Partitioned)
         return {name: self.param(name, lambda _, value=value: value) for name, value in tree.items()}

@@ -7,6 +7,7 @@ from flax import nnx
 
 from jaxrnn import batch_major
 from jaxrnn.layers.rnn import as_layer
+from jaxrnn.partitioning import Names, Partitioning, partitioned
 from jaxrnn.types import Array, Carry, Cell, Layer
 
 
@@ -23,10 +24,12 @@ class RNN(nnx.Module):
       time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
       deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, the call of
         what draws, a dropout say, takes `rngs`; of anything else, no matter.
+      partitioning: as of `jaxrnn.linen.RNN`; the parameters are made as by `flax.nnx.with_partitioning`,
+        which needs a mesh to be set: `with jax.set_mesh(mesh)`.
       rngs: its stream `params` draws the parameters. It is not kept.
 
     Raises:
-      ValueError: `cell` is neither a cell nor a layer.
+      ValueError: `cell` is neither a cell nor a layer; `partitioning` does not fit the parameters.
 
     Example:
       >>> import jax, jaxrnn
@@ -48,6 +51,7 @@ class RNN(nnx.Module):
         reverse: bool = False,
         keep_order: bool = False,
         deterministic: bool = True,
+        partitioning: Partitioning | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         self.cell = cell
@@ -56,8 +60,10 @@ class RNN(nnx.Module):
         self.reverse = reverse
         self.keep_order = keep_order
         self.deterministic = deterministic
-        for name, value in as_layer("nnx.RNN", cell).init(rngs.params(), in_features).items():
-            setattr(self, name, nnx.data(jax.tree.map(nnx.Param, value)))
+        params = as_layer("nnx.RNN", cell).init(rngs.params(), in_features)
+        params = partitioned("nnx.RNN", params, partitioning or {}, _with_names)
+        for name, value in params.items():
+            setattr(self, name, nnx.data(jax.tree.map(nnx.Param, value, is_leaf=_is_named)))
 
     def __call__(
         self,
@@ -99,6 +105,14 @@ class RNN(nnx.Module):
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
         return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
+
+
+def _with_names(value: Array, names: Names) -> Any:
+    return nnx.with_partitioning(lambda: value, names)()
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, nnx.VariableMetadata)
 
 
 def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | Array | None) -> Array:
