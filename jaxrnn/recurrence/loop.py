@@ -138,10 +138,14 @@ def rewrite(
     shapes = jax.eval_shape(lambda c, b, x: body(c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
     leaves, tree = jax.tree.flatten(shapes)
     # Each its own value: arrays that start equal are made once and then copied. Not before the buffers, whose making
-    # may have needed as much memory.
-    made = jax.tree.leaves(buffers)[0].reshape(-1)[:1].sum()
-    values = [after(made, jnp.asarray(i, s.dtype)) for i, s in enumerate(leaves)]
-    empty = [_bits(jnp.broadcast_to(v, (total, *s.shape))) for v, s in zip(values, leaves, strict=True)]
+    # may have needed as much memory; they are waited for row by row, because rows may lie on several devices.
+    made = jax.tree.leaves(buffers)[0][0, ..., :1]
+
+    def fill(value: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        rows = made.reshape(made.shape + (1,) * (len(shape) - made.ndim))
+        return _bits(after(rows, jnp.full((total, *shape), value, dtype)))
+
+    empty = [fill(i, s.shape, s.dtype) for i, s in enumerate(leaves)]
     kinds = jax.tree.map(lambda a: a.dtype, buffers)
     start = (carry, jax.tree.map(_bits, buffers), jax.tree.unflatten(tree, empty))
     carry, buffers, ys = lax.fori_loop(0, total, in_turn, start)
