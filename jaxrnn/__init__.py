@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from jaxrnn import initializers
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.carries import ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
+from jaxrnn.carries import ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
 from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
@@ -23,6 +25,7 @@ from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BidirectionalCarry",
     "Cell",
+    "ComplexCarry",
     "ElmanCarry",
     "Flow",
     "GRUCarry",
@@ -50,6 +54,7 @@ __all__ = [
     "bidirectional",
     "dense",
     "dense_cell",
+    "diagonal_cell",
     "dropout",
     "elman",
     "gru",
@@ -58,8 +63,11 @@ __all__ = [
     "learned_carry",
     "linear_scan",
     "linen",
+    "lru",
     "lstm",
     "methods",
+    "min_gru",
+    "min_lstm",
     "nnx",
     "projected_cell",
     "recurrent_dropout",

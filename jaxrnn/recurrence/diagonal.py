@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxrnn.carries import ComplexCarry, HiddenCarry
 from jaxrnn.precision import accumulator, compute_dtype, product
-from jaxrnn.recurrence.linear_scan import affine_scan, linear_scan_p
+from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -23,7 +23,7 @@ class Coefficients(NamedTuple):
       x: the input, in the dtype of the computation.
     """
 
-    a: Array | None
+    a: Any
     b: Array
     x: Array
 
@@ -82,7 +82,8 @@ def diagonal_cell(
         compute = compute_dtype(dtype, xs, *params.values())
         xs = xs.astype(compute)
         made = gates(wide(params, compute), xs)
-        return Coefficients(*((None, made) if decay is not None else made), xs)
+        a, b = (None, made) if decay is not None else made
+        return Coefficients(a, b, xs)
 
     def output(params: Params, h: Array, x: Array) -> Array:
         y = h if readout is None else readout(params, h, x)
@@ -90,8 +91,7 @@ def diagonal_cell(
 
     def step(params: Params, carry: Carry, z: Coefficients) -> tuple[Carry, Array]:
         params = wide(params, z.x.dtype)
-        a = decay(params) if decay is not None else z.a
-        h = a * _state(carry) + z.b
+        h = (z.a if decay is None else decay(params)) * _state(carry) + z.b
         return _carry(h), output(params, h, z.x)
 
     def scan(
@@ -110,8 +110,8 @@ def diagonal_cell(
             last = h[0 if reverse else -1] if len(h) else h0
             return _carry(last), silence(flow.valid, output(params, h, x))
 
-        if remat is not None:  # states are kept, coefficients and outputs are computed again
-            run = jax.checkpoint(run, policy=lambda primitive, *_, **__: primitive is linear_scan_p)
+        if remat is not None:  # states, too, are made again: that costs less than the coefficients
+            run = jax.checkpoint(run)
         return run(params, carry, xs)
 
     methods = ("scan", "associative", "chunked")

@@ -11,7 +11,9 @@ import optax
 
 from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.rnn import rnn
@@ -26,6 +28,9 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "gru": gru,
     "gru-before": partial(gru, reset="before"),
     "gru-to-bias": partial(gru, reset="to_bias"),
+    "min-gru": min_gru,
+    "min-lstm": min_lstm,
+    "lru": lru,
 }
 
 DROPOUT = 0.5

@@ -54,6 +54,9 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "gru_before": partial(jaxrnn.gru, reset="before"),
     "gru_to_bias": partial(jaxrnn.gru, reset="to_bias"),
     "odd": odd,
+    "min_gru": jaxrnn.min_gru,
+    "min_lstm": jaxrnn.min_lstm,
+    "lru": partial(jaxrnn.lru, states=5),
 }
 
 
@@ -63,6 +66,7 @@ DISTINCT = {
     "odd": "the dense engine with all that it has: paired gates, small parameters, outputs of another width",
     "lstm": "the dense engine with the least: sums of gates, no parameters of the cell's own",
     "gru_before": "the plain loop",
+    "lru": "the linear engine: a complex state, a multiplier that is the same at every step, an output of its own",
 }
 
 
@@ -84,7 +88,8 @@ def _parametrized(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "method"), pairs, ids=map("-".join, pairs))
 
 
-PAIRS = [(name, method) for name in CELLS for method in jaxrnn.methods(make(name))]
+# The ways through a linear recurrence are one operation, which `test_linear_scan.py` holds to the same: one is enough.
+PAIRS = [(name, method) for name in CELLS for method in jaxrnn.methods(make(name)) if method != "chunked"]
 WAYS = _ways(PAIRS)
 DISTINCT_PAIRS = [pair for pair in PAIRS if pair[0] in DISTINCT]
 every_cell = pytest.mark.parametrize("name", CELLS)

@@ -88,14 +88,15 @@ def test_members_with_data_of_their_own(name, method):
     """Each member has its rows, and shares all parameters but one with the others."""
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params, xs, carry = inputs(name)
-    recurrent = jnp.stack([member["recurrent_kernel"] for member in members])
+    own = "recurrent_kernel" if "recurrent_kernel" in params else "kernel"
+    kernels = jnp.stack([member[own] for member in members])
     flow = FLOWS["packed_holes"]
 
-    def run(recurrent, *args):
-        return unrolled(name, method)(params | {"recurrent_kernel": recurrent}, *args)
+    def run(kernel, *args):
+        return unrolled(name, method)(params | {own: kernel}, *args)
 
-    actual = jax.jit(jax.vmap(run, in_axes=(0, 1, 0, 1, 1)))(recurrent, xs, carry, *flow)
+    actual = jax.jit(jax.vmap(run, in_axes=(0, 1, 0, 1, 1)))(kernels, xs, carry, *flow)
     for b, member in enumerate(members):
-        mine = params | {"recurrent_kernel": member["recurrent_kernel"]}
+        mine = params | {own: member[own]}
         expected = definition(name)(mine, *row((params, xs, carry, *flow), b)[1:])
         assert_close(entry(actual, b), expected)

@@ -1,0 +1,103 @@
+"""The linear recurrent unit. A complex matrix is two real ones: `kernel [D, 2, N]` has its real and imaginary parts."""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn import checks
+from jaxrnn.precision import accumulator, product
+from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.types import Array, Cell, Params
+
+
+def lru(
+    features: int,
+    *,
+    states: int | None = None,
+    eigenvalues: Literal["complex", "signed", "positive"] = "complex",
+    r_min: float = 0.0,
+    r_max: float = 1.0,
+    max_phase: float = 2 * math.pi,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A linear recurrent unit: a diagonal linear system, initialised on a ring in the complex plane.
+
+    `hₜ = λ ⊙ hₜ₋₁ + exp(γ) ⊙ (B xₜ)`, `yₜ = Re(C hₜ) + D xₜ` with `λ = exp(−exp(ν) + i exp(θ))` (Orvieto et al. 2023,
+    "Resurrecting recurrent neural networks for long sequences"). At first `|λ|²` is uniform between `r_min²` and
+    `r_max²`, the phase between 0 and `max_phase`, and `exp(γ) = √(1 − |λ|²)`, learned from there.
+
+    The state is real with `eigenvalues="positive"`, `λ = exp(−exp(ν))`, and with `"signed"`, `λ = tanh(ν)`, whose signs
+    are drawn; without negative or complex ones no weights tell even from odd.
+
+    Args:
+      features: H, the width of the output.
+      states: N, the width of the state; H if None.
+      eigenvalues: where λ may lie: in the complex unit disc, in (−1, 1) or in (0, 1).
+      r_min: the least |λ| at first.
+      r_max: the greatest.
+      max_phase: the greatest phase at first, in radians.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `ComplexCarry(real, imag)`, or `HiddenCarry(h)` for real eigenvalues.
+
+    Raises:
+      ValueError: `features` or `states` is not a positive int; unknown `eigenvalues`; not `0 ≤ r_min < r_max ≤ 1`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.lru(8, states=16, r_min=0.9)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.real.shape
+      ((5, 2, 8), (2, 16))
+    """
+    checks.check_positive("lru", "features", features)
+    n = features if states is None else states
+    checks.check_positive("lru", "states", n)
+    checks.check_choice("lru", "eigenvalues", eigenvalues, ("complex", "signed", "positive"))
+    if not 0 <= r_min < r_max <= 1:
+        raise ValueError(f"lru: r_min is {r_min} and r_max {r_max}, expected 0 <= r_min < r_max <= 1")
+    parts = 2 if eigenvalues == "complex" else 1
+
+    def init(key: Array, in_features: int) -> Params:
+        wide = accumulator(param_dtype)
+        k_radius, k_phase, k_kernel, k_readout, k_skip = jax.random.split(key, 5)
+        tiny = float(jnp.finfo(wide).tiny)
+        squared = jax.random.uniform(k_radius, (n,), wide, max(r_min**2, tiny), r_max**2)
+        params = {"nu": jnp.log(-jnp.log(squared) / 2), "gamma": jnp.log1p(-squared) / 2}
+        if eigenvalues == "signed":
+            params["nu"] = jnp.arctanh(jnp.sqrt(squared)) * jax.random.rademacher(k_phase, (n,), wide)
+        if eigenvalues == "complex":
+            params["theta"] = jnp.log(jax.random.uniform(k_phase, (n,), wide, tiny, max_phase))
+        params["kernel"] = jax.random.normal(k_kernel, (in_features, parts, n), wide) / math.sqrt(parts * in_features)
+        params["readout"] = jax.random.normal(k_readout, (n, parts, features), wide) / math.sqrt(n)
+        params["skip"] = jax.random.normal(k_skip, (in_features, features), wide) / math.sqrt(in_features)
+        return {name: p.astype(param_dtype) for name, p in params.items()}
+
+    def decay(params: Params) -> Array:
+        if eigenvalues == "signed":
+            return jnp.tanh(params["nu"])
+        radius = jnp.exp(-jnp.exp(params["nu"]))
+        if eigenvalues == "positive":
+            return radius
+        phase = jnp.exp(params["theta"])
+        return lax.complex(radius * jnp.cos(phase), radius * jnp.sin(phase))
+
+    def gates(params: Params, xs: Array) -> Array:
+        scaled = [jnp.exp(params["gamma"]) * part for part in gate_inputs(params, xs)]
+        return lax.complex(*scaled) if parts == 2 else scaled[0]
+
+    def readout(params: Params, h: Array, xs: Array) -> Array:
+        C = params["readout"]
+        ys = product(h.real, C[:, 0], xs.dtype) + product(xs, params["skip"], xs.dtype)
+        return ys - product(h.imag, C[:, 1], xs.dtype) if parts == 2 else ys
+
+    return diagonal_cell(
+        gates, init, n, decay=decay, readout=readout, complex_state=eigenvalues == "complex", dtype=dtype
+    )

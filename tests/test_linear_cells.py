@@ -1,0 +1,242 @@
+"""Cells with a linear recurrence against loops in float64 NumPy, their initial values, and what they can compute."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+T, B, D, H, N = 7, 2, 3, 4, 5
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gates(p, x):
+    return [x @ p["kernel"][:, g] + p["bias"][g] for g in range(p["kernel"].shape[1])]
+
+
+# Each takes parameters, one input and the state, and gives the state and the output.
+
+
+def min_gru(p, x, h):
+    """`hₜ = (1 − z) hₜ₋₁ + z h̃`."""
+    z, new = gates(p, x)
+    h = (1 - sigma(z)) * h + sigma(z) * new
+    return h, h
+
+
+def min_gru_signed(p, x, h):
+    """`hₜ = (1 − 2z) hₜ₋₁ + z h̃`."""
+    z, new = gates(p, x)
+    h = (1 - 2 * sigma(z)) * h + sigma(z) * np.tanh(new)
+    return h, h
+
+
+def min_lstm(p, x, h):
+    """`f′ = f / (f + i)`, `i′ = i / (f + i)`, `hₜ = f′ hₜ₋₁ + i′ h̃`."""
+    f, i, new = gates(p, x)
+    f, i = sigma(f), sigma(i)
+    h = f / (f + i) * h + i / (f + i) * new
+    return h, h
+
+
+def lru(p, x, h):
+    """`λ = exp(−exp(ν) + i exp(θ))`, `hₜ = λ hₜ₋₁ + exp(γ) B xₜ`, `yₜ = Re(C hₜ) + D xₜ`."""
+    B, C = p["kernel"][:, 0] + 1j * p["kernel"][:, 1], p["readout"][:, 0] + 1j * p["readout"][:, 1]
+    h = np.exp(-np.exp(p["nu"]) + 1j * np.exp(p["theta"])) * h + np.exp(p["gamma"]) * (x @ B)
+    return h, (h @ C).real + x @ p["skip"]
+
+
+def lru_signed(p, x, h):
+    h = np.tanh(p["nu"]) * h + np.exp(p["gamma"]) * (x @ p["kernel"][:, 0])
+    return h, h @ p["readout"][:, 0] + x @ p["skip"]
+
+
+def lru_positive(p, x, h):
+    h = np.exp(-np.exp(p["nu"])) * h + np.exp(p["gamma"]) * (x @ p["kernel"][:, 0])
+    return h, h @ p["readout"][:, 0] + x @ p["skip"]
+
+
+CELLS = {
+    min_gru: jaxrnn.min_gru(H),
+    min_gru_signed: jaxrnn.min_gru(H, eigenvalues="signed", activation=jnp.tanh),
+    min_lstm: jaxrnn.min_lstm(H),
+    lru: jaxrnn.lru(H, states=N),
+    lru_signed: jaxrnn.lru(H, states=N, eigenvalues="signed"),
+    lru_positive: jaxrnn.lru(H, states=N, eigenvalues="positive"),
+}
+every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
+
+
+def drawn(tree, seed=0):
+    """Random numbers in place of a pytree's leaves."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), tree)
+
+
+def state(carry):
+    return np.asarray(carry.h) if hasattr(carry, "h") else np.asarray(carry.real) + 1j * np.asarray(carry.imag)
+
+
+@every_cell
+def test_equals_a_loop_in_numpy(equation):
+    cell = CELLS[equation]
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    h, expected = state(carry), []
+    for x in xs:
+        h, y = equation(params, x, h)
+        expected.append(y)
+    for method in ("auto", *jaxrnn.methods(cell)):
+        after, ys = jaxrnn.unroll(cell, params, xs, carry, method=method)
+        np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(state(after), h, rtol=0, atol=1e-12)
+
+
+@every_cell
+def test_the_way_that_auto_takes_has_the_gradients_of_the_definition(equation):
+    """On the CPU no method's name stands for it: under masks and resets, from behind, with a carry from before."""
+    cell = CELLS[equation]
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    rng = np.random.default_rng(2)
+    xs, mask, resets = rng.normal(size=(T, B, D)), rng.random((T, B)) < 0.7, rng.random((T, B)) < 0.3
+
+    def gradient(method):
+        def loss(params, xs, carry):
+            flow = {"mask": mask, "resets": resets, "reverse": True}
+            after, ys = jaxrnn.unroll(cell, params, xs, carry, method=method, **flow)
+            return sum((jnp.cos(jnp.arange(leaf.size)) * leaf.ravel()).sum() for leaf in (ys, *after))
+
+        return jax.jit(jax.grad(loss, (0, 1, 2)))(params, xs, carry)
+
+    for a, e in zip(*map(jax.tree.leaves, map(gradient, ("auto", "scan"))), strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-11 * max(1, abs(e).max()))
+
+
+@every_cell
+def test_a_prefill_is_followed_by_single_steps(equation):
+    cell = CELLS[equation]
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    expected = jaxrnn.unroll(cell, params, xs)[1]
+    carry, _ = jaxrnn.unroll(cell, params, xs[:4], method="chunked")
+    for t in range(4, T):
+        carry, y = jaxrnn.step(cell, params, carry, xs[t])
+        np.testing.assert_allclose(y, expected[t], rtol=0, atol=1e-12)
+
+
+# --- gates at their ends -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [-200.0, 0.0, 200.0])
+@pytest.mark.parametrize("make", [jaxrnn.min_gru, jaxrnn.min_lstm])
+def test_saturated_gates_stay_finite_over_many_steps(make, size):
+    cell = make(1)
+    shapes = jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, size, jnp.float32), shapes)
+    xs = jnp.asarray(np.random.default_rng(0).choice([-1, 1], (4096, 1, 1)), jnp.float32)
+    loss = jax.value_and_grad(lambda params, xs: (jaxrnn.unroll(cell, params, xs)[1] / 1e3).mean(), (0, 1))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(loss(params, xs)))
+
+
+def test_an_open_gate_keeps_what_a_rounded_one_would_lose():
+    """`1 − σ(z)` is 0 from z = 17 on in single precision; `σ(−z)` is not, nor is the quotient of the LSTM's gates."""
+    params = {"kernel": jnp.zeros((1, 2, 1)), "bias": jnp.array([[30.0], [0.0]])}
+    carry, _ = jaxrnn.unroll(
+        jaxrnn.min_gru(1),
+        jax.tree.map(jnp.float32, params),
+        jnp.ones((1, 1), jnp.float32),
+        jaxrnn.HiddenCarry(jnp.ones(1)),
+    )
+    np.testing.assert_allclose(carry.h, np.exp(-30.0), rtol=1e-5)
+    params = {"kernel": jnp.zeros((1, 3, 1)), "bias": jnp.array([[-200.0], [-200.0], [1.0]])}
+    carry, _ = jaxrnn.unroll(jaxrnn.min_lstm(1), jax.tree.map(jnp.float32, params), jnp.ones((1, 1), jnp.float32))
+    np.testing.assert_allclose(carry.h, [0.5])
+
+
+# --- parity --------------------------------------------------------------------------------------------------------
+
+
+def bits():
+    return np.random.default_rng(0).integers(0, 2, (1000, 3, 1))
+
+
+def test_signed_eigenvalues_compute_parity_exactly():
+    """`a = 1 − 2 σ(±50)` is ∓1 in single precision: the state's sign is the parity of 1000 bits, without training."""
+    params = {"kernel": jnp.float32([[[100.0], [0.0]]]), "bias": jnp.float32([[-50.0], [0.0]])}
+    start = jaxrnn.HiddenCarry(jnp.ones((3, 1), jnp.float32))
+    cell = jaxrnn.min_gru(1, eigenvalues="signed")
+    for method in jaxrnn.methods(cell):
+        _, ys = jaxrnn.unroll(cell, params, jnp.float32(bits()), start, method=method)
+        np.testing.assert_array_equal((1 - ys) / 2, np.cumsum(bits(), 0) % 2)
+
+
+@pytest.mark.parametrize("make", [jaxrnn.min_gru, jaxrnn.min_lstm])
+def test_positive_eigenvalues_cannot(make):
+    """Under a constant input each coordinate moves to one side, while the parity of 1 1 1 … flips at every step."""
+    cell = make(16)
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0)))
+    _, ys = jaxrnn.unroll(cell, params, np.ones((50, 1)))
+    moves = np.sign(np.round(np.diff(ys, axis=0), 12))
+    assert ((moves >= 0).all(0) | (moves <= 0).all(0)).all()
+
+
+# --- initial values ------------------------------------------------------------------------------------------------
+
+
+def uniform(values, low, high):
+    """Whether values spread evenly: the greatest distance between their distribution and the uniform one (p ≈ 1e-4)."""
+    values, n = np.sort(np.asarray(values)), len(values)
+    distance = np.abs((values - low) / (high - low) - (np.arange(n) + 0.5) / n).max()
+    return distance < 2.3 / np.sqrt(n) and values[0] >= low and values[-1] <= high
+
+
+@pytest.mark.parametrize("eigenvalues", ["complex", "signed", "positive"])
+def test_lru_starts_on_a_ring(eigenvalues):
+    cell = jaxrnn.lru(8, states=1024, eigenvalues=eigenvalues, r_min=0.6, r_max=0.9, max_phase=1.5)
+    params = cell.init(jax.random.key(0), D)
+    exponent = {"signed": np.tanh, "positive": lambda nu: np.exp(-np.exp(nu))}
+    radius = exponent.get(eigenvalues, exponent["positive"])(np.asarray(params["nu"], np.float64))
+    assert uniform(radius**2, 0.6**2 - 1e-6, 0.9**2 + 1e-6)
+    np.testing.assert_allclose(np.exp(2 * params["gamma"]), 1 - radius**2, atol=1e-5)
+    if eigenvalues == "complex":
+        assert uniform(np.exp(params["theta"]), 0, 1.5)
+    if eigenvalues == "signed":
+        assert 0.4 < (radius < 0).mean() < 0.6
+
+
+def test_lru_keeps_the_scale_of_its_input():
+    """With `exp(γ) = √(1 − |λ|²)` white noise gives a state of unit variance, whatever the eigenvalues."""
+    cell = jaxrnn.lru(4, states=256, r_min=0.5, r_max=0.95)
+    params = cell.init(jax.random.key(0), 64)
+    carry, _ = jaxrnn.unroll(cell, params, np.random.default_rng(0).normal(size=(100, 32, 64)))
+    assert 0.9 < (carry.real**2 + carry.imag**2).mean() < 1.1
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+ERRORS = {
+    "min_gru: features is 0, expected an int of 1 or more": lambda: jaxrnn.min_gru(0),
+    "min_gru: eigenvalues is 'complex', expected one of 'positive', 'signed'": lambda: jaxrnn.min_gru(
+        4, eigenvalues="complex"
+    ),
+    "min_lstm: features is -1, expected": lambda: jaxrnn.min_lstm(-1),
+    "lru: states is 0, expected": lambda: jaxrnn.lru(4, states=0),
+    "lru: eigenvalues is 'real', expected one of 'complex', 'signed', 'positive'": lambda: jaxrnn.lru(
+        4, eigenvalues="real"
+    ),
+    "lru: r_min is 0.9 and r_max 0.5, expected 0 <= r_min < r_max <= 1": lambda: jaxrnn.lru(4, r_min=0.9, r_max=0.5),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_wrong(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ERRORS[message]()
