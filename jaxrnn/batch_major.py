@@ -1,5 +1,6 @@
 """The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `Layer.apply`."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -82,8 +83,8 @@ def apply(
     if flags.reverse and not flags.keep_order:
         ys = flip(ys)
         if seq_lengths is not None:
-            ys = _padding_last(ys, seq_lengths)
-    outputs = jnp.moveaxis(ys, 0, axis)
+            ys = jax.tree.map(partial(_padding_last, lengths=seq_lengths), ys)
+    outputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, axis), ys)
     return (carry, outputs) if flags.return_carry else outputs
 
 

@@ -167,6 +167,15 @@ LAYERS = [
     (lambda: dense(mask=FLAGS[..., None]), "dense: mask has shape (5, 2, 1), expected (5, 2)"),
     (lambda: dense(resets=FLAGS, mask=FLAGS[:, 0]), "dense: mask has shape (5,), expected (5, 2)"),
     (lambda: jaxrnn.layer_norm(epsilon=0.0), "layer_norm: epsilon is 0.0, expected ε > 0"),
+    (
+        lambda: jaxrnn.stack(jaxrnn.rnn(jaxrnn.with_carry(CELL)), DENSE).init(jax.random.key(0), 3),
+        "stack: layer_0 gives a tuple, expected one array; with_carry(cell) can only come last",
+    ),
+    (lambda: jaxrnn.residual(jaxrnn.with_carry(CELL)).apply(PARAMS, None, XS), "residual: layer gives a tuple"),
+    (
+        lambda: jaxrnn.bidirectional(jaxrnn.with_carry(CELL)).init(jax.random.key(0), 3),
+        "bidirectional: forward gives a",
+    ),
     (lambda: jaxrnn.residual("lstm"), "residual: layer is of type str, expected a Cell or a Layer"),
     (
         lambda: jaxrnn.residual(CELL).init(jax.random.key(0), 3),

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -235,32 +234,21 @@ def test_lifted_transformations() -> None:
     close(ensemble.apply(variables, X), jnp.stack([run(cell, member, X) for member in members]))
 
 
-def test_inside_flaxs_own_containers() -> None:
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+def test_inside_flaxs_own_containers(lengths: Any) -> None:
+    """Flax's `Bidirectional` of two modules is `jaxrnn.bidirectional` of their cells."""
     forward, backward = CELLS["gru"], CELLS["lstm"]
-    model = nn.Sequential([nn.Bidirectional(jaxrnn.linen.RNN(forward), jaxrnn.linen.RNN(backward)), nn.Dense(2)])
-    variables = model.init(jax.random.key(0), X)
-    both, readout = variables["params"]["layers_0"], variables["params"]["layers_1"]
-    there = run(forward, both["forward_rnn"], X)
-    back = run(backward, both["backward_rnn"], X[:, ::-1])[:, ::-1]
-    expected = jnp.concatenate([there, back], -1) @ readout["kernel"] + readout["bias"]
-    close(model.apply(variables, X), expected)
-
-
-def test_dropout_takes_the_dropout_stream() -> None:
-    params = perturbed(STACK)
-    quiet = run(STACK, params, X)
-    model = jaxrnn.linen.RNN(STACK, deterministic=False)
-    noisy = [model.apply({"params": params}, X, rngs={"dropout": jax.random.key(k)}) for k in (0, 0, 1)]
-    same(noisy[0], noisy[1])
-    assert not np.array_equal(noisy[0], noisy[2]) and not np.array_equal(noisy[0], quiet)
-    same(model.apply({"params": params}, X, deterministic=True), quiet)
-    with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
-        model.apply({"params": params}, X)
-
-
-def test_a_cell_needs_no_random_stream() -> None:
-    params = perturbed(CELLS["gru"])
-    same(run(CELLS["gru"], params, X, deterministic=False), run(CELLS["gru"], params, X))
+    both = nn.Bidirectional(jaxrnn.linen.RNN(forward), jaxrnn.linen.RNN(backward))
+    params = {"forward": perturbed(forward), "backward": perturbed(backward)}
+    variables = {"params": {f"{name}_rnn": tree for name, tree in params.items()}}
+    ys = both.apply(variables, X, seq_lengths=lengths)
+    close(ys, run(jaxrnn.bidirectional(forward, backward), params, X, seq_lengths=lengths))
+    for row, length in enumerate(LENGTHS if lengths is not None else [T] * B):
+        x = X[row, :length]
+        there, back = run(forward, params["forward"], x), run(backward, params["backward"], x[::-1])[::-1]
+        close(ys[row], jnp.zeros((T, 2 * H)).at[:length].set(jnp.concatenate([there, back], -1)))
+    model = nn.Sequential([both, nn.Dense(2)])
+    assert model.apply(model.init(jax.random.key(0), X), X).shape == (B, T, 2)
 
 
 def test_calling_again_compiles_nothing() -> None:

@@ -182,37 +182,14 @@ def test_transformations() -> None:
     assert not np.array_equal(ys[0], ys[1])
 
 
-def test_inside_flaxs_bidirectional() -> None:
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+def test_inside_flaxs_bidirectional(lengths: Any) -> None:
     """Which hands both directions a random stream: a layer that is deterministic leaves it alone."""
-    forward, backward = model_of(STACK, perturbed(STACK)), model_of(CELLS["lstm"])
+    params = {"forward": perturbed(STACK), "backward": perturbed(CELLS["lstm"])}
+    forward, backward = model_of(STACK, params["forward"]), model_of(CELLS["lstm"], params["backward"])
     model = nnx.Bidirectional(forward, backward, rngs=nnx.Rngs(0))
-    expected = jnp.concatenate([forward(X), backward(X[:, ::-1])[:, ::-1]], -1)
-    close(nnx.jit(lambda model, x: model(x))(model, X), expected)
-
-
-def test_dropout_takes_the_calls_rngs() -> None:
-    model = model_of(STACK, perturbed(STACK))
-    quiet = model(X, rngs=nnx.Rngs(dropout=0))
-    model.train()
-    noisy = nnx.jit(lambda model, rngs, x: model(x, rngs=rngs))
-    rngs = nnx.Rngs(dropout=0)
-    first, second = noisy(model, rngs, X), noisy(model, rngs, X)
-    close(first, noisy(model, nnx.Rngs(dropout=0), X))
-    close(first, model(X, rngs=nnx.Rngs(dropout=0).dropout))
-    close(first, model(X, rngs=nnx.Rngs(dropout=0).dropout()))
-    assert not np.allclose(first, second) and not np.allclose(first, quiet)
-    same(model(X, deterministic=True), quiet)
-    with pytest.raises(ValueError, match=r"nnx.RNN: deterministic is False and rngs is None, expected rngs=nnx.Rngs"):
-        model(X)
-    model.eval()
-    same(model(X), quiet)
-
-
-def test_a_cell_needs_no_rngs() -> None:
-    model = model_of(CELLS["gru"])
-    quiet = model(X)
-    model.train()
-    same(model(X), quiet)
+    expected = model_of(jaxrnn.bidirectional(STACK, CELLS["lstm"]), params)(X, seq_lengths=lengths)
+    close(nnx.jit(lambda model, x: model(x, seq_lengths=lengths))(model, X), expected)
 
 
 def test_calling_again_compiles_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxrnn.recurrence.loop import entries, valid_steps
@@ -9,8 +10,8 @@ from jaxrnn.types import Array, Carry, Layer, Params
 
 
 def flip(steps: Any) -> Any:
-    """The leading axis from its end; None stays None."""
-    return None if steps is None else jnp.flip(steps, 0)
+    """Every leaf's leading axis from its end; None stays None."""
+    return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)
 
 
 def backwards(layer: Layer) -> Layer:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer, rnn
-from jaxrnn.layers.width import width
+from jaxrnn.layers.width import width, width_of
 from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
@@ -73,17 +73,16 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
     if not callable(merge):
         checks.check_choice("bidirectional", "merge", merge, tuple(_MERGES))
 
+    parts = {"forward": ahead, "backward": back}
+
     def init(key: Array, in_features: int) -> Params:
-        k_forward, k_backward = jax.random.split(key)
-        made = {"forward": ahead.init(k_forward, in_features), "backward": back.init(k_backward, in_features)}
-        _check_widths(merge, width(ahead, made["forward"], in_features), width(back, made["backward"], in_features))
+        keys = jax.random.split(key)
+        made = {name: part.init(k, in_features) for (name, part), k in zip(parts.items(), keys, strict=True)}
+        _check_widths(merge, *(width("bidirectional", name, parts[name], made[name], in_features) for name in parts))
         return {name: params for name, params in made.items() if params}  # as `stack` does
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return BidirectionalCarry(
-            ahead.init_carry(params.get("forward", {}), batch_shape),
-            back.init_carry(params.get("backward", {}), batch_shape),
-        )
+        return BidirectionalCarry(*(part.init_carry(params.get(name, {}), batch_shape) for name, part in parts.items()))
 
     def apply(
         params: Params,
@@ -104,13 +103,15 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
             raise checks.ShapeError(
                 f"bidirectional: carry is a {type(carry).__name__}, expected BidirectionalCarry(forward, backward)"
             )
-        k_forward, k_backward = (None, None) if key is None else jax.random.split(key)
+        keys = (None, None) if key is None else jax.random.split(key)
         valid = valid_steps(lengths, mask, len(xs))
-        steps = {"mask": valid, "resets": resets}
-        carry_f, ys_f = ahead.apply(params.get("forward", {}), carry.forward, xs, **steps, key=k_forward)
-        carry_b, ys_b = back.apply(params.get("backward", {}), carry.backward, xs, **steps, key=k_backward)
-        _check_widths(merge, ys_f.shape[-1], ys_b.shape[-1])
-        return BidirectionalCarry(carry_f, carry_b), _merged(merge, ys_f, ys_b, valid)
+        after, outputs = [], []
+        for (name, part), before, k in zip(parts.items(), carry, keys, strict=True):
+            c, ys = part.apply(params.get(name, {}), before, xs, mask=valid, resets=resets, key=k)
+            after.append(c)
+            outputs.append(ys)
+        _check_widths(merge, *(width_of("bidirectional", name, ys) for name, ys in zip(parts, outputs, strict=True)))
+        return BidirectionalCarry(*after), _merged(merge, outputs[0], outputs[1], valid)
 
     layer = Layer(
         init,

@@ -2,7 +2,7 @@
 
 from jaxrnn import checks
 from jaxrnn.layers.rnn import as_layer
-from jaxrnn.layers.width import width
+from jaxrnn.layers.width import width, width_of
 from jaxrnn.recurrence.loop import silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
@@ -33,7 +33,7 @@ def residual(layer: Cell | Layer) -> Layer:
 
     def init(key: Array, in_features: int) -> Params:
         params = inner.init(key, in_features)
-        _check_width(in_features, width(inner, params, in_features))
+        _check_width(in_features, width("residual", "layer", inner, params, in_features))
         return params
 
     def apply(
@@ -48,7 +48,7 @@ def residual(layer: Cell | Layer) -> Layer:
     ) -> tuple[Carry, Array]:
         xs = checks.xs_of("residual", xs)
         carry, ys = inner.apply(params, carry, xs, lengths=lengths, mask=mask, resets=resets, key=key)
-        _check_width(xs.shape[-1], ys.shape[-1])
+        _check_width(xs.shape[-1], width_of("residual", "layer", ys))
         return carry, silence(valid_steps(lengths, mask, len(xs)), xs) + ys
 
     inner_step = inner.step
@@ -58,7 +58,7 @@ def residual(layer: Cell | Layer) -> Layer:
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of("residual", x, name="x", axes=1, layout="[*batch, D]")
         carry, y = inner_step(params, carry, x)
-        _check_width(x.shape[-1], y.shape[-1])
+        _check_width(x.shape[-1], width_of("residual", "layer", y))
         return carry, x + y
 
     return inner._replace(init=init, apply=apply, step=step)

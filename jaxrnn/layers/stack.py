@@ -37,7 +37,8 @@ def stack(*layers: Layer) -> Layer:
         params = {}
         for name, layer, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
             made = layer.init(k, in_features)
-            in_features = width(layer, made, in_features)
+            if name != names[-1]:
+                in_features = width("stack", name, layer, made, in_features)
             if made:  # states and checkpoints that know leaves alone would lose an empty dict
                 params[name] = made
         return params

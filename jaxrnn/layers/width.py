@@ -1,12 +1,24 @@
 """The width of a layer's output, inferred: no layer asks for it."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from jaxrnn import checks
 from jaxrnn.types import Layer, Params
 
 
-def width(layer: Layer, params: Params, in_features: int) -> int:
+def width(where: str, name: str, layer: Layer, params: Params, in_features: int) -> int:
     """Features that `layer` gives for `in_features`, without computing any."""
     xs = jax.ShapeDtypeStruct((1, *[1] * (layer.num_feature_axes - 1), in_features), jnp.float32)
-    return jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs).shape[-1]
+    return width_of(where, name, jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs))
+
+
+def width_of(where: str, name: str, ys: Any) -> int:
+    """Features of an output, which has to be one array for what comes after."""
+    if not hasattr(ys, "shape"):
+        raise checks.ShapeError(
+            f"{where}: {name} gives a {type(ys).__name__}, expected one array; with_carry(cell) can only come last"
+        )
+    return ys.shape[-1]

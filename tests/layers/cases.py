@@ -37,6 +37,7 @@ def neighbours(features: int) -> jaxrnn.Cell:
 LAYERS = {
     "rnn": jaxrnn.rnn(LSTM),
     "rnn_reverse": jaxrnn.rnn(LSTM, reverse=True),
+    "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),
     "dense": SOFTMAX,
     "dropout": jaxrnn.dropout(0.5),
     "layer_norm": jaxrnn.layer_norm(),
@@ -49,7 +50,7 @@ LAYERS = {
     "bidirectional": jaxrnn.bidirectional(LSTM, GRU),
     "nested": jaxrnn.stack(
         jaxrnn.bidirectional(jaxrnn.stack(jaxrnn.rnn(GRU), jaxrnn.dropout(0.5)), merge="ave"),
-        jaxrnn.residual(jaxrnn.bidirectional(jaxrnn.elman(D), merge="mul")),
+        jaxrnn.residual(jaxrnn.bidirectional(jaxrnn.zoneout(jaxrnn.elman(D), 0.5), merge="mul")),
     ),
     "spatial": jaxrnn.stack(
         jaxrnn.rnn(neighbours(H)),
