@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 from jaxrnn import initializers
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
-from jaxrnn.cells.elman import elman
+from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.cornn import CoRNNCarry, cornn
+from jaxrnn.cells.coupled import coupled_lstm, janet
+from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BidirectionalCarry",
     "Cell",
+    "CoRNNCarry",
     "ComplexCarry",
     "ElmanCarry",
     "Flow",
@@ -51,14 +58,20 @@ __all__ = [
     "Layer",
     "Noise",
     "ShapeError",
+    "antisymmetric",
     "bidirectional",
+    "cornn",
+    "coupled_lstm",
     "dense",
     "dense_cell",
     "diagonal_cell",
     "dropout",
     "elman",
     "gru",
+    "indrnn",
     "initializers",
+    "irnn",
+    "janet",
     "layer_norm",
     "learned_carry",
     "linear_scan",
@@ -66,9 +79,11 @@ __all__ = [
     "lru",
     "lstm",
     "methods",
+    "mgu",
     "min_gru",
     "min_lstm",
     "nnx",
+    "peephole_lstm",
     "projected_cell",
     "recurrent_dropout",
     "residual",

@@ -1,9 +1,10 @@
-"""Elman's simple recurrent network. Gate order: one gate, `h`."""
+"""Elman's simple recurrent network, and the one that starts from the identity. Gate order: one gate, `h`."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
@@ -11,6 +12,8 @@ from jaxrnn.carries import ElmanCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Carry, Cell, Params
+
+small_normal, identity = jax.nn.initializers.normal(1e-3), initializers.identity()
 
 
 def elman(
@@ -69,3 +72,55 @@ def elman(
         param_dtype=param_dtype,
     )
     return dense_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)
+
+
+def irnn(
+    features: int,
+    *,
+    kernel_init: Initializer = small_normal,
+    recurrent_kernel_init: Initializer = identity,
+    use_bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """`hₜ = max(0, U hₜ₋₁ + W xₜ + b)` that begins as a sum of its inputs: U starts at the identity.
+
+    Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units". It is an
+    `elman` cell with other defaults.
+
+    Args:
+      features: H, the width of the state.
+      kernel_init: draws W, `kernel [D, 1, H]`: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws U, `recurrent_kernel [H, 1, H]`; for short memories the paper has
+        `initializers.identity(0.01)`.
+      use_bias: whether there is one.
+      bias_init: draws `bias [1, H]`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `ElmanCarry(h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> cell = jaxrnn.irnn(2)
+      >>> params = cell.init(jax.random.key(0), 3) | {"kernel": jnp.ones((3, 1, 2))}
+      >>> carry, ys = jaxrnn.unroll(cell, params, jnp.ones((4, 3)))
+      >>> ys[:, 0].tolist()
+      [3.0, 6.0, 9.0, 12.0]
+    """
+    checks.check_positive("irnn", "features", features)
+    return elman(
+        features,
+        activation=jax.nn.relu,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        use_bias=use_bias,
+        bias_init=bias_init,
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )

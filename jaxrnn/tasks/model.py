@@ -9,11 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.cells.elman import elman
+from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.cornn import cornn
+from jaxrnn.cells.coupled import coupled_lstm, janet
+from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.rnn import rnn
@@ -28,6 +34,14 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "gru": gru,
     "gru-before": partial(gru, reset="before"),
     "gru-to-bias": partial(gru, reset="to_bias"),
+    "irnn": irnn,
+    "indrnn": indrnn,
+    "peephole-lstm": peephole_lstm,
+    "coupled-lstm": coupled_lstm,
+    "janet": janet,
+    "mgu": mgu,
+    "antisymmetric": antisymmetric,
+    "cornn": cornn,
     "min-gru": min_gru,
     "min-lstm": min_lstm,
     "lru": lru,

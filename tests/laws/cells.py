@@ -57,6 +57,15 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "min_gru": jaxrnn.min_gru,
     "min_lstm": jaxrnn.min_lstm,
     "lru": partial(jaxrnn.lru, states=5),
+    "irnn": jaxrnn.irnn,
+    "indrnn": jaxrnn.indrnn,
+    "peephole_lstm": jaxrnn.peephole_lstm,
+    "coupled_lstm": jaxrnn.coupled_lstm,
+    "janet": jaxrnn.janet,
+    "mgu": jaxrnn.mgu,
+    "mgu_before": partial(jaxrnn.mgu, reset="before", gate="keep"),
+    "antisymmetric": partial(jaxrnn.antisymmetric, gated=True),
+    "cornn": jaxrnn.cornn,
 }
 
 

@@ -1,0 +1,145 @@
+"""LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output); JANET: `f g`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn import checks, initializers
+from jaxrnn.carries import HiddenCarry, LSTMCarry
+from jaxrnn.initializers import Initializer
+from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.types import Array, Cell, Params
+
+
+def coupled_lstm(
+    features: int,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    forget_bias: float = 1.0,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """An LSTM that takes in as much as it forgets.
+
+    `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`. With
+    `fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Greff et al. 2017, "LSTM: a
+    search space odyssey", which names it CIFG and has the input gate, `1 − fₜ`, for its gate).
+
+    Args:
+      features: H, the width of the state.
+      activation: the nonlinearity of the candidate and of the memory on its way out.
+      forget_bias: added to the forget gate's initial bias.
+      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
+      use_bias: whether there is one; without it no forget bias is added either.
+      bias_init: draws `bias [3, H]` as a whole.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `LSTMCarry(c, h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.coupled_lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, params["bias"].shape
+      ((5, 2, 8), (3, 8))
+    """
+    checks.check_positive("coupled_lstm", "features", features)
+
+    def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
+        del params  # all of them are the engine's
+        f, g, o = gates
+        c = sigmoid(f) * carry.c + sigmoid(-f) * activation(g)  # 1 − σ(f) = σ(−f), without cancellation
+        h = sigmoid(o) * activation(c)
+        return LSTMCarry(c, h), h
+
+    init = partial(
+        initializers.dense_params,
+        features=features,
+        gates=3,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
+        param_dtype=param_dtype,
+    )
+    return dense_cell(pointwise, init, LSTMCarry, gates=("f", "g", "o"), dtype=dtype)
+
+
+def janet(
+    features: int,
+    *,
+    beta: float = 1.0,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    forget_bias: float = 1.0,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Just another network: an LSTM of the forget gate alone.
+
+    `hₜ = σ(sₜ) ⊙ hₜ₋₁ + (1 − σ(sₜ − β)) ⊙ gₜ`, and the output is `hₜ`. With `sₜ = W xₜ + U hₜ₋₁ + b` and
+    `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each its own (van der Westhuizen & Lasenby 2018, "The unreasonable effectiveness of
+    the forget gate").
+
+    Args:
+      features: H, the width of the state.
+      beta: how much more is taken in than is forgotten; 0 couples the two.
+      activation: the candidate's nonlinearity.
+      forget_bias: added to the forget gate's initial bias. For long dependencies the paper has
+        `forget_bias=0.0, bias_init=initializers.chrono(max_time, forget=0, input=None)`.
+      kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 2, H]` gate by gate.
+      use_bias: whether there is one; without it no forget bias is added either.
+      bias_init: draws `bias [2, H]` as a whole.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `HiddenCarry(h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> long = jaxrnn.initializers.chrono(100, forget=0, input=None)
+      >>> cell = jaxrnn.janet(8, forget_bias=0.0, bias_init=long)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+    checks.check_positive("janet", "features", features)
+
+    def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
+        del params  # all of them are the engine's
+        s, g = gates
+        h = sigmoid(s) * carry.h + sigmoid(beta - s) * activation(g)  # 1 − σ(s − β) = σ(β − s)
+        return HiddenCarry(h), h
+
+    init = partial(
+        initializers.dense_params,
+        features=features,
+        gates=2,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
+        param_dtype=param_dtype,
+    )
+    return dense_cell(pointwise, init, HiddenCarry, gates=("f", "g"), dtype=dtype)

@@ -1,0 +1,102 @@
+"""The minimal gated unit. Gate order: `f n` (the one gate, candidate)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn import checks, initializers
+from jaxrnn.carries import HiddenCarry
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import product
+from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.types import Array, Cell, Params
+
+
+def mgu(
+    features: int,
+    *,
+    reset: Literal["after", "before"] = "after",
+    gate: Literal["update", "keep"] = "update",
+    activation: Callable[[Array], Array] = jnp.tanh,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.orthogonal,
+    use_bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A gated recurrent unit whose one gate both resets and updates; the output is `hₜ`.
+
+    `fₜ = σ(W xₜ + U hₜ₋₁ + b)`, and the candidate n, with weights of its own, is
+
+    * with `reset="after"`, the gate after the product, `n = tanh(W xₜ + b + fₜ ⊙ (U hₜ₋₁ + b_hn))`: the fused engine's
+      form, and Flax's;
+    * with `reset="before"`, the paper's, `n = tanh(W xₜ + U (fₜ ⊙ hₜ₋₁) + b)` (Zhou et al. 2016, "Minimal gated unit
+      for recurrent neural networks").
+
+    The gate lets the candidate in, as in the paper, `hₜ = (1 − fₜ) ⊙ hₜ₋₁ + fₜ ⊙ n` (`gate="update"`), or keeps the
+    state, as in Flax, `hₜ = (1 − fₜ) ⊙ n + fₜ ⊙ hₜ₋₁` (`gate="keep"`).
+
+    Args:
+      features: H, the width of the state.
+      reset: where the gate meets the candidate.
+      gate: what it does to the state where it is open.
+      activation: the candidate's nonlinearity.
+      kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 2, H]` gate by gate.
+      use_bias: whether there is any.
+      bias_init: draws `bias [2, H]` as a whole; `recurrent_bias [H]` (`b_hn`; `"after"` alone) starts at zero.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `HiddenCarry(h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int; an unknown `reset` or `gate`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.mgu(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+    checks.check_positive("mgu", "features", features)
+    checks.check_choice("mgu", "reset", reset, ("after", "before"))
+    checks.check_choice("mgu", "gate", gate, ("update", "keep"))
+    init: Callable[..., Params] = partial(
+        initializers.dense_params,
+        features=features,
+        gates=2,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=bias_init if use_bias else None,
+        param_dtype=param_dtype,
+    )
+
+    def updated(f: Array, h: Array, n: Array) -> HiddenCarry:
+        return HiddenCarry((1 - f) * h + f * n if gate == "update" else (1 - f) * n + f * h)
+
+    def after(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
+        f, (n_x, n_h) = gates
+        f = sigmoid(f)
+        carry = updated(f, carry.h, activation(n_x + f * (n_h + params["recurrent_bias"] if use_bias else n_h)))
+        return carry, carry.h
+
+    def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
+        dot, U = partial(product, dtype=zs[0].dtype), params["recurrent_kernel"]
+        f_x, n_x = (z.astype(carry.h.dtype) for z in zs)
+        f = sigmoid(f_x + dot(carry.h, U[:, 0]))
+        carry = updated(f, carry.h, activation(n_x + dot(f * carry.h, U[:, 1])))
+        return carry, carry.h.astype(zs[0].dtype)
+
+    if reset == "before":
+        return projected_cell(before, init, HiddenCarry, dtype=dtype)
+    if use_bias:
+        init = initializers.extended(init, {"recurrent_bias": (initializers.zeros, (features,))}, param_dtype)
+    return dense_cell(after, init, HiddenCarry, gates=("f", "n"), paired=("n",), dtype=dtype)
