@@ -71,7 +71,7 @@ class RNN(nn.Module):
         """Applies the cell or the layer.
 
         Args:
-          inputs: floating, `[*batch, T, D]`.
+          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           init_key: is ignored: no initial carry is random. Flax's callers pass it.
           seq_lengths: valid steps of each row, int `[*batch]`.
@@ -80,7 +80,7 @@ class RNN(nn.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs `[*batch, T, H]`, or `(carry, outputs)`.
+          The outputs `[*batch, T, H]`, every leaf of them if they are several, or `(carry, outputs)`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.

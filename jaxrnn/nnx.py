@@ -83,7 +83,7 @@ class RNN(nnx.Module):
         """Applies the cell or the layer.
 
         Args:
-          inputs: floating, `[*batch, T, D]`.
+          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           seq_lengths: valid steps of each row, int `[*batch]`.
           rngs: whose stream `dropout` gives the key, or such a stream, or a key; unused where nothing is drawn.
@@ -92,7 +92,7 @@ class RNN(nnx.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs `[*batch, T, H]`, or `(carry, outputs)`.
+          The outputs `[*batch, T, H]`, every leaf of them if they are several, or `(carry, outputs)`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
