@@ -12,6 +12,7 @@ from jaxrnn import initializers
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
 from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.elman import elman, irnn
@@ -60,6 +61,8 @@ __all__ = [
     "ShapeError",
     "antisymmetric",
     "bidirectional",
+    "conv_gru",
+    "conv_lstm",
     "cornn",
     "coupled_lstm",
     "dense",

@@ -24,6 +24,8 @@ NAMES = [
     "ShapeError",
     "antisymmetric",
     "bidirectional",
+    "conv_gru",
+    "conv_lstm",
     "cornn",
     "coupled_lstm",
     "dense",

@@ -66,6 +66,9 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "mgu_before": partial(jaxrnn.mgu, reset="before", gate="keep"),
     "antisymmetric": partial(jaxrnn.antisymmetric, gated=True),
     "cornn": jaxrnn.cornn,
+    "conv_lstm": partial(jaxrnn.conv_lstm, kernel_size=(3, 2)),
+    "conv_gru": partial(jaxrnn.conv_gru, kernel_size=(3,)),
+    "conv_gru_after": partial(jaxrnn.conv_gru, kernel_size=(2, 1, 2), reset="after"),
 }
 
 

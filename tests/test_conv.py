@@ -1,0 +1,144 @@
+"""Convolutional cells against a loop over windows in NumPy, and against Flax."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+T, B, D, H = 3, 2, 2, 3
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def convolved(image, kernel):
+    """`image [*spatial, C] ∗ kernel [*window, C, N]`, window by window; beyond the edges everything is 0."""
+    window, space = kernel.shape[:-2], image.shape[:-1]
+    before = [(size - 1) // 2 for size in window]
+    padded = np.pad(image, [*((left, size - 1 - left) for left, size in zip(before, window, strict=True)), (0, 0)])
+    out = np.zeros((*space, kernel.shape[-1]))
+    for at in np.ndindex(*space):
+        seen = padded[tuple(slice(i, i + size) for i, size in zip(at, window, strict=True))]
+        out[at] = np.tensordot(seen, kernel, seen.ndim)
+    return out
+
+
+def lstm_step(p, carry, x):
+    c, h = carry
+    W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
+    i, f, g, o = (convolved(x, W[..., k, :]) + convolved(h, U[..., k, :]) + b[k] for k in range(4))
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return c, sigmoid(o) * np.tanh(c)
+
+
+def gru_step(p, carry, x, *, before):
+    (h,) = carry
+    W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
+    from_x = [convolved(x, W[..., k, :]) + b[k] for k in range(3)]
+    r, z = (sigmoid(from_x[k] + convolved(h, U[..., k, :])) for k in range(2))
+    if before:
+        n = np.tanh(from_x[2] + convolved(r * h, U[..., 2, :]))
+    else:
+        n = np.tanh(from_x[2] + r * (convolved(h, U[..., 2, :]) + p["recurrent_bias"]))
+    return ((1 - z) * n + z * h,)
+
+
+CASES = {
+    "lstm over a line": (jaxrnn.conv_lstm(H, (2,)), lstm_step, (4,)),
+    "lstm over a plane": (jaxrnn.conv_lstm(H, (3, 2)), lstm_step, (3, 4)),
+    "lstm over a volume": (jaxrnn.conv_lstm(H, (2, 1, 3)), lstm_step, (3, 2, 2)),
+    "gru, reset before": (jaxrnn.conv_gru(H, (3, 3)), partial(gru_step, before=True), (3, 4)),
+    "gru, reset after": (jaxrnn.conv_gru(H, (3,), reset="after"), partial(gru_step, before=False), (5,)),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_are_the_equations(case):
+    cell, step, space = CASES[case]
+    draw = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    params = {name: draw.normal(size=p.shape) * 0.5 for name, p in shapes.items()}
+    xs, lengths = draw.normal(size=(T, B, *space, D)), np.array([3, 2])
+    carry = jax.tree.map(lambda c: draw.normal(size=c.shape), cell.init_carry(params, (B, *space)))
+    last, ys = jaxrnn.unroll(cell, params, jnp.asarray(xs), carry, lengths=lengths)
+    for b in range(B):
+        state = tuple(leaf[b] for leaf in carry)
+        for t in range(lengths[b]):
+            state = step(params, state, xs[t, b])
+            np.testing.assert_allclose(ys[t, b], state[-1], rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(ys[lengths[b] :, b], 0)
+        for leaf, expected in zip(last, state, strict=True):
+            np.testing.assert_allclose(leaf[b], expected, rtol=0, atol=1e-12)
+
+
+def test_conv_lstm_equals_flax():
+    """Flax's order is `i g f o`, its input's convolution has the bias, and it adds 1 to the forget gate."""
+    module = nn.ConvLSTMCell(H, (3, 2))
+    x = jax.random.normal(jax.random.key(0), (T, B, 4, 5, D))
+    start = module.initialize_carry(jax.random.key(1), x[0].shape)
+    params = module.init(jax.random.key(2), start, x[0])["params"]
+
+    def ours(kernel):
+        i, g, f, o = jnp.split(kernel, 4, axis=-1)
+        return jnp.stack([i, f, g, o], axis=-2)
+
+    own = {
+        "kernel": ours(params["ih"]["kernel"]),
+        "recurrent_kernel": ours(params["hh"]["kernel"]),
+        "bias": ours(params["ih"]["bias"]) + jnp.array([0.0, 1.0, 0.0, 0.0])[:, None],
+    }
+    _, ys = jaxrnn.unroll(jaxrnn.conv_lstm(H, (3, 2)), own, x)
+    carry = start
+    for t in range(T):
+        carry, y = module.apply({"params": params}, carry, x[t])
+        np.testing.assert_allclose(ys[t], y, rtol=0, atol=1e-5)
+
+
+def test_layers_run_over_images():
+    layer = jaxrnn.stack(jaxrnn.bidirectional(jaxrnn.conv_lstm(H, (3, 3))), jaxrnn.layer_norm(), jaxrnn.dense(2))
+    params = layer.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (T, B, 4, 5, D))
+    _, ys = layer.apply(params, None, xs, lengths=jnp.array([3, 1]))
+    assert ys.shape == (T, B, 4, 5, 2)
+    np.testing.assert_array_equal(ys[1:, 1], 0)
+
+
+def test_initial_kernels_are_drawn_gate_by_gate():
+    params = jaxrnn.conv_lstm(4, (2,)).init(jax.random.key(0), D)
+    flat = params["recurrent_kernel"].transpose(2, 0, 1, 3).reshape(4, 2 * 4, 4)
+    for gate in flat:
+        np.testing.assert_allclose(gate.T @ gate, np.eye(4), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(params["bias"], np.array([0, 1, 0, 0])[:, None] * np.ones(4))
+
+
+ERRORS = [
+    (lambda: jaxrnn.conv_lstm(0, (3,)), "conv_lstm: features is 0, expected an int of 1 or more"),
+    (lambda: jaxrnn.conv_lstm(4, 3), r"conv_lstm: kernel_size is 3, expected a tuple of 1 to 3 ints"),
+    (lambda: jaxrnn.conv_gru(4, (3, 3, 3, 3)), r"conv_gru: kernel_size is \(3, 3, 3, 3\), expected a tuple of 1 to 3"),
+    (lambda: jaxrnn.conv_gru(4, (3, 0)), "conv_gru: an entry of kernel_size is 0, expected an int of 1 or more"),
+    (lambda: jaxrnn.conv_gru(4, (3,), reset="never"), "conv_gru: reset is 'never', expected one of 'before', 'after'"),
+    (
+        lambda: jaxrnn.unroll(jaxrnn.conv_gru(4, (3, 3)), {}, jnp.ones((T, 5, D))),
+        r"unroll: xs has shape \(3, 5, 2\), expected \[T, \*batch, \*spatial, D\]; this cell has 2 spatial axes",
+    ),
+    (
+        lambda: jaxrnn.unroll(
+            CONV, CONV.init(jax.random.key(0), D), jnp.ones((T, B, 5, D)), mask=np.ones((T, B, 5), bool)
+        ),
+        r"unroll: mask has shape \(3, 2, 5\), expected \(3, 2\) from xs of shape",
+    ),
+]
+CONV = jaxrnn.conv_gru(4, (3,))
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS, ids=[message[:30] for _, message in ERRORS])
+def test_an_error_says_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
