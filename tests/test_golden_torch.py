@@ -3,8 +3,10 @@
 import chex
 import numpy as np
 import pytest
-from golden import convert, store
+from golden import store
 from golden.outcome import outcome, unrolled
+
+from jaxrnn.interop import from_torch
 
 KINDS = ["lstm", "gru", "elman"]
 
@@ -16,7 +18,7 @@ KINDS = ["lstm", "gru", "elman"]
 def test_agrees_with_torch(kind, way, direction, method):
     golden = store.load(f"torch_{kind}")
     lengths = golden["lengths"] if way == "packed" else None
-    program = unrolled(kind, convert.from_torch, lengths=lengths, reverse=direction == "backward", method=method)
+    program = unrolled(kind, from_torch, lengths=lengths, reverse=direction == "backward", method=method)
     result = outcome(program, golden["inputs"], golden["cotangents"])
 
     chex.assert_trees_all_close(result, golden[way][direction], rtol=0, atol=2e-5)

@@ -1,26 +1,32 @@
 """Outputs, final carries and all gradients against flax's own cells, run by flax's own `RNN` with `seq_lengths`."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
-from golden import convert, store
+from golden import store
 from golden.outcome import outcome, unrolled
 from golden.store import B, D, H, T
 
+from jaxrnn.interop import from_flax
+
 LENGTHS = np.array([3, 7, 1, 5])  # no 0: flax takes the carry of the last step there
-FIELDS = {"lstm": ("c", "h"), "gru": ("h",), "elman": ("h",)}
+FIELDS = {"lstm": ("c", "h"), "gru": ("h",), "mgu": ("h",), "janet": ("h",), "elman": ("h",)}
 CELLS = {
-    "linen.LSTMCell": ("lstm", linen.LSTMCell, convert.from_linen),
-    "linen.OptimizedLSTMCell": ("lstm", linen.OptimizedLSTMCell, convert.from_linen),
-    "linen.GRUCell": ("gru", linen.GRUCell, convert.from_linen),
-    "linen.SimpleCell": ("elman", linen.SimpleCell, convert.from_linen),
-    "nnx.LSTMCell": ("lstm", nnx.LSTMCell, convert.from_linen),
-    "nnx.OptimizedLSTMCell": ("lstm", nnx.OptimizedLSTMCell, convert.from_nnx),
-    "nnx.GRUCell": ("gru", nnx.GRUCell, convert.from_nnx),
-    "nnx.SimpleCell": ("elman", nnx.SimpleCell, convert.from_nnx),
+    "linen.LSTMCell": ("lstm", linen.LSTMCell),
+    "linen.OptimizedLSTMCell": ("lstm", linen.OptimizedLSTMCell),
+    "linen.GRUCell": ("gru", linen.GRUCell),
+    "linen.MGUCell": ("mgu", linen.MGUCell),
+    "linen.MGUCell(reset_gate=False)": ("janet", partial(linen.MGUCell, reset_gate=False)),
+    "linen.SimpleCell": ("elman", linen.SimpleCell),
+    "nnx.LSTMCell": ("lstm", nnx.LSTMCell),
+    "nnx.OptimizedLSTMCell": ("lstm", nnx.OptimizedLSTMCell),
+    "nnx.GRUCell": ("gru", nnx.GRUCell),
+    "nnx.SimpleCell": ("elman", nnx.SimpleCell),
 }
 
 
@@ -57,7 +63,7 @@ def flax_program(run, fields):
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", CELLS)
 def test_agrees_with_flax(name, direction):
-    kind, cell, from_weights = CELLS[name]
+    kind, cell = CELLS[name]
     reverse, rnn = direction == "backward", linen_rnn if name.startswith("linen") else nnx_rnn
     run, weights = rnn(cell, time_major=True, return_carry=True, reverse=reverse, keep_order=True)
 
@@ -66,6 +72,6 @@ def test_agrees_with_flax(name, direction):
     inputs = store.draw(rng, {"weights": jax.tree.map(jnp.shape, weights), "xs": (T, B, D), "carry": carry})
     cotangents = store.draw(rng, {"ys": (T, B, H), "carry": carry})
 
-    ours = outcome(unrolled(kind, from_weights, lengths=LENGTHS, reverse=reverse), inputs, cotangents)
+    ours = outcome(unrolled(kind, from_flax, lengths=LENGTHS, reverse=reverse), inputs, cotangents)
     theirs = outcome(flax_program(run, FIELDS[kind]), inputs, cotangents)
     chex.assert_trees_all_close(ours, theirs, rtol=0, atol=2e-5)

@@ -16,16 +16,22 @@ CELLS = {
     "lstm": (jaxrnn.lstm(H), jaxrnn.LSTMCarry),
     "gru": (jaxrnn.gru(H), jaxrnn.GRUCarry),
     "gru_before": (jaxrnn.gru(H, reset="before"), jaxrnn.GRUCarry),
+    "mgu": (jaxrnn.mgu(H, gate="keep"), jaxrnn.HiddenCarry),
+    "janet": (jaxrnn.janet(H, beta=0.0), jaxrnn.HiddenCarry),
     "elman": (jaxrnn.elman(H), jaxrnn.ElmanCarry),
+    "elman_relu": (jaxrnn.elman(H, activation=jax.nn.relu), jaxrnn.ElmanCarry),
 }
 
 
-def unrolled(kind: str, convert: Callable[[str, Any], dict[str, Array]], **options: Any) -> Program:
-    """jaxrnn's cell as a program of another framework's weights: `unroll` with `options` after `convert`."""
+def unrolled(kind: str, read: Callable[[Any], tuple[jaxrnn.Layer, dict[str, Array]]], **options: Any) -> Program:
+    """jaxrnn's cell as a program of another framework's weights: `unroll` with `options` of what `read` makes of them.
+
+    Readers are linear, so that gradients pulled back through them agree exactly when those of the parameters do.
+    """
     cell, named = CELLS[kind]
 
     def program(weights: Any, xs: Array, carry: dict[str, Array]) -> dict[str, Any]:
-        final, ys = jaxrnn.unroll(cell, convert(kind, weights), xs, named(**carry), **options)
+        final, ys = jaxrnn.unroll(cell, read(weights)[1], xs, named(**carry), **options)
         return {"ys": ys, "carry": final._asdict()}
 
     return program

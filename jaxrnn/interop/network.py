@@ -1,0 +1,104 @@
+"""Recurrent networks as lists of levels, each of one direction or of two: what every framework has."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.layers.bidirectional import Merge, bidirectional
+from jaxrnn.layers.rnn import as_layer, rnn
+from jaxrnn.layers.stack import stack
+from jaxrnn.types import Cell, Layer, Params
+
+Direction = tuple[Cell, Params]
+Built = tuple[Layer, Params]
+
+
+def build(levels: list[list[Direction]], *, merge: Merge = "concat") -> Built:
+    """The layer of these levels, forward direction first, and its parameters."""
+    layers, trees = [], []
+    for level in levels:
+        cells, params = zip(*level, strict=True)
+        two = len(level) == 2
+        layers.append(bidirectional(*cells, merge=merge) if two else rnn(*cells))
+        trees.append(dict(zip(("forward", "backward"), params, strict=True)) if two else params[0])
+    if len(levels) == 1:
+        return layers[0], trees[0]
+    return stack(*layers), {f"layer_{i}": tree for i, tree in enumerate(trees)}
+
+
+def level_of(where: str, params: Any) -> list[Params]:
+    """The parameters of the one level that there may be, where a framework's layers are one level each."""
+    levels = levels_of(where, params)
+    if len(levels) != 1:
+        raise ValueError(f"{where}: params have {len(levels)} levels, expected 1; give them one by one")
+    return levels[0]
+
+
+def levels_of(where: str, params: Any, path: str = "params") -> list[list[Params]]:
+    """The parameters of each cell, level by level, forward direction first: read off the tree alone."""
+    if isinstance(params, Mapping) and {"kernel", "recurrent_kernel"} <= params.keys():
+        return [[{name: np.asarray(leaf) for name, leaf in params.items()}]]
+    if isinstance(params, Mapping) and params.keys() == {"forward", "backward"}:
+        both = [levels_of(where, params[way], f"{path}[{way!r}]") for way in ("forward", "backward")]
+        if all(len(levels) == len(levels[0]) == 1 for levels in both):
+            return [[levels[0][0] for levels in both]]
+    elif isinstance(params, Mapping) and params and all(re.fullmatch(r"layer_\d+", name) for name in params):
+        ordered = sorted(params, key=lambda name: int(name.removeprefix("layer_")))
+        return [level for name in ordered for level in levels_of(where, params[name], f"{path}[{name!r}]")]
+    found = sorted(params) if isinstance(params, Mapping) else type(params).__name__
+    raise ValueError(f"{where}: {path} has {found}, expected those of a cell, of two, or of a stack")
+
+
+def same(
+    where: str, layer: Any, params: Params, convert: Callable[[Params], Any], *readers: Callable[[Any], Built]
+) -> Any:
+    """`convert(params)`, once it is shown that `layer` computes what the framework would compute from it.
+
+    A layer is a record of functions, and its parameters do not tell a `tanh` from another activation. So parameters
+    drawn at random go there and back: the layer that a reader makes of them must give the same outputs. Biases of
+    zero stay, since a framework may not have them.
+    """
+    layer = as_layer(where, layer, name="layer")
+    first = levels_of(where, params)[0][0]["kernel"]
+    checks.check_params(where, layer, params, first.shape[-3], f"layer and inputs of {first.shape[-3]} features")
+
+    rng = np.random.default_rng(0)
+    drawn = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(rng, path[-1].key, np.asarray(leaf)), params)
+    xs = rng.standard_normal((3, *[4] * (layer.num_feature_axes - 1), first.shape[-3])).astype(np.float32)
+    weights, ours = convert(drawn), _outputs(layer, drawn, xs)
+    theirs = []
+    for reader in readers:
+        try:
+            theirs.append(_outputs(*reader(weights), xs))
+        except ValueError as error:
+            raise ValueError(f"{where}: there is no such module: {error}") from None
+    if not any(_close(ours, ys) for ys in theirs):
+        name = where.removeprefix("to_")
+        raise ValueError(
+            f"{where}: layer computes something else than {name} would with these weights, expected what from_{name} "
+            "makes; another activation, merge or reset, or a reversed layer, has no place in weights"
+        )
+    return convert(params)
+
+
+def _draw(rng: np.random.Generator, name: str, leaf: np.ndarray) -> np.ndarray:
+    """Of a size that saturates no gate, whatever the width."""
+    fan_in = math.prod(leaf.shape[:-2]) if leaf.ndim > 2 else leaf.shape[0]
+    scale = 0.5 * leaf.any() if "bias" in name else fan_in**-0.5
+    return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+
+def _outputs(layer: Layer, params: Params, xs: np.ndarray) -> np.ndarray:
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(layer.apply(params, None, xs)[1])
+
+
+def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Within the precision in which the layer computes."""
+    atol = 1e-4 if ours.dtype.itemsize >= 4 else 2e-2
+    return ours.shape == theirs.shape and np.allclose(ours.astype(np.float32), theirs, rtol=0, atol=atol)

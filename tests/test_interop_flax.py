@@ -1,0 +1,147 @@
+"""Weights from and to Flax: round trips of every cell, agreement in two directions, and errors.
+
+`test_live_flax.py` holds one cell each against Flax's, gradients included.
+"""
+
+import re
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from golden import store
+from golden.store import B, D, H, T
+
+import jaxrnn
+from jaxrnn.interop import from_flax, to_flax
+
+LINEN = {
+    "linen.LSTMCell": linen.LSTMCell,
+    "linen.OptimizedLSTMCell": linen.OptimizedLSTMCell,
+    "linen.GRUCell": linen.GRUCell,
+    "linen.MGUCell": linen.MGUCell,
+    "linen.MGUCell(reset_gate=False)": partial(linen.MGUCell, reset_gate=False),
+    "linen.SimpleCell": linen.SimpleCell,
+}
+NNX = {
+    "nnx.LSTMCell": nnx.LSTMCell,
+    "nnx.OptimizedLSTMCell": nnx.OptimizedLSTMCell,
+    "nnx.GRUCell": nnx.GRUCell,
+    "nnx.SimpleCell": nnx.SimpleCell,
+}
+XS = store.draw(np.random.default_rng(1), (T, B, D))
+LENGTHS = np.array([3, 7, 1, 5])
+
+
+def weights_like(tree):
+    return store.draw(np.random.default_rng(0), jax.tree.map(jnp.shape, tree))
+
+
+def weights_of(name):
+    """Of one cell, as Flax nests them."""
+    if name in LINEN:
+        module = linen.RNN(LINEN[name](H))
+        return weights_like(jax.eval_shape(module.init, jax.random.key(0), XS)["params"])["cell"]
+    return weights_like(nnx.to_pure_dict(nnx.state(NNX[name](D, H, rngs=nnx.Rngs(0)), nnx.Param)))
+
+
+@pytest.mark.parametrize("name", [*LINEN, *NNX])
+def test_round_trip(name):
+    weights = weights_of(name)
+    layer, params = from_flax({"params": {"RNN_0": {"cell": weights}}})
+    again = to_flax(layer, params, cell=name)
+    chex.assert_trees_all_equal(again, weights)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(again))
+    chex.assert_trees_all_equal(from_flax(again)[1], params)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman"])
+def test_a_layer_without_a_bias_has_zeros_in_flax(name):
+    layer = jaxrnn.rnn(getattr(jaxrnn, name)(H, use_bias=False))
+    params = layer.init(jax.random.key(0), D)
+    again = from_flax(to_flax(layer, params))[1]
+    chex.assert_trees_all_equal({key: again.pop(key) for key in params}, params)
+    assert "bias" in again and not any(leaf.any() for leaf in again.values())
+
+
+def test_agrees_with_linen_in_both_directions():
+    rnns = [linen.RNN(linen.GRUCell(H, activation_fn=jnp.sin)) for _ in range(2)]
+    module = linen.Bidirectional(*rnns, merge_fn=lambda a, b: a + b, time_major=True, return_carry=True)
+    weights = weights_like(jax.eval_shape(module.init, jax.random.key(0), XS)["params"])
+    layer, params = from_flax(weights, merge="sum", activation=jnp.sin)
+    chex.assert_trees_all_equal(to_flax(layer, params, merge="sum", activation=jnp.sin), weights)
+
+    theirs, ys_theirs = module.apply({"params": weights}, XS, seq_lengths=LENGTHS)
+    carry, ys = layer.apply(params, None, XS, lengths=LENGTHS)
+    valid = np.arange(T)[:, None] < LENGTHS
+    chex.assert_trees_all_close(ys[valid], ys_theirs[valid], rtol=0, atol=1e-5)
+    chex.assert_trees_all_close((carry.forward.h, carry.backward.h), theirs, rtol=0, atol=1e-5)
+
+
+def test_agrees_with_nnx_in_both_directions():
+    rnns = [nnx.RNN(nnx.OptimizedLSTMCell(D, H, rngs=nnx.Rngs(seed))) for seed in (0, 1)]
+    module = nnx.Bidirectional(*rnns, time_major=True)
+    layer, params = from_flax(nnx.state(module, nnx.Param))  # as it is
+    drawn = weights_like(params)
+    nnx.update(module, to_flax(layer, drawn, cell="nnx.OptimizedLSTMCell"))
+    chex.assert_trees_all_close(layer.apply(drawn, None, XS)[1], module(XS), rtol=0, atol=1e-5)
+
+
+LSTM = weights_of("linen.LSTMCell")
+WRONG = {
+    "missing": (
+        {"cell": {gate: module for gate, module in LSTM.items() if gate != "hf"}},
+        "from_flax: cell: weights lack ['hf/kernel', 'hf/bias'], expected ['ii/kernel', 'if/kernel', ",
+    ),
+    "unknown": (
+        {**LSTM, "scale": np.ones(3)},
+        "from_flax: 'scale' is unknown, expected names that end in dense_h/bias, d",
+    ),
+    "of another cell": (
+        {**LSTM, "i": {"kernel": np.ones((D, H))}},
+        "weights have unknown ['i/kernel'], expected ['ii/k",
+    ),
+    "shape": (
+        {**LSTM, "hf": {**LSTM["hf"], "bias": np.ones(7)}},
+        "'hf/bias' has shape (7,), expected (5,) from 5 features",
+    ),
+    "axes": ({**LSTM, "hi": {**LSTM["hi"], "kernel": np.ones(7)}}, "'hi/kernel' has shape (7,), expected 2 axes"),
+    "gates": (
+        {
+            "dense_i": {"kernel": np.ones((D, 2 * H))},
+            "dense_h": {"kernel": np.ones((H, 2 * H)), "bias": np.ones(2 * H)},
+        },
+        "'dense_i/kernel' has shape (3, 10), expected (3, 20) from 5 features",
+    ),
+    "two cells": (
+        {"LSTMCell_0": LSTM, "LSTMCell_1": LSTM},
+        "are those of ['LSTMCell_0', 'LSTMCell_1'], expected one cell's",
+    ),
+    "random state": (
+        {"cell": LSTM, "rngs": {"count": np.ones((), np.uint32)}},
+        "'rngs/count' has dtype uint32, expected a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("weights", "message"), WRONG.values(), ids=WRONG.keys())
+def test_weights_that_do_not_fit(weights, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        from_flax(weights)
+
+
+def test_cells_that_flax_has_not():
+    def convert(layer, **options):
+        return to_flax(layer, weights_like(layer.init(jax.random.key(0), D)), **options)
+
+    with pytest.raises(ValueError, match="recurrent_bias is not zero, expected zeros: this cell has none"):
+        convert(jaxrnn.rnn(jaxrnn.gru(H)), cell="nnx.GRUCell")
+    with pytest.raises(ValueError, match=r"cell is 'nnx\.GRUCell', expected one of 'linen\.SimpleCell', "):
+        convert(jaxrnn.rnn(jaxrnn.elman(H)), cell="nnx.GRUCell")
+    with pytest.raises(ValueError, match=r"params have 3 gates and the entries .*, expected those of one"):
+        convert(jaxrnn.rnn(jaxrnn.gru(H, reset="before")))
+    with pytest.raises(ValueError, match="layer computes something else than flax would"):
+        convert(jaxrnn.bidirectional(jaxrnn.elman(H), merge="mul"))
