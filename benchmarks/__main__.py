@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 from benchmarks.harness import parse, parser
 
-QUESTIONS = ("against_peers", "half_precision", "scaling", "memory", "compile_time", "vmap_cost")
+QUESTIONS = (
+    "against_peers",
+    "half_precision",
+    "scaling",
+    "memory",
+    "compile_time",
+    "vmap_cost",
+    "networks",
+    "own_cell",
+)
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
   against_peers   forward and training beside other libraries, and beside the matrix products alone
@@ -16,6 +25,8 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   memory          temporary memory of training
   compile_time    beside Flax
   vmap_cost       vmap over the batch, beside a batch axis
+  networks        deep networks beside PyTorch's
+  own_cell        a user's cell beside the built-in one, and beside a loop by hand
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 

@@ -30,24 +30,19 @@ class Parity:
         Raises:
           ParityError: it exceeds the tolerance, or is not a number.
         """
-        reference = self._reference(contender.computes)
-        deviations = {
-            what: float(np.abs(found - reference[what]).max() / np.abs(reference[what]).max())
-            for what, found in _results(contender).items()
-        }
-        for what, deviation in deviations.items():
-            if not deviation <= self._tolerance:
-                raise ParityError(
-                    f"{contender.name}: {what} of {contender.computes} {tuple(self._case.shape)} deviate by "
-                    f"{deviation:.1e} from jaxrnn's scan, expected at most {self._tolerance:.0e}"
-                )
-        return max(deviations.values())
+        of = f"{contender.computes} {tuple(self._case.shape)}"
+        return _deviation(contender, self._reference(contender.computes), self._tolerance, of, "jaxrnn's scan")
 
     def _reference(self, cell: str) -> dict[str, np.ndarray]:
         if cell not in self._references:
             case = replace(self._case, cell=cell, dtype="float32")
             self._references[cell] = _results(ours(case, method="scan"))
         return self._references[cell]
+
+
+def compared(contender: Contender, other: Contender, what: str) -> float:
+    """As `Parity.check`, of two contenders that compute `what` in float32."""
+    return _deviation(other, _results(contender), TOLERANCES["float32"], what, contender.name)
 
 
 def admitted(case: Case, field: Field) -> dict[Contender, float]:
@@ -67,6 +62,20 @@ def admitted(case: Case, field: Field) -> dict[Contender, float]:
                 raise
             field.skip(entrant.name, case, f"failed with {type(error).__name__}: {str(error).splitlines()[0]}")
     return found
+
+
+def _deviation(contender: Contender, reference: dict[str, np.ndarray], tolerance: float, of: str, whose: str) -> float:
+    deviations = {
+        what: float(np.abs(found - reference[what]).max() / np.abs(reference[what]).max())
+        for what, found in _results(contender).items()
+    }
+    for what, deviation in deviations.items():
+        if not deviation <= tolerance:
+            raise ParityError(
+                f"{contender.name}: {what} of {of} deviate by {deviation:.1e} from {whose}, expected at most "
+                f"{tolerance:.0e}"
+            )
+    return max(deviations.values())
 
 
 def _results(contender: Contender) -> dict[str, np.ndarray]:

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import against_peers, compile_time, half_precision, memory, plots, results, scaling, vmap_cost
+from benchmarks import (
+    against_peers,
+    compile_time,
+    half_precision,
+    memory,
+    networks,
+    own_cell,
+    plots,
+    results,
+    scaling,
+    vmap_cost,
+)
 from benchmarks.environment import machine
 from benchmarks.harness import told
 from benchmarks.problems import TITLES
@@ -19,7 +30,8 @@ from benchmarks.results import MEAN, Result, ratio, unique
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-SCRIPTS = {m.QUESTION.name: m for m in (against_peers, half_precision, scaling, memory, compile_time, vmap_cost)}
+MODULES = (against_peers, half_precision, scaling, memory, compile_time, vmap_cost, networks, own_cell)
+SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),
     ("training in bfloat16, time", half_precision, ("training",)),
@@ -27,6 +39,9 @@ OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("training, time to compile", compile_time, ("training",)),
     ("training, time", vmap_cost, ("time",)),
     ("training, temporary memory", vmap_cost, ("temporaries",)),
+    ("deep networks, training, time", networks, ()),
+    ("forward, time", own_cell, ("forward",)),
+    ("training, time", own_cell, ("training",)),
 )
 
 

@@ -114,13 +114,17 @@ class Field:
 
     def contenders(self, case: Case) -> list[Contender]:
         """Those that take part in `case`."""
-        out = []
-        for name, module in self._modules.items():
-            try:
-                out.append(module.contender(case))
-            except NotOffered as why:
-                self.skip(name, case, str(why))
-        return out
+        return [found for name in self._modules for found in self.made(name, case, lambda peer: peer.contender(case))]
+
+    def made(self, name: str, case: Case, make: Callable[[Any], Contender]) -> list[Contender]:
+        """What `make` makes of a peer's module; nothing if the peer is not installed or takes no part in `case`."""
+        if name not in self._modules:
+            return []
+        try:
+            return [make(self._modules[name])]
+        except NotOffered as why:
+            self.skip(name, case, str(why))
+            return []
 
     def skip(self, name: str, case: Case, why: str) -> None:
         """Notes that a contender takes no part in a case."""

@@ -16,6 +16,16 @@ torch.set_num_threads(cores())  # as many as XLA's pool has
 
 
 def contender(case: Case) -> Contender:
+    kernel, recurrent, bias = case.joined(GATES[case.cell])
+    states_bias = np.zeros_like(bias)
+    if case.cell == "gru":
+        states_bias[2 * case.shape.H :] = case.params["recurrent_bias"]
+    weights = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias, "bias_hh_l0": states_bias}
+    return of_weights(case, weights)
+
+
+def of_weights(case: Case, weights: dict[str, np.ndarray], **options: Any) -> Contender:
+    """The module of the case's cell made with `options`, with these weights."""
     device = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend())
     if device is None or (device == "cuda" and not torch.cuda.is_available()):
         raise NotOffered(f"it does not run on the {jax.default_backend()}")
@@ -24,12 +34,7 @@ def contender(case: Case) -> Contender:
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=device)
 
-    model = MODULES[case.cell](case.shape.D, case.shape.H).to(device, dtype)
-    kernel, recurrent, bias = case.joined(GATES[case.cell])
-    states_bias = np.zeros_like(bias)
-    if case.cell == "gru":
-        states_bias[2 * case.shape.H :] = case.params["recurrent_bias"]
-    weights = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias, "bias_hh_l0": states_bias}
+    model = MODULES[case.cell](case.shape.D, case.shape.H, **options).to(device, dtype)
     model.load_state_dict({name: tensor(weight) for name, weight in weights.items()})
     xs, cotangent = tensor(case.xs).requires_grad_(), tensor(case.cotangent)
     params = list(model.parameters())

@@ -1,0 +1,138 @@
+"""Is a cell that a user writes with `dense_cell` as fast as the built-in one of the same equations?
+
+And what the same user would have written without: the step by hand, under `jax.lax.scan`.
+"""
+
+import argparse
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from matplotlib.figure import Figure
+
+import jaxrnn
+from benchmarks import plots
+from benchmarks.harness import Question, cases, identity, main
+from benchmarks.parity import Parity
+from benchmarks.peers import Contender, Field, of_jax
+from benchmarks.peers.jaxrnn import contender as built_in
+from benchmarks.peers.jaxrnn import params_of
+from benchmarks.problems import TITLES, Case
+from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.timing import round_robin, summary
+
+BUILT_IN, OWN, BY_HAND = "jaxrnn, built-in", "jaxrnn, user's cell", "by hand in lax.scan"
+WHATS = ("forward", "training")
+
+
+class Carry(NamedTuple):
+    """What a user's cell carries: `h`, and for an LSTM `c`."""
+
+    h: jax.Array
+    c: jax.Array
+
+
+class State(NamedTuple):
+    h: jax.Array
+
+
+def lstm(params: Any, carry: Carry, gates: Any) -> tuple[Carry, jax.Array]:
+    i, f, g, o = gates
+    c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return Carry(h, c), h
+
+
+def gru(params: Any, carry: State, gates: Any) -> tuple[State, jax.Array]:
+    r, z, (n_x, n_h) = gates
+    n = jnp.tanh(n_x + jax.nn.sigmoid(r) * (n_h + params["recurrent_bias"]))
+    h = n + jax.nn.sigmoid(z) * (carry.h - n)
+    return State(h), h
+
+
+def elman(params: Any, carry: State, gates: Any) -> tuple[State, jax.Array]:
+    h = jnp.tanh(gates[0])
+    return State(h), h
+
+
+# Each with its carry, its gates, and those that it needs in two parts.
+OWN_CELLS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
+    "lstm": (lstm, Carry, ("i", "f", "g", "o"), ()),
+    "gru": (gru, State, ("r", "z", "n"), ("n",)),
+    "elman": (elman, State, ("h",), ()),
+}
+
+
+def measure(args: argparse.Namespace, field: Field) -> list[Row]:
+    del field  # a question about jaxrnn alone
+    rows = []
+    for shape, case in cases(args):
+        contenders = [built_in(case, name=BUILT_IN), _own(case), _by_hand(case)]
+        parity = Parity(case)
+        for contender in contenders:
+            parity.check(contender)
+        for what in WHATS:
+            times = round_robin({c.name: c.call(what) for c in contenders}, args.repeats, what)
+            for c in contenders:
+                rows.append(identity(case, shape, what=what, contender=c.name) | summary(times[c.name]))
+    return rows
+
+
+def _own(case: Case) -> Contender:
+    pointwise, carry, gates, paired = OWN_CELLS[case.cell]
+    params = params_of(case)
+    cell = jaxrnn.dense_cell(pointwise, lambda key, in_features: params, carry, gates=gates, paired=paired)
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        return jaxrnn.unroll(cell, params, xs)[1]
+
+    return of_jax(OWN, apply, params, case, kind="ours")
+
+
+def _by_hand(case: Case) -> Contender:
+    pointwise, carry, gates, paired = OWN_CELLS[case.cell]
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        def step(state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+            z = jnp.einsum("bd,dgh->gbh", x, params["kernel"]) + params["bias"][:, None]
+            r = jnp.einsum("bk,kgh->gbh", state.h, params["recurrent_kernel"])
+            each = tuple((z[g], r[g]) if name in paired else z[g] + r[g] for g, name in enumerate(gates))
+            return pointwise(params, state, each)
+
+        zero = jnp.zeros((xs.shape[1], params["bias"].shape[1]), xs.dtype)
+        return jax.lax.scan(step, carry(*(zero for _ in carry._fields)), xs)[1]
+
+    return of_jax(BY_HAND, apply, params_of(case), case)
+
+
+def ratios(result: Result, cell: str, what: str) -> Ratios:
+    rows = pick(result["rows"], cell=cell, what=what)
+    own = medians(rows, contender=OWN)
+    return {f"{OWN} / {other}": over(own, medians(rows, contender=other)) for other in (BUILT_IN, BY_HAND)}
+
+
+def show(result: Result) -> str:
+    blocks = []
+    for cell in unique(result["rows"], "cell"):
+        for what in WHATS:
+            rows = pick(result["rows"], cell=cell, what=what)
+            blocks.append(comparison(f"{TITLES[cell]} {what}, ms", rows, ratios(result, cell, what)))
+    return "\n\n".join(blocks)
+
+
+def draw(result: Result) -> Figure:
+    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
+    figure, axes = plots.panels(len(WHATS), len(cells), sharey=True)
+    for row, what in zip(axes, WHATS, strict=True):
+        for ax, cell in zip(row, cells, strict=True):
+            plots.dots(ax, pick(result["rows"], cell=cell, what=what), shapes)
+            plots.title(ax, f"{TITLES[cell]}, {what}")
+            plots.label(ax, x="milliseconds")
+    plots.legend(figure)
+    return figure
+
+
+QUESTION = Question("own_cell", __doc__, measure, show, draw)
+
+if __name__ == "__main__":
+    main(QUESTION)
