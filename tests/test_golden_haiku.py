@@ -7,7 +7,7 @@ from golden.outcome import outcome, unrolled
 
 from jaxrnn.interop import from_haiku
 
-KINDS = ["lstm", "gru_before", "elman_relu"]
+KINDS = ["lstm", "gru_before", "elman_relu", "conv_lstm"]
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

@@ -12,7 +12,7 @@ from golden.store import D, H
 import jaxrnn
 from jaxrnn.interop import from_haiku, to_haiku
 
-NAMES = {"lstm": "lstm", "gru_before": "gru", "elman_relu": "vanilla_rnn"}
+NAMES = {"lstm": "lstm", "gru_before": "gru", "elman_relu": "vanilla_rnn", "conv_lstm": "conv1_d_lstm"}
 
 
 def weights_of(kind):
@@ -28,12 +28,12 @@ def test_round_trip(kind):
     layer, params = from_haiku({f"network/~/{module}": own for module, own in weights.items()})
     again = to_haiku(layer, params)
     once_more = from_haiku(again)[1]
-    forget = {"lstm": 1e-7}.get(kind, 0)  # 1 is added to the forget bias, and taken from it
+    forget = {"lstm": 1e-7, "conv_lstm": 2e-7}.get(kind, 0)  # 1 is added to the forget bias, and taken from it
     chex.assert_trees_all_close(params, once_more, rtol=0, atol=forget)
-    if kind == "elman_relu":  # two biases are one
-        first, second = weights["vanilla_rnn/linear"], weights["vanilla_rnn/linear_1"]
-        weights["vanilla_rnn/linear"] = {**first, "b": first["b"] + second["b"]}
-        weights["vanilla_rnn/linear_1"] = {**second, "b": np.zeros(H)}
+    if kind in ("elman_relu", "conv_lstm"):  # two biases are one
+        first, second = sorted(weights, key=lambda module: module.endswith(("linear_1", "hidden_to_hidden")))
+        weights[first]["b"] += weights[second]["b"]
+        weights[second]["b"][:] = 0
     chex.assert_trees_all_close(again, weights, rtol=0, atol=forget)
 
 
@@ -67,7 +67,7 @@ def test_a_layer_without_a_bias_has_one_in_haiku(cell):
     chex.assert_trees_all_equal(again, params)
 
 
-LSTM, GRU, VANILLA = (weights_of(kind) for kind in NAMES)
+LSTM, GRU, VANILLA, CONV = (weights_of(kind) for kind in NAMES)
 WRONG = {
     "missing": (
         {"gru": {"w_i": np.ones((D, 3 * H)), "w_h": np.ones((H, 3 * H))}},
@@ -89,6 +89,14 @@ WRONG = {
     "GRU": (
         {"gru": {**GRU["gru"], "w_i": np.ones((D, 20))}},
         "'w_i' has shape (3, 20), expected (3, 15) from a GRU of 5",
+    ),
+    "Conv1DLSTM": (
+        {**CONV, "conv1_d_lstm/hidden_to_hidden": {"w": np.ones((3, 4, 20)), "b": np.ones(20)}},
+        "'input_to_hidden/w' has shape (3, 3, 20), expected (3, 3, 16) from 4 features",
+    ),
+    "Conv1DLSTM axes": (
+        {"conv1_d_lstm": {"input_to_hidden": {"w": np.ones(3)}, "hidden_to_hidden": {"w": np.ones(3)}}},
+        "'input_to_hidden/w' has shape (3,), expected [*window, C, 4·F]",
     ),
     "VanillaRNN": (
         {**VANILLA, "vanilla_rnn/linear_1": {"w": np.ones((4, 4))}},

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from golden import store
+from golden.outcome import CELLS as OURS
 from golden.outcome import outcome, unrolled
 from golden.store import B, D, H, T
 
 from jaxrnn.interop import from_flax
 
 LENGTHS = np.array([3, 7, 1, 5])  # no 0: flax takes the carry of the last step there
-FIELDS = {"lstm": ("c", "h"), "gru": ("h",), "mgu": ("h",), "janet": ("h",), "elman": ("h",)}
+SPACE = (4, 3)  # of the convolutional LSTM
 CELLS = {
     "linen.LSTMCell": ("lstm", linen.LSTMCell),
     "linen.OptimizedLSTMCell": ("lstm", linen.OptimizedLSTMCell),
     "linen.GRUCell": ("gru", linen.GRUCell),
     "linen.MGUCell": ("mgu", linen.MGUCell),
     "linen.MGUCell(reset_gate=False)": ("janet", partial(linen.MGUCell, reset_gate=False)),
+    "linen.ConvLSTMCell": ("conv_lstm_2d", partial(linen.ConvLSTMCell, kernel_size=(3, 2))),
     "linen.SimpleCell": ("elman", linen.SimpleCell),
     "nnx.LSTMCell": ("lstm", nnx.LSTMCell),
     "nnx.OptimizedLSTMCell": ("lstm", nnx.OptimizedLSTMCell),
@@ -30,16 +32,16 @@ CELLS = {
 }
 
 
-def linen_rnn(cell, **options):
+def linen_rnn(cell, xs, **options):
     """`run(weights, xs, **call)` of a linen module, and weights of the right shapes."""
     module = linen.RNN(cell(H), **options)
-    weights = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((T, B, D)))["params"]["cell"]
+    weights = jax.eval_shape(module.init, jax.random.key(0), xs)["params"]["cell"]
     return lambda weights, xs, **call: module.apply({"params": {"cell": weights}}, xs, **call), weights
 
 
-def nnx_rnn(cell, **options):
+def nnx_rnn(cell, xs, **options):
     """The same of an nnx module."""
-    graph, state = nnx.split(cell(D, H, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(cell(xs.shape[-1], H, rngs=nnx.Rngs(0)))
 
     def run(weights, xs, **call):
         return nnx.RNN(nnx.merge(graph, nnx.State(weights)), **options)(xs, **call)
@@ -54,8 +56,11 @@ def flax_program(run, fields):
         first = tuple(carry[field] for field in fields) if len(fields) > 1 else carry["h"]
         final, ys = run(weights, xs, initial_carry=first, seq_lengths=LENGTHS)
         finals = final if len(fields) > 1 else (final,)
-        valid = jnp.arange(T)[:, None, None] < LENGTHS[:, None]
-        return {"ys": jnp.where(valid, ys, 0), "carry": dict(zip(fields, finals, strict=True))}
+        valid = np.arange(T)[:, None] < LENGTHS
+        return {
+            "ys": jnp.where(valid.reshape(T, B, *[1] * (ys.ndim - 2)), ys, 0),
+            "carry": dict(zip(fields, finals, strict=True)),
+        }
 
     return program
 
@@ -65,13 +70,15 @@ def flax_program(run, fields):
 def test_agrees_with_flax(name, direction):
     kind, cell = CELLS[name]
     reverse, rnn = direction == "backward", linen_rnn if name.startswith("linen") else nnx_rnn
-    run, weights = rnn(cell, time_major=True, return_carry=True, reverse=reverse, keep_order=True)
+    space, fields = SPACE if "conv" in kind else (), OURS[kind][1]._fields
+    xs = jnp.zeros((T, B, *space, D))
+    run, weights = rnn(cell, xs, time_major=True, return_carry=True, reverse=reverse, keep_order=True)
 
     rng = np.random.default_rng(1997)
-    carry = {field: (B, H) for field in FIELDS[kind]}
-    inputs = store.draw(rng, {"weights": jax.tree.map(jnp.shape, weights), "xs": (T, B, D), "carry": carry})
-    cotangents = store.draw(rng, {"ys": (T, B, H), "carry": carry})
+    carry = {field: (B, *space, H) for field in fields}
+    inputs = store.draw(rng, {"weights": jax.tree.map(jnp.shape, weights), "xs": xs.shape, "carry": carry})
+    cotangents = store.draw(rng, {"ys": (T, B, *space, H), "carry": carry})
 
     ours = outcome(unrolled(kind, from_flax, lengths=LENGTHS, reverse=reverse), inputs, cotangents)
-    theirs = outcome(flax_program(run, FIELDS[kind]), inputs, cotangents)
+    theirs = outcome(flax_program(run, fields), inputs, cotangents)
     chex.assert_trees_all_close(ours, theirs, rtol=0, atol=2e-5)

@@ -13,7 +13,7 @@ from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
-from jaxrnn.interop import layout, names
+from jaxrnn.interop import convolution, layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, same
 from jaxrnn.layers.bidirectional import Merge
 from jaxrnn.types import Array, Cell, Layer, Params
@@ -55,6 +55,7 @@ FORMS = {
     "linen.MGUCell": _form("mgu", 2, "if in", "hf hn", "if in", "hn"),
     "linen.MGUCell(reset_gate=False)": _form("janet", 2, "if in", "hf hn", "if in"),
     "linen.SimpleCell": _form("elman", 1, "i", "h", "i"),
+    "linen.ConvLSTMCell": _form("conv lstm", 4, "ih", "hh", "ih hh"),
     "nnx.LSTMCell": _form("lstm", 4, "ii if_ ig io", "hi hf hg ho", "hi hf hg ho"),
     "nnx.OptimizedLSTMCell": _form("lstm", 4, "dense_i", "dense_h", "dense_h"),
     "nnx.GRUCell": _form("gru", 3, "dense_i", "dense_h", "dense_i"),
@@ -80,7 +81,7 @@ def from_flax(
 
     Which cell it is is read off names and shapes; linen's `OptimizedLSTMCell` has the names of `LSTMCell`. NNX's
     `GRUCell` has no bias `b_hn`: it is zero here. A `SimpleCell` with `residual=True` has an identity more in its
-    recurrent kernel, which its weights do not tell.
+    recurrent kernel, which its weights do not tell, and a `ConvLSTMCell` here has no strides and the padding `"SAME"`.
 
     Args:
       params: of one cell, with any path before its own names: linen's `variables["params"]`, or
@@ -90,8 +91,8 @@ def from_flax(
 
     Returns:
       `(layer, params)`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, a `janet(beta=0.0)`,
-      which is Flax's `MGUCell` without a reset gate, or an `elman`. Like all layers it takes `xs [T, *batch, D]`, where
-      Flax takes `[*batch, T, D]`.
+      which is Flax's `MGUCell` without a reset gate, an `elman` or a `conv_lstm`. Like all layers it takes
+      `xs [T, *batch, D]`, where Flax takes `[*batch, T, D]`.
 
     Raises:
       ValueError: a name is missing or unknown, or a shape or dtype does not fit.
@@ -125,7 +126,7 @@ def to_flax(
 
     Args:
       layer: what `from_flax` makes: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, both with
-        the reset after the product, a `janet(beta=0.0)` or an `elman`.
+        the reset after the product, a `janet(beta=0.0)`, an `elman` or a `conv_lstm`.
       params: its parameters.
       cell: the class that is to take them, such as `"nnx.OptimizedLSTMCell"`; None: linen's.
       merge: of the `Bidirectional` that is to take them, what its `merge_fn` does.
@@ -146,8 +147,8 @@ def to_flax(
       {'dense_h': {'bias': (32,), 'kernel': (8, 32)}, 'dense_i': {'kernel': (3, 32)}}
     """
     where = "to_flax"
-    cells = level_of(where, params)
-    kind = layout.kind_of(where, cells[0], tuple(CELLS))
+    cells, kinds = level_of(where, params), dict.fromkeys(form.kind for form in FORMS.values())
+    kind = layout.kind_of(where, cells[0], tuple(kinds))
     choices = [name for name, form in FORMS.items() if form.kind == kind]
     if cell is not None:
         checks.check_choice(where, "cell", cell, tuple(choices))
@@ -163,6 +164,8 @@ def to_flax(
 
 def _direction(where: str, weights: names.Weights, activation: Callable[[Array], Array]) -> Direction:
     form = _recognised(weights)
+    if form.kind == "conv lstm":
+        return convolution.read(where, weights, form.weights())
     names.check_names(where, weights, form.weights(), "give the parameters of one cell")
     first_input, first_state = f"{form.inputs[0]}/kernel", f"{form.states[0]}/kernel"
     names.check_axes(where, weights, first_input, 2)
@@ -198,6 +201,9 @@ def _recognised(weights: names.Weights) -> Form:
 
 
 def _weights(where: str, params: Params, form: Form) -> names.Weights:
+    if form.kind == "conv lstm":
+        return convolution.write(params, form.weights())
+
     def spread(modules: tuple[str, ...], leaf: str, array: np.ndarray) -> names.Weights:
         parts = np.split(layout.join(array), len(modules), axis=-1)
         return {f"{module}/{leaf}": np.ascontiguousarray(part) for module, part in zip(modules, parts, strict=True)}

@@ -1,5 +1,6 @@
-"""Weights from and to Haiku: `hk.LSTM`, `hk.GRU` and `hk.VanillaRNN`."""
+"""Weights from and to Haiku: `hk.LSTM`, `hk.GRU`, `hk.VanillaRNN`, and `hk.Conv1DLSTM` and its kin."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from jaxrnn import checks
 from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
-from jaxrnn.interop import layout, names
+from jaxrnn.interop import convolution, layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, same
 from jaxrnn.types import Layer, Params
 
@@ -17,14 +18,15 @@ GRU_ORDER = (1, 0, 2)  # `z r a`
 SIGNS = np.array([[1], [-1], [1]])  # of Haiku's gates `r z n`: its `z` is one minus jaxrnn's
 GRU = {"w_i": "kernel", "w_h": "recurrent_kernel", "b": "bias"}
 LEAVES = ("linear/w", "linear/b", "linear_1/w", "linear_1/b", "w_i", "w_h", "b")
+CONVOLUTIONAL = ("input_to_hidden/w", "hidden_to_hidden/w", "input_to_hidden/b", "hidden_to_hidden/b")
 REMEDY = "give the parameters of one core"
-NAMES = {"lstm": "lstm", "gru before": "gru", "elman": "vanilla_rnn"}
+NAMES = {"lstm": "lstm", "gru before": "gru", "elman": "vanilla_rnn", "conv lstm": "conv{}_d_lstm"}
 
 
 def from_haiku(params: Any) -> Built:
-    """The layer of a Haiku `LSTM`, `GRU` or `VanillaRNN`, with its weights.
+    """The layer of a Haiku `LSTM`, `GRU`, `VanillaRNN` or `Conv…DLSTM`, with its weights.
 
-    What Haiku does otherwise is in the parameters afterwards: its LSTM adds 1 to the forget gate at run time, which the
+    What Haiku does otherwise is in the parameters afterwards: its LSTMs add 1 to the forget gate at run time, which the
     bias now holds; its GRU, which resets before the product, takes the candidate where `z` is 1, so that this gate's
     weights change their sign; the two biases of its `VanillaRNN`, whose activation is ReLU, are one.
 
@@ -32,7 +34,7 @@ def from_haiku(params: Any) -> Built:
       params: of one core, by the names of its modules: `{"lstm/linear": {"w": …, "b": …}}`, with any path before them.
 
     Returns:
-      `(layer, params)`: `rnn` of an `lstm`, a `gru(reset="before")` or an `elman`.
+      `(layer, params)`: `rnn` of an `lstm`, a `gru(reset="before")`, an `elman` or a `conv_lstm`.
 
     Raises:
       ValueError: a name is missing or unknown, or a shape or dtype does not fit.
@@ -46,25 +48,26 @@ def from_haiku(params: Any) -> Built:
       ([0.0, 1.0, 0.0, 0.0], (5, 2, 8))
     """
     where = "from_haiku"
-    cores = names.groups(where, names.read(where, "params", params), LEAVES)
+    cores = names.groups(where, names.read(where, "params", params), (*LEAVES, *CONVOLUTIONAL))
     if len(cores) != 1:
         raise ValueError(f"{where}: params are those of {list(cores)}, expected one core's; give them one by one")
     ((path, weights),) = cores.items()
-    kind = "gru" if "w_i" in weights else "vanilla" if "linear_1/w" in weights else "lstm"
-    direction = {"gru": _gru, "lstm": _lstm, "vanilla": _vanilla}[kind]
+    told = {"w_i": _gru, "linear_1/w": _vanilla, CONVOLUTIONAL[0]: _convolutional}  # by a name that no other core has
+    direction = next((read for name, read in told.items() if name in weights), _lstm)
     return build([[direction(f"{where}: {path}" if path else where, weights)]])
 
 
 def to_haiku(layer: Layer, params: Params, *, name: str | None = None, double_bias: bool = True) -> dict[str, Any]:
     """The parameters of the Haiku core that computes what `layer` does.
 
-    `from_haiku` gives back the same parameters, to the last bit but for the LSTM's forget bias, which has 1 taken from
+    `from_haiku` gives back the same parameters, to the last bit but for an LSTM's forget bias, which has 1 taken from
     it here and added there, and so is rounded twice.
 
     Args:
-      layer: what `from_haiku` makes: `rnn` of an `lstm`, a `gru(reset="before")`, or an `elman` with ReLU.
+      layer: what `from_haiku` makes: `rnn` of an `lstm`, a `gru(reset="before")`, an `elman` with ReLU, or a
+        `conv_lstm`.
       params: its parameters.
-      name: of the core's module; None: the one that Haiku gives, `"lstm"`, `"gru"` or `"vanilla_rnn"`.
+      name: of the core's module; None: the one that Haiku gives, `"lstm"`, `"gru"`, `"vanilla_rnn"`, `"conv2_d_lstm"` …
       double_bias: of the `VanillaRNN` that is to take them; its second bias is zero.
 
     Returns:
@@ -85,11 +88,13 @@ def to_haiku(layer: Layer, params: Params, *, name: str | None = None, double_bi
     if len(cells) == 2:
         raise ValueError(f"{where}: params have two directions, expected one: a core is one; give them one by one")
     kind = layout.kind_of(where, cells[0], tuple(NAMES))
-    core = NAMES[kind] if name is None else name
+    core = NAMES[kind].format(cells[0]["kernel"].ndim - 3) if name is None else name
+    writers = {"lstm": _lstm_weights, "gru before": _gru_weights, "elman": _vanilla_weights}
+    writers["conv lstm"] = partial(convolution.write, parts=CONVOLUTIONAL)
 
     def convert(params: Params) -> dict[str, Any]:
         (cell,) = level_of(where, params)
-        parts = {"lstm": _lstm_weights, "gru before": _gru_weights, "elman": _vanilla_weights}[kind](cell)
+        parts = writers[kind](cell)
         if kind == "elman" and not double_bias:
             del parts["linear_1/b"]
         return names.modules({f"{core}/{path}": leaf for path, leaf in parts.items()})
@@ -118,6 +123,10 @@ def _lstm_weights(params: Params) -> names.Weights:
     bias = layout.bias_or_zeros(params)
     bias = bias - layout.FORGET.astype(bias.dtype)
     return {"linear/w": layout.join(both, layout.IGFO), "linear/b": layout.join(bias, layout.IGFO)}
+
+
+def _convolutional(where: str, weights: names.Weights) -> Direction:
+    return convolution.read(where, weights, CONVOLUTIONAL)
 
 
 def _gru(where: str, weights: names.Weights) -> Direction:

@@ -18,6 +18,8 @@ CELLS = {
     "gru_before": (jaxrnn.gru(H, reset="before"), jaxrnn.GRUCarry),
     "mgu": (jaxrnn.mgu(H, gate="keep"), jaxrnn.HiddenCarry),
     "janet": (jaxrnn.janet(H, beta=0.0), jaxrnn.HiddenCarry),
+    "conv_lstm": (jaxrnn.conv_lstm(H, (3,)), jaxrnn.LSTMCarry),
+    "conv_lstm_2d": (jaxrnn.conv_lstm(H, (3, 2)), jaxrnn.LSTMCarry),
     "elman": (jaxrnn.elman(H), jaxrnn.ElmanCarry),
     "elman_relu": (jaxrnn.elman(H, activation=jax.nn.relu), jaxrnn.ElmanCarry),
 }
