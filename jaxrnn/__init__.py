@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING
 
 from jaxrnn import initializers
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.carries import ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
+from jaxrnn.carries import BegunCarry, ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
 from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.indrnn import indrnn
+from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.peephole import peephole_lstm
+from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.s5 import s5
+from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
@@ -34,6 +40,7 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
+from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
 from jaxrnn.transforms.weight_dropout import weight_dropout
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
     from jaxrnn import linen, nnx
 
 __all__ = [
+    "BegunCarry",
     "BidirectionalCarry",
     "Cell",
     "CoRNNCarry",
@@ -58,9 +66,11 @@ __all__ = [
     "LSTMCarry",
     "Layer",
     "Noise",
+    "SLSTMCarry",
     "ShapeError",
     "antisymmetric",
     "bidirectional",
+    "cfc",
     "conv_gru",
     "conv_lstm",
     "cornn",
@@ -71,11 +81,14 @@ __all__ = [
     "dropout",
     "elman",
     "gru",
+    "heads",
     "indrnn",
     "initializers",
     "irnn",
     "janet",
     "layer_norm",
+    "layer_norm_gru",
+    "layer_norm_lstm",
     "learned_carry",
     "linear_scan",
     "linen",
@@ -88,9 +101,13 @@ __all__ = [
     "nnx",
     "peephole_lstm",
     "projected_cell",
+    "projected_lstm",
     "recurrent_dropout",
     "residual",
+    "rg_lru",
     "rnn",
+    "s5",
+    "slstm",
     "stack",
     "step",
     "tune_cpu_allocator",

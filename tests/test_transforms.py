@@ -215,6 +215,20 @@ def test_learned_carry_is_where_sequences_and_resets_begin():
     assert np.abs(grads["initial_c"]).min() > 0
 
 
+def test_heads_are_blocks_of_a_dense_kernel():
+    cell, plain = jaxrnn.heads(jaxrnn.gru(H), 2), jaxrnn.gru(H)
+    params, xs, carry = problem(cell)
+    whole = np.zeros((H, 3, H))
+    for n, block in enumerate(params["recurrent_kernel"]):
+        part = slice(2 * n, 2 * n + 2)
+        whole[part, :, part] = block
+    expected = jaxrnn.unroll(plain, params | {"recurrent_kernel": jnp.asarray(whole)}, xs, carry)
+    for method in ("scan", "fused"):
+        close(jaxrnn.unroll(cell, params, xs, carry, method=method), expected)
+    drawn = cell.init(KEY, D)["recurrent_kernel"][1, :, 2]
+    close(drawn @ drawn.T, jnp.eye(2), 1e-6)
+
+
 def test_a_layer_hands_its_key_to_the_cell():
     layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.gru(H), 0.5)), jaxrnn.dense(2))
     params, xs = layer.init(KEY, D), problem(jaxrnn.gru(H))[1]
@@ -230,6 +244,9 @@ ERRORS = [
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.gru(4, reset="before"), 0.1), "recurrent_dropout: cell has methods"),
     (lambda: jaxrnn.weight_dropout(jaxrnn.lstm(4), "half"), "weight_dropout: rate is 'half', expected a number"),
     (lambda: jaxrnn.weight_norm(jaxrnn.dense(4)), "weight_norm: cell is a Layer"),
+    (lambda: jaxrnn.heads(jaxrnn.lstm(4), 3), "heads: count is 3, expected a divisor of 4, the width of the state"),
+    (lambda: jaxrnn.heads(jaxrnn.gru(4, reset="before"), 2), "heads: cell has methods"),
+    (lambda: jaxrnn.heads(jaxrnn.lstm(4), 0), "heads: count is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.with_carry(3), "with_carry: cell is 3, expected a Cell"),
     (lambda: jaxrnn.learned_carry(None), "learned_carry: cell is None, expected a Cell"),
 ]

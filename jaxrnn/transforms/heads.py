@@ -1,0 +1,57 @@
+"""`heads`: a recurrent kernel in blocks."""
+
+import jax
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.types import Array, Cell, Params
+
+
+def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initializers.orthogonal) -> Cell:
+    """`cell` with a block-diagonal recurrent kernel: `count` parts of the state that do not see each other.
+
+    The recurrent product has `count` times fewer weights and takes as many times fewer operations (as in the sLSTM of
+    Beck et al. 2024, "xLSTM: extended long short-term memory"). Features `0 … H/count − 1` are the first head, and so
+    on.
+
+    Args:
+      cell: of the dense engine (method `"fused"`), with `recurrent_kernel [H, G, H]`.
+      count: N, a divisor of H.
+      recurrent_kernel_init: draws the blocks, head by head and gate by gate: `(key, (H/N, H/N), dtype) -> Array`.
+
+    Returns:
+      A `Cell` with `recurrent_kernel [N, H/N, G, H/N]`, and all else as `cell` has it.
+
+    Raises:
+      ValueError: `cell` has no such recurrent kernel; `count` is not a positive int that divides its width.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.heads(jaxrnn.lstm(8), 2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> params["recurrent_kernel"].shape
+      (2, 4, 4, 4)
+    """
+    checks.check_parameter("heads", cell, "recurrent_kernel")
+    checks.check_positive("heads", "count", count)
+    shape = jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0))["recurrent_kernel"].shape
+    if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
+        raise ValueError(
+            f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among them "
+            "and [H, G, H], as of dense_cell"
+        )
+    width, gates, _ = shape
+    if width % count:
+        raise ValueError(f"heads: count is {count}, expected a divisor of {width}, the width of the state")
+
+    def init(key: Array, in_features: int) -> Params:
+        k_cell, k_blocks = jax.random.split(key)
+        params, size = cell.init(k_cell, in_features), width // count
+        dtype = params["recurrent_kernel"].dtype
+        blocks = [
+            initializers.per_gate(recurrent_kernel_init, k, size, gates, size, dtype)
+            for k in jax.random.split(k_blocks, count)
+        ]
+        return params | {"recurrent_kernel": jax.numpy.stack(blocks)}
+
+    return cell._replace(init=init)
