@@ -37,8 +37,8 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
     shape = jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(
-            f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among them "
-            "and [H, G, H], as of dense_cell"
+            f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among "
+            "them and [H, G, H], as of dense_cell"
         )
     width, gates, _ = shape
     if width % count:
