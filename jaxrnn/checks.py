@@ -116,7 +116,7 @@ def check_positive(where: str, name: str, value: Any) -> None:
 
 
 def check_rate(where: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")
 
 

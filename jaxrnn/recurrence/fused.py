@@ -163,8 +163,8 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
             dcarry = select(at_t.resets, d.fresh, dcarry)
         dgates = meet(spec, dz, dr + through(_entering(dcarry.h, operands.scale)))
 
-        def local(*primals: Any) -> tuple[Carry, Any]:
-            return elementwise(spec, *primals, at_t)[:2]
+        def local(small: Params, projection: Array | None, carry: Carry, each: Any) -> tuple[Carry, Any]:
+            return elementwise(spec, small, projection, carry, each, at_t)[:2]
 
         primals = (weights.small, weights.projection, carry, each_gate(spec, gates))
         return jax.jvp(local, primals, (dw.small, dw.projection, dcarry, each_gate(spec, dgates)))[1]
