@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jaxrnn import initializers
+from jaxrnn import initializers, interop
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import BegunCarry, ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
 from jaxrnn.cells.antisymmetric import antisymmetric
@@ -84,6 +84,7 @@ __all__ = [
     "heads",
     "indrnn",
     "initializers",
+    "interop",
     "irnn",
     "janet",
     "layer_norm",

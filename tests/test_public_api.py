@@ -40,6 +40,7 @@ NAMES = [
     "heads",
     "indrnn",
     "initializers",
+    "interop",
     "irnn",
     "janet",
     "layer_norm",
@@ -82,7 +83,8 @@ def functions(module):
 
 
 EXPORTED = [getattr(jaxrnn, name) for name in jaxrnn.__all__]
-FUNCTIONS = [f for f in EXPORTED if inspect.isfunction(f)] + functions(jaxrnn.initializers)
+READERS = [getattr(jaxrnn.interop, name) for name in jaxrnn.interop.__all__]
+FUNCTIONS = [f for f in EXPORTED if inspect.isfunction(f)] + functions(jaxrnn.initializers) + READERS
 RECORDS = [c for c in EXPORTED if inspect.isclass(c) and hasattr(c, "_fields")]
 FACES = [jaxrnn.linen.RNN, jaxrnn.nnx.RNN]
 
@@ -125,8 +127,8 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = jaxrnn.lsmt
 
 
-def test_import_leaves_flax_out():
-    script = "import sys, jaxrnn; sys.exit('flax' in sys.modules)"
+def test_import_leaves_frameworks_out():
+    script = "import sys, jaxrnn; sys.exit(bool({'flax', 'haiku', 'keras', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
