@@ -16,10 +16,9 @@ def read(where: str, weights: names.Weights, parts: Sequence[str]) -> Direction:
     """From kernels `[*window, C, 4·F]` of the input and of the state, and their biases, if any: `parts` names all."""
     kernels, biases = parts[:2], parts[2:] if any(bias in weights for bias in parts[2:]) else []
     names.check_names(where, weights, [*kernels, *biases], "give the parameters of one cell")
-    for kernel in kernels:
-        if weights[kernel].ndim not in (3, 4, 5):
-            shape = weights[kernel].shape
-            raise checks.ShapeError(f"{where}: {kernel!r} has shape {shape}, expected [*window, C, 4·F]")
+    for name in kernels:
+        if weights[name].ndim not in (3, 4, 5):
+            raise checks.ShapeError(f"{where}: {name!r} has shape {weights[name].shape}, expected [*window, C, 4·F]")
     *window, channels, _ = weights[kernels[0]].shape
     features = weights[kernels[1]].shape[-2]
     shapes = dict(zip(kernels, ((*window, size, 4 * features) for size in (channels, features)), strict=True))
