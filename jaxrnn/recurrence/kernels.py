@@ -7,6 +7,7 @@
 In each the gates' axis is the last but one. What it leads to are the gates side by side, `[..., G * H]`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,17 +56,17 @@ def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
     if kernel.ndim == 3:
         return outer(hs, dr, dtype).reshape(len(kernel), -1, width)
     if kernel.ndim == 2:
-        return jnp.einsum("...h,...gh->gh", hs, dr.reshape(*dr.shape[:-1], -1, width).astype(hs.dtype))
-    by_head = dr.reshape(*dr.shape[:-1], -1, len(kernel), width)
+        return jnp.einsum("...h,...gh->gh", hs, _split(dr, dr.shape[-1] // width).astype(hs.dtype))
+    by_head = dr.reshape(*dr.shape[:-1], dr.shape[-1] // (len(kernel) * width), len(kernel), width)
     return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype)
 
 
 def _gates_last(a: Array, axes: int = 2) -> Array:
-    return a.reshape(*a.shape[:-axes], -1)
+    return a.reshape(*a.shape[:-axes], math.prod(a.shape[-axes:]))  # −1 is no size where there are no rows
 
 
 def _split(a: Array, parts: int) -> Array:
-    return a.reshape(*a.shape[:-1], parts, -1)
+    return a.reshape(*a.shape[:-1], parts, a.shape[-1] // parts)
 
 
 def _einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:
