@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 import jaxrnn
 
 T, B, D, H = 5, 2, 3, 4
-LAYER = jaxrnn.stack(jaxrnn.bidirectional(jaxrnn.gru(H)), jaxrnn.dense(2))
+LAYER = jaxrnn.stack(jaxrnn.bidirectional(jaxrnn.elman(H)), jaxrnn.dense(2))
 NAMES = {"kernel": (None, None, "model"), "layer_1/kernel": ("model", None), "recurrent_kernel": (None, None, "model")}
 
 

@@ -19,14 +19,15 @@ import jaxrnn
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 B, T, D, H = 2, 5, 3, 4
 X = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
-STACK = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(H)), jaxrnn.bidirectional(jaxrnn.gru(H)), jaxrnn.dense(2))
+CELL = jaxrnn.elman(H)
+STACK = jaxrnn.stack(jaxrnn.rnn(CELL), jaxrnn.bidirectional(CELL), jaxrnn.dense(2))
 NAMES = {"kernel": (None, None, "model"), "layer_2/kernel": ("model", None), "backward/kernel": ("data", None, "model")}
-GRU_SPECS = dict.fromkeys(("recurrent_kernel", "bias", "recurrent_bias"), P())
+OTHERS = dict.fromkeys(("recurrent_kernel", "bias"), P())
 SPECS = {
-    "layer_0": {"kernel": P(None, None, "model"), "recurrent_kernel": P(), "bias": P()},
+    "layer_0": {"kernel": P(None, None, "model"), **OTHERS},
     "layer_1": {
-        "forward": {"kernel": P(None, None, "model"), **GRU_SPECS},
-        "backward": {"kernel": P("data", None, "model"), **GRU_SPECS},
+        "forward": {"kernel": P(None, None, "model"), **OTHERS},
+        "backward": {"kernel": P("data", None, "model"), **OTHERS},
     },
     "layer_2": {"kernel": P("model", None), "bias": P()},
 }
@@ -60,9 +61,7 @@ def test_linen_finds_the_names() -> None:
 def test_linen_adds_the_axis_of_a_lifted_transformation() -> None:
     axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": None, "axis_size": 2}
     ensemble = nn.vmap(jaxrnn.linen.RNN, metadata_params={nn.PARTITION_NAME: "members"}, **axes)
-    variables = jax.eval_shape(
-        ensemble(jaxrnn.gru(H), partitioning={"bias": (None, "model")}).init, jax.random.key(0), X
-    )
+    variables = jax.eval_shape(ensemble(CELL, partitioning={"bias": (None, "model")}).init, jax.random.key(0), X)
     assert nn.get_partition_spec(variables)["params"]["bias"] == P("members", None, "model")
 
 

@@ -234,16 +234,15 @@ def test_lifted_transformations() -> None:
     close(ensemble.apply(variables, X), jnp.stack([run(cell, member, X) for member in members]))
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
-def test_inside_flaxs_own_containers(lengths: Any) -> None:
+def test_inside_flaxs_own_containers() -> None:
     """Flax's `Bidirectional` of two modules is `jaxrnn.bidirectional` of their cells."""
     forward, backward = CELLS["gru"], CELLS["lstm"]
     both = nn.Bidirectional(jaxrnn.linen.RNN(forward), jaxrnn.linen.RNN(backward))
     params = {"forward": perturbed(forward), "backward": perturbed(backward)}
     variables = {"params": {f"{name}_rnn": tree for name, tree in params.items()}}
-    ys = both.apply(variables, X, seq_lengths=lengths)
-    close(ys, run(jaxrnn.bidirectional(forward, backward), params, X, seq_lengths=lengths))
-    for row, length in enumerate(LENGTHS if lengths is not None else [T] * B):
+    ys = both.apply(variables, X, seq_lengths=LENGTHS)
+    close(ys, run(jaxrnn.bidirectional(forward, backward), params, X, seq_lengths=LENGTHS))
+    for row, length in enumerate(LENGTHS):
         x = X[row, :length]
         there, back = run(forward, params["forward"], x), run(backward, params["backward"], x[::-1])[::-1]
         close(ys[row], jnp.zeros((T, 2 * H)).at[:length].set(jnp.concatenate([there, back], -1)))

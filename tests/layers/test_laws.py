@@ -14,6 +14,7 @@ import jaxrnn
 from layers.cases import (
     LAYERS,
     LENGTHS,
+    LSTM,
     RESETS,
     B,
     T,
@@ -139,10 +140,16 @@ def test_a_stream_equals_the_whole(name: str) -> None:
 
 
 def test_what_looks_ahead_is_known() -> None:
-    known = {name: layer.looks_ahead for name, layer in LAYERS.items() if layer.step is None}
-    assert known == {
-        "rnn_reverse": ("rnn with reverse=True",),
-        "bidirectional": ("bidirectional",),
-        "nested": ("layer_0", "bidirectional"),
-        "spatial": ("layer_4", "bidirectional"),
-    }
+    backwards = jaxrnn.rnn(LSTM, reverse=True)
+    known = [LAYERS[name].looks_ahead for name in ("bidirectional", "spatial")]
+    known += [
+        layer.looks_ahead for layer in (backwards, jaxrnn.residual(backwards), jaxrnn.stack(LAYERS["bidirectional"]))
+    ]
+    assert known == [
+        ("layer_0", "bidirectional"),
+        ("layer_4", "bidirectional"),
+        ("rnn with reverse=True",),
+        ("rnn with reverse=True",),
+        ("layer_0", "layer_0", "bidirectional"),
+    ]
+    assert all(layer.looks_ahead == () for layer in LAYERS.values() if layer.step is not None)
