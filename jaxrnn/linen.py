@@ -3,7 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
-from flax.core import unfreeze
+from flax.core import FrozenDict, unfreeze
 
 from jaxrnn import batch_major
 from jaxrnn.layers.rnn import as_layer
@@ -51,6 +51,11 @@ class RNN(nn.Module):
     keep_order: bool = False
     deterministic: bool = True
     partitioning: Partitioning | None = None
+
+    def __post_init__(self) -> None:
+        if self.partitioning is not None:  # a module is hashed with its attributes, which a dict does not allow
+            object.__setattr__(self, "partitioning", FrozenDict(self.partitioning))
+        super().__post_init__()
 
     @nn.compact
     def __call__(

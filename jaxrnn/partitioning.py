@@ -36,6 +36,6 @@ def partitioned(where: str, params: Params, partitioning: Partitioning, box: Cal
         return box(value, names)
 
     tree = jax.tree_util.tree_map_with_path(boxed, params)
-    if unknown := sorted(partitioning.keys() - used):
+    if unknown := sorted(set(partitioning) - used):
         raise ValueError(f"{where}: partitioning has unknown {unknown}, expected names or paths among {paths}")
     return tree

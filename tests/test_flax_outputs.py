@@ -61,6 +61,14 @@ def test_masks_and_carries_have_no_spatial_axes_or_all_of_them() -> None:
             face(X[0, 0])
 
 
+def test_a_stack_tells_its_spatial_axes() -> None:
+    layer = jaxrnn.stack(jaxrnn.dense(H), jaxrnn.bidirectional(SPATIAL), jaxrnn.residual(jaxrnn.layer_norm()))
+    params, faces = modules(layer, D)
+    ys = layer.apply(params, None, X.swapaxes(0, 1), lengths=LENGTHS)[1]
+    for face in faces:
+        close(face(X, seq_lengths=LENGTHS), ys.swapaxes(0, 1))
+
+
 def test_every_output_of_a_cell_is_batch_major() -> None:
     cell = jaxrnn.with_carry(jaxrnn.lstm(H))
     params, faces = modules(cell, D)

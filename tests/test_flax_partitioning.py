@@ -54,6 +54,7 @@ def test_linen_finds_the_names() -> None:
     assert type(variables["params"]["layer_0"]["kernel"]) is nn.Partitioned
     plain, expected = linen_of(None)
     same(nn.meta.unbox(variables), expected)
+    assert hash(model) == hash(model.clone()) and model != plain
     for held in (variables, expected):  # boxed as they were made, or not
         same(model.apply(held, X), plain.apply(expected, X))
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxrnn import checks
 from jaxrnn.layers.stepwise import stepwise
 from jaxrnn.types import Array, Layer, Params
 
@@ -33,8 +34,7 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
       >>> bool((noisy != plain).any())
       True
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate is {rate}, expected 0 ≤ rate < 1")
+    checks.check_rate("dropout", "rate", rate)
 
     def init(key: Array, in_features: int) -> Params:
         del key, in_features
