@@ -17,7 +17,8 @@ def sigma(x):
 
 def gates(p, x, h, *, without=()):
     """`W x + U h + b` of each gate; for a gate in `without`, the input's part alone."""
-    zs = np.einsum("bd,dgh->gbh", x, p["kernel"]) + p["bias"][:, None]
+    zs = np.einsum("bd,dgh->gbh", x, p["kernel"])
+    zs = zs + p["bias"][:, None] if "bias" in p else zs
     U = p["recurrent_kernel"]
     return [z if g in without else z + h @ U[:, g] for g, z in enumerate(zs)]
 
@@ -113,6 +114,90 @@ def cornn(p, x, y, z):
     return (y, z), y
 
 
+def projected_lstm(p, x, c, h):
+    """Sak et al. 2014, without peepholes: what comes out is projected, and is what the gates see."""
+    i, f, g, o = gates(p, x, h)
+    c = sigma(f) * c + sigma(i) * np.tanh(g)
+    h = (sigma(o) * np.tanh(c)) @ p["projection"]
+    return (c, h), h
+
+
+def norm(a, scale, bias):
+    """Ba et al. 2016, equation 4, over the features of one gate."""
+    return scale * (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-6) + bias
+
+
+def layer_norm_lstm(p, x, c, h):
+    i, f, g, o = (norm(a, *p) for a, *p in zip(gates(p, x, h), p["norm_scale"], p["norm_bias"], strict=True))
+    c = sigma(f) * c + sigma(i) * np.tanh(g)
+    h = sigma(o) * np.tanh(norm(c, p["memory_scale"], p["memory_bias"]))
+    return (c, h), h
+
+
+def layer_norm_gru(p, x, h):
+    r, z, n_x = gates(p, x, h, without=(2,))
+    n_h = h @ p["recurrent_kernel"][:, 2]
+    r, z, n_x, n_h = (norm(a, *p) for a, *p in zip((r, z, n_x, n_h), p["norm_scale"], p["norm_bias"], strict=True))
+    h = (1 - sigma(z)) * np.tanh(n_x + sigma(r) * n_h) + sigma(z) * h
+    return (h,), h
+
+
+def blocks(p):
+    """The block-diagonal kernel `[H, G, H]` of heads that do not see each other."""
+    heads, width, count, _ = p["recurrent_kernel"].shape
+    U = np.zeros((heads * width, count, heads * width))
+    for head in range(heads):
+        own = slice(head * width, (head + 1) * width)
+        U[own, :, own] = p["recurrent_kernel"][head]
+    return p | {"recurrent_kernel": U}
+
+
+def slstm(p, x, c, n, m, h):
+    """Beck et al. 2024, equations 8 to 14, without a stabiliser: `c exp(m)` and `n exp(m)` are the paper's c and n."""
+    i, f, g, o = gates(blocks(p), x, h)
+    i, f = np.exp(i), sigma(f)
+    c, n = f * c * np.exp(m) + i * np.tanh(g), f * n * np.exp(m) + i
+    h = sigma(o) * c / n
+    m = np.maximum(np.log(f) + m, np.log(i))  # equation 15
+    return (c * np.exp(-m), n * np.exp(-m), m, h), h
+
+
+def slstm_exp(p, x, c, n, m, h):
+    i, f, g, o = gates(blocks(p), x, h)
+    i, f = np.exp(i), np.exp(f)
+    c, n = f * c * np.exp(m) + i * np.tanh(g), f * n * np.exp(m) + i
+    h = sigma(o) * c / n
+    m = np.maximum(np.log(f) + m, np.log(i))
+    return (c * np.exp(-m), n * np.exp(-m), m, h), h
+
+
+def backbone(p, x, h):
+    """Two layers of it; the last feature of `x` is left out."""
+    s = 1.7159 * np.tanh(0.666 * (x[:, :-1] @ p["kernel"][:, 0] + h @ p["recurrent_kernel"][:, 0] + p["bias"][0]))
+    s = 1.7159 * np.tanh(0.666 * (s @ p["backbone_kernel"][:, 0] + p["backbone_bias"][0]))
+    return [s @ p["head_kernel"][:, k] + b for k, b in enumerate(p["head_bias"])]
+
+
+def cfc_default(p, x, h):
+    """Hasani et al. 2022, equation 5."""
+    f, g, a, b = backbone(p, x, h)
+    q = sigma(a * x[:, -1:] + b)
+    h = np.tanh(f) * (1 - q) + q * np.tanh(g)
+    return (h,), h
+
+
+def cfc_no_gate(p, x, h):
+    f, g, a, b = backbone(p, x, h)
+    h = np.tanh(f) + sigma(a * x[:, -1:] + b) * np.tanh(g)
+    return (h,), h
+
+
+def cfc_pure(p, x, h):
+    (f,) = backbone(p, x, h)
+    h = -p["amplitude"] * np.exp(-x[:, -1:] * (abs(p["rate"]) + abs(f))) * f + p["amplitude"]
+    return (h,), h
+
+
 EQUATIONS = {
     irnn: jaxrnn.irnn(H),
     indrnn: jaxrnn.indrnn(H),
@@ -125,6 +210,14 @@ EQUATIONS = {
     antisymmetric: jaxrnn.antisymmetric(H),
     antisymmetric_gated: jaxrnn.antisymmetric(H, gated=True, epsilon=0.2, gamma=0.3),
     cornn: jaxrnn.cornn(H),
+    projected_lstm: jaxrnn.projected_lstm(H, 3),
+    layer_norm_lstm: jaxrnn.layer_norm_lstm(H),
+    layer_norm_gru: jaxrnn.layer_norm_gru(H),
+    slstm: jaxrnn.slstm(H, heads=2),
+    slstm_exp: jaxrnn.slstm(H, heads=2, forget="exp"),
+    cfc_default: jaxrnn.cfc(H, backbone_features=5, backbone_layers=2),
+    cfc_no_gate: jaxrnn.cfc(H, mode="no_gate", backbone_features=5, backbone_layers=2),
+    cfc_pure: jaxrnn.cfc(H, mode="pure", backbone_features=5, backbone_layers=2),
 }
 
 

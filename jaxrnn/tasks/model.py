@@ -10,16 +10,24 @@ import numpy as np
 import optax
 
 from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.cornn import cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.indrnn import indrnn
+from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.peephole import peephole_lstm
+from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.slstm import slstm
+from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.s5 import s5
+from jaxrnn.cells.slstm import slstm
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.rnn import rnn
@@ -27,7 +35,21 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.train import Objective
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
-# Every cell of the package, by its name on the command line: `features -> Cell`.
+
+def evenly_timed(features: int) -> Cell:
+    """A `cfc` whose inputs come without time gaps: each is 1."""
+    cell = cfc(features)
+
+    def with_gaps(xs: Array) -> Array:
+        return jnp.concatenate([xs, jnp.ones_like(xs[..., :1])], axis=-1)
+
+    return cell._replace(
+        init=lambda key, in_features: cell.init(key, in_features + 1),
+        project=lambda params, xs: cell.project(params, with_gaps(xs)),
+    )
+
+
+# Every cell of the package that takes vectors, by its name on the command line: `features -> Cell`.
 CELLS: dict[str, Callable[[int], Cell]] = {
     "elman": elman,
     "lstm": lstm,
@@ -42,9 +64,16 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "mgu": mgu,
     "antisymmetric": antisymmetric,
     "cornn": cornn,
+    "projected-lstm": lambda features: projected_lstm(features, max(1, features // 2)),
+    "layer-norm-lstm": layer_norm_lstm,
+    "layer-norm-gru": layer_norm_gru,
+    "slstm": lambda features: slstm(features, heads=math.gcd(features, 4)),
+    "cfc": evenly_timed,
     "min-gru": min_gru,
     "min-lstm": min_lstm,
     "lru": lru,
+    "rg-lru": rg_lru,
+    "s5": s5,
 }
 
 DROPOUT = 0.5

@@ -114,5 +114,5 @@ def assert_close(actual: Any, expected: Any, tolerance: float = 1e-10) -> None:
     for (path, a), e in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
         wide = np.complex128 if np.iscomplexobj(e) else np.float64
         a, e = np.asarray(a, wide), np.asarray(e, wide)
-        bound = tolerance * max(1.0, np.abs(e).max(initial=0.0))
+        bound = tolerance * max(1.0, np.abs(e[np.isfinite(e)]).max(initial=0.0))
         np.testing.assert_allclose(a, e, rtol=0, atol=bound, err_msg=jax.tree_util.keystr(path))

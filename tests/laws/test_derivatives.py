@@ -21,7 +21,13 @@ def flat(name, method):
     """`unrolled` as a function of one vector that holds parameters, inputs and carry; its result is one vector too."""
     flow = tuple(flags[:STEPS] for flags in FLOWS["packed_holes"])
     point, restore = ravel_pytree(inputs(name, time=STEPS))
-    return point, lambda vector: ravel_pytree(unrolled(name, method)(*restore(vector), *flow))[0]
+    return point, lambda vector: numbers(unrolled(name, method)(*restore(vector), *flow))
+
+
+def numbers(tree):
+    """One vector; a carry that starts at −∞ has no derivative there."""
+    vector = ravel_pytree(tree)[0]
+    return jnp.where(jnp.isinf(vector), 0, vector)
 
 
 def scalar(f):
@@ -136,8 +142,10 @@ def test_jvp_equals_a_finite_difference(name, method):
 
     @jax.jit
     def f_and_jvp(x):
-        return jax.jvp(lambda x: ravel_pytree(unrolled(name, method)(*restore(x), *flow))[0], (x,), (v,))
+        return jax.jvp(lambda x: numbers(unrolled(name, method)(*restore(x), *flow)), (x,), (v,))
 
-    step = 1e-5
-    difference = (f_and_jvp(point + step * v)[0] - f_and_jvp(point - step * v)[0]) / (2 * step)
-    assert_close(f_and_jvp(point)[1], difference, 1e-8)
+    def difference(step):
+        return (f_and_jvp(point + step * v)[0] - f_and_jvp(point - step * v)[0]) / (2 * step)
+
+    expected = (4 * difference(1e-4) - difference(2e-4)) / 3  # without the error of second order in the step
+    assert_close(f_and_jvp(point)[1], expected, 1e-8)

@@ -34,7 +34,7 @@ def test_half_precision_is_that_of_the_products_alone(name, method):
     assert actual["ys"].dtype == bf16
     for leaf in jax.tree.leaves(actual["carry"]):  # one that had been in half precision would be its own rounding
         assert leaf.dtype == f32
-        assert (leaf != leaf.astype(bf16).astype(f32)).any()
+        assert (leaf != leaf.astype(bf16).astype(f32)).any() or (leaf == 1).all()  # a flag: there was a step
 
 
 # (dtype and param_dtype of the cell, dtypes of xs and of the given carry) -> dtypes of ys and of carries

@@ -1,0 +1,135 @@
+"""A network in continuous time, in closed form. Its state moves for as long as the time between two inputs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn import checks, initializers
+from jaxrnn.carries import HiddenCarry
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.types import Array, Cell, Params
+
+
+def lecun_tanh(x: Array) -> Array:
+    """LeCun's hyperbolic tangent, of which the authors' code has this one."""
+    return 1.7159 * jnp.tanh(0.666 * x)
+
+
+def cfc(
+    features: int,
+    *,
+    mode: Literal["default", "pure", "no_gate"] = "default",
+    backbone_features: int = 128,
+    backbone_layers: int = 1,
+    activation: Callable[[Array], Array] = lecun_tanh,
+    kernel_init: Initializer = initializers.lecun_normal,
+    recurrent_kernel_init: Initializer = initializers.lecun_normal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A closed-form continuous-time network, for inputs at irregular times; the output is `hₜ`.
+
+    **The last feature of each input is Δₜ, the time gap**, and no weight sees it: `x [..., D]` is D − 1 features and
+    the time since the input before. With `s = backbone([xₜ, hₜ₋₁])`, one or more dense layers, and with weights of
+    their own for each of `f, g, a, b`, which are linear in s,
+
+    * `mode="default"`: `hₜ = (1 − q) ⊙ tanh(f) + q ⊙ tanh(g)` with the gate `q = σ(a Δₜ + b)`;
+    * `mode="no_gate"`: `hₜ = tanh(f) + q ⊙ tanh(g)`;
+    * `mode="pure"`: `hₜ = A − A ⊙ exp(−Δₜ (|τ| + |f|)) ⊙ f`, with vectors τ and A.
+
+    (Hasani et al. 2022, "Closed-form continuous-time neural networks"; the modes are those of the authors' code.) A
+    step has several products, so it runs in the plain loop.
+
+    Args:
+      features: H, the width of the state.
+      mode: which of the three.
+      backbone_features: the width of the backbone's layers, N.
+      backbone_layers: how many it has, L.
+      activation: of the backbone.
+      kernel_init: draws `kernel [D − 1, 1, N]`, the backbone's further layers `backbone_kernel [N, L − 1, N]`, and
+        `head_kernel [N, 4, H]` for f, g, a, b, or `[N, 1, H]` for f alone; each layer and head apart.
+      recurrent_kernel_init: draws `recurrent_kernel [H, 1, N]`.
+      bias_init: draws `bias [1, N]`, `backbone_bias [L − 1, N]` and `head_bias [4, H]` or `[1, H]`; A, `amplitude [H]`,
+        starts at 1 and τ, `rate [H]`, at 0.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `HiddenCarry(h)`.
+
+    Raises:
+      ValueError: `features`, `backbone_features` or `backbone_layers` is not a positive int; an unknown `mode`; from
+        `init`: inputs of a single feature, which is the gap.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> cell = jaxrnn.cfc(8)
+      >>> values = jax.random.normal(jax.random.key(1), (5, 2, 3))
+      >>> times = jnp.array([0.0, 0.1, 0.5, 0.6, 2.0])
+      >>> gaps = jnp.diff(times, prepend=0.0)
+      >>> xs = jnp.concatenate([values, jnp.broadcast_to(gaps[:, None, None], (5, 2, 1))], axis=-1)
+      >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 4), xs)
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    checks.check_positive("cfc", "features", features)
+    checks.check_positive("cfc", "backbone_features", backbone_features)
+    checks.check_positive("cfc", "backbone_layers", backbone_layers)
+    checks.check_choice("cfc", "mode", mode, ("default", "pure", "no_gate"))
+    heads = 1 if mode == "pure" else 4
+
+    def init(key: Array, in_features: int) -> Params:
+        if in_features < 2:
+            raise ValueError(
+                f"cfc: inputs have {in_features} feature, expected 2 or more: the last one is the time gap"
+            )
+        keys = jax.random.split(key, 7)
+        N, further = backbone_features, backbone_layers - 1
+        params = {
+            "kernel": initializers.per_gate(kernel_init, keys[0], in_features - 1, 1, N, param_dtype),
+            "recurrent_kernel": initializers.per_gate(recurrent_kernel_init, keys[1], features, 1, N, param_dtype),
+            "bias": bias_init(keys[2], (1, N), param_dtype),
+            "head_kernel": initializers.per_gate(kernel_init, keys[3], N, heads, features, param_dtype),
+            "head_bias": bias_init(keys[4], (heads, features), param_dtype),
+        }
+        if further:
+            params["backbone_kernel"] = initializers.per_gate(kernel_init, keys[5], N, further, N, param_dtype)
+            params["backbone_bias"] = bias_init(keys[6], (further, N), param_dtype)
+        if mode == "pure":
+            params |= {"amplitude": jnp.ones(features, param_dtype), "rate": jnp.zeros(features, param_dtype)}
+        return params
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> HiddenCarry:
+        wide = accumulator(compute_dtype(dtype, params["recurrent_kernel"]))
+        return HiddenCarry(jnp.zeros((*batch_shape, features), wide))
+
+    def project(params: Params, xs: Array) -> tuple[Array, Array]:
+        compute = compute_dtype(dtype, xs, params["kernel"])
+        z = product(xs[..., :-1], params["kernel"][:, 0], compute) + params["bias"][0].astype(accumulator(compute))
+        return z.astype(compute), xs[..., -1:].astype(accumulator(compute))
+
+    def step(params: Params, carry: HiddenCarry, zs: tuple[Array, Array]) -> tuple[HiddenCarry, Array]:
+        z, gap = zs
+        wide, dot = accumulator(z.dtype), partial(product, dtype=z.dtype)
+        s = activation(z.astype(wide) + dot(carry.h, params["recurrent_kernel"][:, 0]))
+        for layer in range(backbone_layers - 1):
+            s = dot(s, params["backbone_kernel"][:, layer]) + params["backbone_bias"][layer].astype(wide)
+            s = activation(s)
+        biases = params["head_bias"].astype(wide)
+        f, *rest = (dot(s, params["head_kernel"][:, head]) + biases[head] for head in range(heads))
+        if mode == "pure":
+            A, rate = params["amplitude"].astype(wide), params["rate"].astype(wide)
+            h = A - A * jnp.exp(-gap * (jnp.abs(rate) + jnp.abs(f))) * f
+        else:
+            g, a, b = rest
+            q = sigmoid(a * gap + b)
+            h = (jnp.tanh(f) if mode == "no_gate" else (1 - q) * jnp.tanh(f)) + q * jnp.tanh(g)
+        return HiddenCarry(h), h.astype(z.dtype)
+
+    return Cell(init, init_carry, project, step, None, "dense")
