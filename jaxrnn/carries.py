@@ -5,6 +5,13 @@ from typing import NamedTuple
 from jaxrnn.types import Array
 
 
+class BegunCarry(NamedTuple):
+    """`h [*batch, H]`, the state, and `begun [*batch]`, 1 after a sequence's first step and 0 before it."""
+
+    h: Array
+    begun: Array
+
+
 class ComplexCarry(NamedTuple):
     """`real [*batch, H]` and `imag [*batch, H]`, the parts of a complex state."""
 

@@ -62,6 +62,34 @@ def lru_positive(p, x, h):
     return h, h @ p["readout"][:, 0] + x @ p["skip"]
 
 
+def rg_lru(p, x, h, begun):
+    """`log a = −8 r softplus(Λ)`, `hₜ = a hₜ₋₁ + √(1 − a²) i v`; the first step adds `i v` whole."""
+    r, i, v = gates(p, x)
+    a = np.exp(-8 * sigma(r) * np.log1p(np.exp(p["decay"])))
+    scale = begun[:, None] * np.sqrt(1 - a**2) + 1 - begun[:, None]
+    h = a * h + scale * sigma(i) * v
+    return h, h
+
+
+def rg_lru_signed(p, x, h, begun):
+    """Every other feature has `−a`."""
+    flip = (-1) ** np.arange(H)
+    r, i, v = gates(p, x)
+    a = np.exp(-8 * sigma(r) * np.log1p(np.exp(p["decay"])))
+    scale = begun[:, None] * np.sqrt(1 - a**2) + 1 - begun[:, None]
+    h = flip * a * h + scale * sigma(i) * v
+    return h, h
+
+
+def s5(p, x, h):
+    """`Λ̄ = exp(Λ Δ)`, `hₜ = Λ̄ hₜ₋₁ + (Λ̄ − 1) / Λ B xₜ`, `yₜ = 2 Re(C hₜ) + D xₜ`."""
+    rates = np.minimum(p["lambda_real"], -1e-4) + 1j * p["lambda_imag"]
+    held = np.exp(rates * np.exp(p["log_dt"]))
+    B, C = p["kernel"][:, 0] + 1j * p["kernel"][:, 1], p["readout"][:, 0] + 1j * p["readout"][:, 1]
+    h = held * h + (held - 1) / rates * (x @ B)
+    return h, 2 * (h @ C).real + x @ p["skip"]
+
+
 CELLS = {
     min_gru: jaxrnn.min_gru(H),
     min_gru_signed: jaxrnn.min_gru(H, eigenvalues="signed", activation=jnp.tanh),
@@ -69,6 +97,9 @@ CELLS = {
     lru: jaxrnn.lru(H, states=N),
     lru_signed: jaxrnn.lru(H, states=N, eigenvalues="signed"),
     lru_positive: jaxrnn.lru(H, states=N, eigenvalues="positive"),
+    rg_lru: jaxrnn.rg_lru(H),
+    rg_lru_signed: jaxrnn.rg_lru(H, eigenvalues="signed"),
+    s5: jaxrnn.s5(H, states=6, blocks=2),
 }
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
 
@@ -90,8 +121,10 @@ def test_equals_a_loop_in_numpy(equation):
     carry = drawn(cell.init_carry(params, (B,)), seed=1)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     h, expected = state(carry), []
+    begun = [carry.begun] if hasattr(carry, "begun") else []
     for x in xs:
-        h, y = equation(params, x, h)
+        h, y = equation(params, x, h, *begun)
+        begun = [np.ones_like(flag) for flag in begun]
         expected.append(y)
     for method in ("auto", *jaxrnn.methods(cell)):
         after, ys = jaxrnn.unroll(cell, params, xs, carry, method=method)
@@ -220,6 +253,59 @@ def test_lru_keeps_the_scale_of_its_input():
     assert 0.9 < (carry.real**2 + carry.imag**2).mean() < 1.1
 
 
+def test_rg_lru_starts_with_multipliers_spread_evenly():
+    params = jaxrnn.rg_lru(1024, a_min=0.8, a_max=0.99).init(jax.random.key(0), D)
+    assert uniform(np.exp(-8 * np.log1p(np.exp(np.float64(params["decay"])))), 0.8, 0.99)
+
+
+def test_rg_lru_finds_the_first_step_through_holes_and_resets():
+    cell = jaxrnn.rg_lru(H)
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    mask = np.array([0, 1, 1, 0, 0, 1, 1], bool)
+    resets = np.array([0, 0, 0, 1, 0, 0, 0], bool)
+    r, i, v = gates(params, np.ones(D))
+    a = np.exp(-8 * sigma(r) * np.log1p(np.exp(params["decay"])))
+    first = sigma(i) * v
+    second = (a + np.sqrt(1 - a**2)) * first
+    expected = mask[:, None] * np.stack([first, first, second, first, first, first, second])
+    for method in jaxrnn.methods(cell):
+        _, ys = jaxrnn.unroll(cell, params, np.ones((T, D)), mask=mask, resets=resets, method=method)
+        np.testing.assert_allclose(ys, expected, atol=1e-12)
+
+
+def test_rg_lru_has_bounded_gradients_where_it_forgets_nothing():
+    """At `a = 1` the slope of `√(1 − a²)` has no bound."""
+    cell = jaxrnn.rg_lru(1)
+    params = {"kernel": np.zeros((1, 3, 1)), "bias": np.array([[-60.0], [60.0], [1.0]]), "decay": np.zeros(1)}
+    grads = jax.grad(lambda params: jaxrnn.unroll(cell, params, np.ones((4096, 1)))[1].mean())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_s5_starts_from_hippo():
+    """Its eigenvalues are half of those of HiPPO-LegS plus `p pᵀ`, and the system in its basis is the real one."""
+    params = jax.tree.map(np.float64, jaxrnn.s5(H, states=8, blocks=2).init(jax.random.key(0), D))
+    n = np.arange(8)
+    lower = np.array([[np.sqrt((2 * i + 1) * (2 * j + 1)) * (i > j) + (i + 1) * (i == j) for j in n] for i in n])
+    normal = np.outer(np.sqrt(n + 0.5), np.sqrt(n + 0.5)) - lower
+    expected = np.linalg.eigvals(normal)
+    expected = expected[expected.imag > 0][np.argsort(expected[expected.imag > 0].imag)]
+    actual = (params["lambda_real"] + 1j * params["lambda_imag"]).reshape(2, 4)
+    np.testing.assert_allclose(actual, [expected, expected], rtol=1e-5)
+
+
+def test_s5_starts_with_steps_spread_over_their_logarithm():
+    params = jaxrnn.s5(H, states=1024, blocks=128, dt_min=0.01, dt_max=1.0).init(jax.random.key(0), D)
+    assert uniform(params["log_dt"], np.log(0.01), np.log(1.0))
+
+
+def test_s5_loses_nothing_over_short_steps():
+    """`exp(Λ Δ) − 1` of 1e-5 has but two digits in single precision, if it is taken as it stands."""
+    cell = jaxrnn.s5(1)
+    params = cell.init(jax.random.key(0), 1) | {"log_dt": np.full(1, np.log(1e-5), np.float32)}
+    single, double = (cell.project(jax.tree.map(kind, params), np.ones(1, kind)).b for kind in (np.float32, np.float64))
+    np.testing.assert_allclose(single, double, rtol=1e-5)
+
+
 # --- errors --------------------------------------------------------------------------------------------------------
 
 ERRORS = {
@@ -233,6 +319,13 @@ ERRORS = {
         4, eigenvalues="real"
     ),
     "lru: r_min is 0.9 and r_max 0.5, expected 0 <= r_min < r_max <= 1": lambda: jaxrnn.lru(4, r_min=0.9, r_max=0.5),
+    "rg_lru: eigenvalues is 'complex', expected one of": lambda: jaxrnn.rg_lru(4, eigenvalues="complex"),
+    "rg_lru: a_min is 0.9 and a_max 1, expected 0 < a_min < a_max < 1": lambda: jaxrnn.rg_lru(4, a_max=1),
+    "s5: blocks is 3, expected a divisor of states, 4": lambda: jaxrnn.s5(4, blocks=3),
+    "s5: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.s5(4, dt_min=0.2),
+    "diagonal_cell: first and complex_state are both given": lambda: jaxrnn.diagonal_cell(
+        max, max, 4, first=max, complex_state=True
+    ),
 }
 
 

@@ -1,16 +1,18 @@
 """`diagonal_cell`: a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan and its gradient."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.carries import ComplexCarry, HiddenCarry
+from jaxrnn.carries import BegunCarry, ComplexCarry, HiddenCarry
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
@@ -20,11 +22,13 @@ class Coefficients(NamedTuple):
     Attributes:
       a: what multiplies the state; None where it does not depend on the input.
       b: what is added to it.
+      first: what the first step of a sequence adds; None: `b`, too.
       x: the input, in the dtype of the computation.
     """
 
     a: Any
     b: Array
+    first: Any
     x: Array
 
 
@@ -34,6 +38,7 @@ def diagonal_cell(
     features: int,
     *,
     decay: Callable[[Params], Array] | None = None,
+    first: Callable[[Params, Array], Array] | None = None,
     readout: Callable[[Params, Array, Array], Array] | None = None,
     complex_state: bool = False,
     dtype: Any = None,
@@ -47,13 +52,18 @@ def diagonal_cell(
       init: `(key, in_features) -> params`, real arrays.
       features: N, the width of the state.
       decay: `params -> a [N]`, for a multiplier that does not depend on the input; `gates` returns `b` alone then.
+      first: `(params, xs) -> b`, what is added by the first step of a sequence, where that differs.
       readout: `(params, h [..., N], xs) -> y`, the output; `h` itself if None.
       complex_state: whether `a` and `b` are complex.
       dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
 
     Returns:
-      A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry is
-      `HiddenCarry(h)`, or `ComplexCarry(real, imag)` for a complex state, and starts at zero.
+      A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry
+      starts at zero: `HiddenCarry(h)`; `ComplexCarry(real, imag)` for a complex state; `BegunCarry(h, begun)` with
+      `first`.
+
+    Raises:
+      ValueError: both `first` and `complex_state`.
 
     Example:
       A leaky integrator, `hₜ = σ(λ) ⊙ hₜ₋₁ + W xₜ`, whose leak is learned:
@@ -69,6 +79,9 @@ def diagonal_cell(
       ((5, 2, 8), (2, 8))
     """
 
+    if first is not None and complex_state:
+        raise ValueError("diagonal_cell: first and complex_state are both given, expected at most one")
+
     def wide(params: Params, compute: Any) -> Params:
         return {name: p.astype(accumulator(compute)) for name, p in params.items()}
 
@@ -76,14 +89,15 @@ def diagonal_cell(
         kind, shape = accumulator(compute_dtype(dtype, *params.values())), (*batch_shape, features)
         if complex_state:
             return ComplexCarry(jnp.zeros(shape, kind), jnp.zeros(shape, kind))
-        return HiddenCarry(jnp.zeros(shape, kind))
+        h = jnp.zeros(shape, kind)
+        return HiddenCarry(h) if first is None else BegunCarry(h, jnp.zeros(batch_shape, kind))
 
     def project(params: Params, xs: Array) -> Coefficients:
         compute = compute_dtype(dtype, xs, *params.values())
-        xs = xs.astype(compute)
-        made = gates(wide(params, compute), xs)
+        xs, params = xs.astype(compute), wide(params, compute)
+        made = gates(params, xs)
         a, b = (None, made) if decay is not None else made
-        return Coefficients(a, b, xs)
+        return Coefficients(a, b, None if first is None else first(params, xs), xs)
 
     def output(params: Params, h: Array, x: Array) -> Array:
         y = h if readout is None else readout(params, h, x)
@@ -91,8 +105,9 @@ def diagonal_cell(
 
     def step(params: Params, carry: Carry, z: Coefficients) -> tuple[Carry, Array]:
         params = wide(params, z.x.dtype)
-        h = (z.a if decay is None else decay(params)) * _state(carry) + z.b
-        return _carry(h), output(params, h, z.x)
+        b = z.b if first is None else _begin(carry.begun, z)
+        h = (z.a if decay is None else decay(params)) * _state(carry) + b
+        return _carry(carry, h, vary(jnp.ones_like(h[..., 0]), varying(h))), output(params, h, z.x)
 
     def scan(
         params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
@@ -100,15 +115,23 @@ def diagonal_cell(
         del unroll  # a body of one multiplication and one addition gains nothing from it
 
         def run(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
-            a, b, x = project(params, xs)
-            params = wide(params, x.dtype)
+            z = project(params, xs)
+            params = wide(params, z.x.dtype)
+            a, b, begun = z.a, z.b, None
+            if len(xs) == 0:
+                return carry, output(params, b, z.x)
             if decay is not None:
                 a = decay(params).reshape((1,) * (b.ndim - 1) + (-1,))
-            h0 = _state(carry)
-            a, b = _under(flow, a, b)
-            h = affine_scan(a.astype(b.dtype), b, h0, flow.resets, reverse=reverse, method=method)
-            last = h[0 if reverse else -1] if len(h) else h0
-            return _carry(last), silence(flow.valid, output(params, h, x))
+            states = partial(_states, flow=flow, reverse=reverse, method=method)
+            fresh, last = flow.fresh, 0 if reverse else -1
+            if first is not None:
+                ones = jnp.ones_like(b[..., 0])
+                resting = fresh and fresh.begun
+                begun = states(jnp.zeros_like(ones), ones, carry.begun, resting)
+                b = _begin(_entering(begun, carry.begun, flow.resets, resting, reverse), z)
+                begun = begun[last]
+            h = states(a, b, _state(carry), fresh and _state(fresh))
+            return _carry(carry, h[last], begun), silence(flow.valid, output(params, h, z.x))
 
         if remat is not None:  # states, too, are made again: that costs less than the coefficients
             run = jax.checkpoint(run)
@@ -125,19 +148,32 @@ def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     return tuple(z if bias is None else z + bias[g] for g, z in enumerate(zs))
 
 
-def _under(flow: Flow, a: Any, b: Array) -> tuple[Array, Array]:
-    """The coefficients under masks and resets: an invalid step is `1 h + 0`, a reset adds what it starts from."""
+def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, reverse: bool, method: str) -> Array:
+    """All states; an invalid step is `1 h + 0`, and a reset adds what it starts from, since the engine's is zero."""
     if flow.valid is not None:
         a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
         b = silence(flow.valid, b)
     if flow.resets is not None:
-        b = b + silence(flow.resets, a * _state(flow.fresh))
-    return a, b
+        b = b + silence(flow.resets, a * fresh)
+    return affine_scan(a.astype(b.dtype), b, start, flow.resets, reverse=reverse, method=method)
+
+
+def _begin(begun: Array, z: Coefficients) -> Array:
+    """What is added where `begun` is 1, or else 0 before the first step."""
+    return z.b + (1 - begun)[..., None] * (z.first - z.b)
+
+
+def _entering(states: Array, start: Array, resets: Array | None, fresh: Any, reverse: bool) -> Array:
+    """The state before each step, from those after each."""
+    entering = jnp.concatenate([states[1:], start[None]] if reverse else [start[None], states[:-1]])
+    return entering if resets is None else jnp.where(resets, fresh, entering)
 
 
 def _state(carry: Carry) -> Array:
-    return carry.h if isinstance(carry, HiddenCarry) else lax.complex(carry.real, carry.imag)
+    return lax.complex(carry.real, carry.imag) if isinstance(carry, ComplexCarry) else carry.h
 
 
-def _carry(h: Array) -> Carry:
-    return ComplexCarry(h.real, h.imag) if jnp.iscomplexobj(h) else HiddenCarry(h)
+def _carry(like: Carry, h: Array, begun: Any) -> Carry:
+    if isinstance(like, ComplexCarry):
+        return ComplexCarry(h.real, h.imag)
+    return HiddenCarry(h) if isinstance(like, HiddenCarry) else BegunCarry(h, begun)

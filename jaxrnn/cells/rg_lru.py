@@ -1,0 +1,103 @@
+"""The real-gated linear recurrent unit. Gate order: `r i x` (recurrence, input, value)."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import accumulator
+from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.types import Array, Cell, Params
+
+SHARPNESS = 8.0
+STEEPEST = 1000.0  # slope of a square root, as in the paper's implementation
+
+
+def rg_lru(
+    features: int,
+    *,
+    eigenvalues: Literal["positive", "signed"] = "positive",
+    a_min: float = 0.9,
+    a_max: float = 0.999,
+    use_bias: bool = True,
+    kernel_init: Initializer = initializers.lecun_normal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A real-gated linear recurrent unit; the output is `hₜ`.
+
+    `rₜ, iₜ = σ(W xₜ + b)`, each its own, `vₜ = W_x xₜ + b_x`, `log aₜ = −8 rₜ softplus(Λ)` and
+    `hₜ = aₜ ⊙ hₜ₋₁ + √(1 − aₜ²) ⊙ iₜ ⊙ vₜ` (De et al. 2024, "Griffin: mixing gated linear recurrences with local
+    attention for efficient language models"; `vₜ` is the linear layer before the unit there). The first step of a
+    sequence adds `iₜ ⊙ vₜ` whole, as if the state had been in balance before. At first `a` under an open gate is
+    uniform between `a_min` and `a_max`.
+
+    Args:
+      features: H, the width of the state.
+      eigenvalues: where `a` lies: `"positive"` in (0, 1), the paper's; `"signed"` gives every other feature `−a`.
+      a_min: the least `a` at first, at `rₜ = 1`.
+      a_max: the greatest.
+      use_bias: whether there is a bias.
+      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
+      bias_init: draws `bias [3, H]` as a whole.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `BegunCarry(h, begun)`.
+
+    Raises:
+      ValueError: `features` is not a positive int; unknown `eigenvalues`; not `0 < a_min < a_max < 1`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.rg_lru(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+    checks.check_positive("rg_lru", "features", features)
+    checks.check_choice("rg_lru", "eigenvalues", eigenvalues, ("positive", "signed"))
+    if not 0 < a_min < a_max < 1:
+        raise ValueError(f"rg_lru: a_min is {a_min} and a_max {a_max}, expected 0 < a_min < a_max < 1")
+    signs = 1 - 2 * (jnp.arange(features) % 2) if eigenvalues == "signed" else 1
+
+    def init(key: Array, in_features: int) -> Params:
+        wide = accumulator(param_dtype)
+        k_kernel, k_bias, k_decay = jax.random.split(key, 3)
+        log_a = jnp.log(jax.random.uniform(k_decay, (features,), wide, a_min, a_max))
+        params = {
+            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, 3, features, param_dtype),
+            "decay": jnp.log(jnp.expm1(-log_a / SHARPNESS)).astype(param_dtype),  # softplus of it is −log a / 8
+        }
+        return params | ({"bias": bias_init(k_bias, (3, features), param_dtype)} if use_bias else {})
+
+    def parts(params: Params, xs: Array) -> tuple[Array, Array]:
+        r, i, v = gate_inputs(params, xs)
+        return -SHARPNESS * sigmoid(r) * softplus(params["decay"]), sigmoid(i) * v
+
+    def gates(params: Params, xs: Array) -> tuple[Array, Array]:
+        log_a, value = parts(params, xs)
+        return signs * jnp.exp(log_a), _sqrt(-jnp.expm1(2 * log_a)) * value
+
+    def first(params: Params, xs: Array) -> Array:
+        return parts(params, xs)[1]
+
+    return diagonal_cell(gates, init, features, first=first, dtype=dtype)
+
+
+@jax.custom_jvp
+def _sqrt(x: Array) -> Array:
+    """The square root, its slope bounded: where `a` comes close to 1 the true one would be anything."""
+    return jnp.sqrt(x)
+
+
+@_sqrt.defjvp
+def _sqrt_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    return jnp.sqrt(x), dx * jax.lax.rsqrt(jnp.maximum(4 * x, STEEPEST**-2))

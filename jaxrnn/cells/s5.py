@@ -1,0 +1,118 @@
+"""The simplified state space layer. A complex matrix is two real ones: `kernel [D, 2, N]` has its two parts."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxrnn import checks
+from jaxrnn.precision import accumulator, product
+from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.types import Array, Cell, Params
+
+SLOWEST = -1e-4  # the real part of an eigenvalue stays below: the system stays stable
+
+
+def s5(
+    features: int,
+    *,
+    states: int | None = None,
+    blocks: int = 1,
+    dt_min: float = 0.001,
+    dt_max: float = 0.1,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """A simplified state space layer: one diagonal system with as many inputs and outputs as it likes.
+
+    `hₜ = Λ̄ ⊙ hₜ₋₁ + (Λ̄ − 1) / Λ ⊙ (B xₜ)`, `yₜ = 2 Re(C hₜ) + D xₜ` with `Λ̄ = exp(Λ Δ)`: the system
+    `h′ = Λ h + B x` under an input that holds still for a step of `Δ` (Smith, Warrington & Linderman 2023, "Simplified
+    state space layers for sequence modeling"). At first `Λ` are the eigenvalues of the normal part of HiPPO-LegS, one
+    of each conjugate pair, `B` and `C` are random real ones in its eigenbasis, and `Δ` is log-uniform.
+
+    Args:
+      features: H, the width of the output.
+      states: N, the complex states, each of which stands for a conjugate pair; H if None.
+      blocks: of how many equal HiPPO matrices the first system is made.
+      dt_min: the least step Δ at first.
+      dt_max: the greatest.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `ComplexCarry(real, imag)`.
+
+    Raises:
+      ValueError: `features`, `states` or `blocks` is not a positive int; `blocks` do not divide `states`; not
+        `0 < dt_min < dt_max`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.s5(8, states=16)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.real.shape
+      ((5, 2, 8), (2, 16))
+    """
+    n = features if states is None else states
+    for name, value in (("features", features), ("states", n), ("blocks", blocks)):
+        checks.check_positive("s5", name, value)
+    if n % blocks:
+        raise ValueError(f"s5: blocks is {blocks}, expected a divisor of states, {n}")
+    if not 0 < dt_min < dt_max:
+        raise ValueError(f"s5: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+
+    def init(key: Array, in_features: int) -> Params:
+        wide = accumulator(param_dtype)
+        k_dt, k_kernel, k_real, k_imag, k_skip = jax.random.split(key, 5)
+        eigenvalues, vectors = _hippo(n // blocks)
+        basis = np.kron(np.eye(blocks), vectors).astype(jnp.result_type(wide, jnp.complex64))
+        B = jax.random.normal(k_kernel, (in_features, 2 * n), wide) / math.sqrt(in_features)
+        C = lax.complex(*(jax.random.normal(k, (2 * n, features), wide) for k in (k_real, k_imag))) / math.sqrt(2 * n)
+        kernel, readout = B @ basis.conj(), basis.T @ C
+        params = {
+            "lambda_real": jnp.tile(eigenvalues.real, blocks),
+            "lambda_imag": jnp.tile(eigenvalues.imag, blocks),
+            "log_dt": jax.random.uniform(k_dt, (n,), wide, math.log(dt_min), math.log(dt_max)),
+            "kernel": jnp.stack([kernel.real, kernel.imag], axis=1),
+            "readout": jnp.stack([readout.real, readout.imag], axis=1),
+            "skip": jax.random.normal(k_skip, (in_features, features), wide) / math.sqrt(in_features),
+        }
+        return {name: p.astype(param_dtype) for name, p in params.items()}
+
+    def system(params: Params) -> tuple[Array, Array, Array]:
+        """`Λ`, and the real and the imaginary part of `Λ Δ`."""
+        real, imag, dt = jnp.minimum(params["lambda_real"], SLOWEST), params["lambda_imag"], jnp.exp(params["log_dt"])
+        return lax.complex(real, imag), real * dt, imag * dt
+
+    def decay(params: Params) -> Array:
+        _, x, y = system(params)
+        return lax.complex(jnp.exp(x) * jnp.cos(y), jnp.exp(x) * jnp.sin(y))
+
+    def gates(params: Params, xs: Array) -> Array:
+        rates, x, y = system(params)
+        # exp(x + iy) − 1, which a difference would round away: the steps are short.
+        grown = lax.complex(jnp.expm1(x) * jnp.cos(y) - 2 * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y))
+        return grown / rates * lax.complex(*gate_inputs(params, xs))
+
+    def readout(params: Params, h: Array, xs: Array) -> Array:
+        C = params["readout"]
+        real, imag = (product(part, C[:, i], xs.dtype) for i, part in enumerate((h.real, h.imag)))
+        return 2 * (real - imag) + product(xs, params["skip"], xs.dtype)
+
+    return diagonal_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=dtype)
+
+
+def _hippo(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the `2n × 2n` HiPPO-LegS matrix's normal part: `n` eigenvalues, none conjugate to another, and their vectors.
+
+    HiPPO-LegS is that part minus a matrix of rank one, `p pᵀ`.
+    """
+    p = np.sqrt(np.arange(2 * n) + 0.5)
+    lower = np.tril(2 * np.outer(p, p), -1) + np.diag(np.arange(2 * n) + 1.0)
+    normal = np.outer(p, p) - lower  # −1/2 on the diagonal, skew-symmetric elsewhere
+    frequencies, vectors = np.linalg.eigh(-1j * (normal + np.eye(2 * n) / 2))
+    return -0.5 + 1j * frequencies[n:], vectors[:, n:]
