@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from golden import store
+from golden.outcome import drawn
 from golden.store import B, D, H, T
 
 import jaxrnn
@@ -67,7 +68,7 @@ def test_round_trip(name):
 @pytest.mark.parametrize("name", ["lstm", "gru", "elman"])
 def test_a_layer_without_a_bias_has_zeros_in_flax(name):
     layer = jaxrnn.rnn(getattr(jaxrnn, name)(H, use_bias=False))
-    params = layer.init(jax.random.key(0), D)
+    params = drawn(layer)
     again = from_flax(to_flax(layer, params))[1]
     chex.assert_trees_all_equal({key: again.pop(key) for key in params}, params)
     assert "bias" in again and not any(leaf.any() for leaf in again.values())
@@ -141,7 +142,7 @@ def test_weights_that_do_not_fit(weights, message):
 
 def test_cells_that_flax_has_not():
     def convert(layer, **options):
-        return to_flax(layer, weights_like(layer.init(jax.random.key(0), D)), **options)
+        return to_flax(layer, drawn(layer), **options)
 
     with pytest.raises(ValueError, match="recurrent_bias is not zero, expected zeros: this cell has none"):
         convert(jaxrnn.rnn(jaxrnn.gru(H)), cell="nnx.GRUCell")

@@ -3,10 +3,10 @@
 import re
 
 import chex
-import jax
 import numpy as np
 import pytest
 from golden import store
+from golden.outcome import drawn
 from golden.store import D, H
 
 import jaxrnn
@@ -59,7 +59,7 @@ def test_vanilla_rnn_with_one_bias():
 )
 def test_a_layer_without_a_bias_has_one_in_haiku(cell):
     layer = jaxrnn.rnn(cell)
-    params = layer.init(jax.random.key(0), D)
+    params = drawn(layer)
     weights = to_haiku(layer, params, name="core")
     assert all(name.startswith("core") for name in weights)
     again = from_haiku(weights)[1]
@@ -125,4 +125,4 @@ HAS_NONE = {
 @pytest.mark.parametrize(("layer", "message"), HAS_NONE.values(), ids=HAS_NONE.keys())
 def test_layers_that_haiku_has_not(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        to_haiku(layer, layer.init(jax.random.key(0), D))
+        to_haiku(layer, drawn(layer))

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from golden import store
+from golden.outcome import drawn
 from golden.store import D, H
 
 import jaxrnn
@@ -105,6 +106,11 @@ WRONG = {
         {"kind": "GRU", "reset_after": True},
         "reset_after is True, expected False from a bias of shape (15,)",
     ),
+    "list": (
+        [np.ones(3)],
+        {},
+        "weights is a list, expected a mapping such as {v.path: v.numpy() for v in layer.weights}",
+    ),
     "two layers": (
         {f"{layer}/lstm_cell/{name}": weight for layer in ("lstm", "lstm_1") for name, weight in weights().items()},
         {},
@@ -138,7 +144,7 @@ HAS_NONE = {
 @pytest.mark.parametrize(("layer", "message"), HAS_NONE.values(), ids=HAS_NONE.keys())
 def test_layers_that_keras_has_not(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        to_keras(layer, layer.init(jax.random.key(0), D))
+        to_keras(layer, drawn(layer))
 
 
 @every_network

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from golden import store
+from golden.outcome import drawn
 from golden.store import D, H
 
 import jaxrnn
@@ -14,6 +15,8 @@ from jaxrnn.interop import from_torch, to_torch
 
 NETWORKS = {
     "lstm": {},
+    "lstm_projected": {},
+    "lstm_projected_without_bias": {},
     "gru": {},
     "gru_without_bias": {},
     "rnn_relu": {"nonlinearity": "relu"},
@@ -64,6 +67,14 @@ def test_round_trip(name):
             np.testing.assert_array_equal(found, [*np.zeros(len(weight) - len(candidate)), *candidate])
 
 
+def test_layers_are_what_their_names_say():
+    _, params = from_torch(store.load("torch_network_lstm_projected")["inputs"]["weights"])
+    shapes = jax.tree.map(np.shape, params)
+    assert shapes.keys() == {"layer_0", "layer_1"}
+    cell = {"kernel": (4, 4, H), "recurrent_kernel": (2, 4, H), "bias": (4, H), "projection": (H, 2)}
+    assert shapes["layer_1"] == {"forward": cell, "backward": cell}
+
+
 def test_names_of_a_torch_cell():
     weights = store.load("torch_gru")["inputs"]["weights"]
     assert weights.keys() == {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
@@ -89,7 +100,7 @@ def test_tensors_are_read_without_torch():
 
 def test_a_stack_with_dropout_is_the_torch_module_without():
     layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(H)), jaxrnn.dropout(0.5), jaxrnn.rnn(jaxrnn.lstm(H)))
-    params = layer.init(jax.random.key(0), D)
+    params = drawn(layer)
     _, again = from_torch(to_torch(layer, params))
     chex.assert_trees_all_equal((params["layer_0"], params["layer_2"]), (again["layer_0"], again["layer_1"]))
 
@@ -149,7 +160,11 @@ WRONG = {
         "state_dict has no entry under prefix='lstm.', expected weights; its keys ",
     ),
     "empty": ({}, {}, "from_torch: state_dict has no entries, expected weights"),
-    "no mapping": ([np.ones(3)], {}, "from_torch: state_dict is a list, expected a mapping from names to arrays"),
+    "no mapping": (
+        [np.ones(3)],
+        {},
+        "from_torch: state_dict is a list, expected a mapping such as module.state_dict()",
+    ),
     "nonlinearity": (weights(), {"nonlinearity": "gelu"}, "nonlinearity is 'gelu', expected one of 'tanh', 'relu'"),
     "relu of an LSTM": (
         weights(),
@@ -191,11 +206,11 @@ HAS_NONE = {
 @pytest.mark.parametrize(("layer", "message"), HAS_NONE.values(), ids=HAS_NONE.keys())
 def test_layers_that_torch_has_not(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        to_torch(layer, layer.init(jax.random.key(0), D))
+        to_torch(layer, drawn(layer))
 
 
 def test_params_of_another_layer():
-    params = jaxrnn.rnn(jaxrnn.lstm(H)).init(jax.random.key(0), D)
+    params = drawn(jaxrnn.rnn(jaxrnn.lstm(H)))
     with pytest.raises(ValueError, match=re.escape("to_torch: params['bias'] has shape (4, 5), expected (4, 6)")):
         to_torch(jaxrnn.rnn(jaxrnn.lstm(6)), params)
 

@@ -14,7 +14,7 @@ from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.interop import convolution, layout, names
-from jaxrnn.interop.network import Built, Direction, build, level_of, same
+from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
 from jaxrnn.types import Array, Cell, Layer, Params
 
@@ -107,7 +107,7 @@ def from_flax(
       (2, 5, 8)
     """
     where = "from_flax"
-    found = names.groups(where, names.read(where, "params", params), LEAVES)
+    found = names.groups(where, names.read(where, "params", params, "variables['params']"), LEAVES)
     directions = names.directions(where, found)
     return build([[_direction(there, own, activation) for there, own in directions]], merge=merge)
 
@@ -159,7 +159,7 @@ def to_flax(
         parts = [_weights(where, own, form) for own in level_of(where, params)]
         return names.nested(names.prefixed(paths, parts))
 
-    return same(where, layer, params, convert, partial(from_flax, merge=merge, activation=activation))
+    return verified(where, layer, params, convert, partial(from_flax, merge=merge, activation=activation))
 
 
 def _direction(where: str, weights: names.Weights, activation: Callable[[Array], Array]) -> Direction:

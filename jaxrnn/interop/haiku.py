@@ -11,7 +11,7 @@ from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import convolution, layout, names
-from jaxrnn.interop.network import Built, Direction, build, level_of, same
+from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.types import Layer, Params
 
 GRU_ORDER = (1, 0, 2)  # `z r a`
@@ -48,7 +48,9 @@ def from_haiku(params: Any) -> Built:
       ([0.0, 1.0, 0.0, 0.0], (5, 2, 8))
     """
     where = "from_haiku"
-    cores = names.groups(where, names.read(where, "params", params), (*LEAVES, *CONVOLUTIONAL))
+    cores = names.groups(
+        where, names.read(where, "params", params, "{'lstm/linear': {'w': …, 'b': …}}"), (*LEAVES, *CONVOLUTIONAL)
+    )
     if len(cores) != 1:
         raise ValueError(f"{where}: params are those of {list(cores)}, expected one core's; give them one by one")
     ((path, weights),) = cores.items()
@@ -99,7 +101,7 @@ def to_haiku(layer: Layer, params: Params, *, name: str | None = None, double_bi
             del parts["linear_1/b"]
         return names.modules({f"{core}/{path}": leaf for path, leaf in parts.items()})
 
-    return same(where, layer, params, convert, from_haiku)
+    return verified(where, layer, params, convert, from_haiku)
 
 
 def _lstm(where: str, weights: names.Weights) -> Direction:

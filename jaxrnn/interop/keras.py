@@ -12,7 +12,7 @@ from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import layout, names
-from jaxrnn.interop.network import Built, Direction, build, level_of, same
+from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
 from jaxrnn.types import Array, Layer, Params
 
@@ -62,7 +62,9 @@ def from_keras(
     """
     where = "from_keras"
     checks.check_choice(where, "kind", kind, tuple(GATES))
-    found = names.groups(where, names.read(where, "weights", weights), NAMES)
+    found = names.groups(
+        where, names.read(where, "weights", weights, "{v.path: v.numpy() for v in layer.weights}"), NAMES
+    )
     cells = [_direction(there, own, kind, activation, reset_after) for there, own in names.directions(where, found)]
     return build([cells], merge=merge)
 
@@ -113,7 +115,7 @@ def to_keras(
         return partial(from_keras, kind=kind, merge=merge, activation=activation, reset_after=reset_after)
 
     untold = kind == "GRU" and "bias" not in cells[0]
-    return same(where, layer, params, convert, *map(reader, (True, False) if untold else (None,)))
+    return verified(where, layer, params, convert, *map(reader, (True, False) if untold else (None,)))
 
 
 def _direction(

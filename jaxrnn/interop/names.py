@@ -15,13 +15,13 @@ Weights = dict[str, Any]  # by their path: "dense_i/kernel"
 Shapes = dict[str, tuple[int, ...]]
 
 
-def read(where: str, name: str, weights: Any, *, prefix: str = "") -> Weights:
+def read(where: str, name: str, weights: Any, example: str, *, prefix: str = "") -> Weights:
     """The arrays of a mapping, nested or not, by their path and without `prefix`; others than it has are left alone.
 
     The framework is not needed for it: what NumPy can read is read, and what JAX traces stays traced.
     """
     if not isinstance(weights, Mapping):
-        raise ValueError(f"{where}: {name} is a {type(weights).__name__}, expected a mapping from names to arrays")
+        raise ValueError(f"{where}: {name} is a {type(weights).__name__}, expected a mapping such as {example}")
     found = {path.removeprefix(prefix): leaf for path, leaf in _flat(weights) if path.startswith(prefix)}
     if not found:
         under = f"no entry under prefix={prefix!r}" if prefix else "no entries"

@@ -54,7 +54,7 @@ def levels_of(where: str, params: Any, path: str = "params") -> list[list[Params
     raise ValueError(f"{where}: {path} has {found}, expected those of a cell, of two, or of a stack")
 
 
-def same(
+def verified(
     where: str, layer: Any, params: Params, convert: Callable[[Params], Any], *readers: Callable[[Any], Built]
 ) -> Any:
     """`convert(params)`, once it is shown that `layer` computes what the framework would compute from it.
@@ -94,7 +94,8 @@ def _draw(rng: np.random.Generator, name: str, leaf: np.ndarray) -> np.ndarray:
 
 
 def _outputs(layer: Layer, params: Params, xs: np.ndarray) -> np.ndarray:
-    with jax.default_matmul_precision("highest"):
+    # Three small steps, operation by operation: to compile two programs for them would take the longer.
+    with jax.disable_jit(), jax.default_matmul_precision("highest"):
         return np.asarray(layer.apply(params, None, xs)[1])
 
 

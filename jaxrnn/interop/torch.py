@@ -13,8 +13,9 @@ from jaxrnn import checks
 from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.interop import layout, names
-from jaxrnn.interop.network import Built, Direction, build, levels_of, same
+from jaxrnn.interop.network import Built, Direction, build, levels_of, verified
 from jaxrnn.types import Array, Cell, Layer, Params
 
 Nonlinearity = Literal["tanh", "relu"]
@@ -54,7 +55,7 @@ def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity 
     """
     where = "from_torch"
     checks.check_choice(where, "nonlinearity", nonlinearity, tuple(ACTIVATIONS))
-    weights = names.read(where, "state_dict", state_dict, prefix=prefix)
+    weights = names.read(where, "state_dict", state_dict, "module.state_dict()", prefix=prefix)
     suffixes, parts = _names(where, weights)
     gates, features, state = _sizes(where, weights, suffixes[0][0])
     if gates != 1 and nonlinearity != "tanh":
@@ -110,7 +111,7 @@ def to_torch(layer: Layer, params: Params, *, prefix: str = "") -> dict[str, np.
     one_gate = levels_of(where, params)[0][0]["kernel"].shape[-2] == 1
     options = list(ACTIVATIONS)[: 2 if one_gate else 1]
     readers = [partial(from_torch, prefix=prefix, nonlinearity=option) for option in options]
-    return same(where, layer, params, convert, *readers)
+    return verified(where, layer, params, convert, *readers)
 
 
 def _names(where: str, weights: names.Weights) -> tuple[list[list[str]], list[str]]:
@@ -151,7 +152,9 @@ def _direction(gates: int, weights: names.Weights, nonlinearity: Nonlinearity) -
         params |= layout.merge_biases(*biases, gru=gates == 3)
     features, use_bias = params["kernel"].shape[-1], "bias_ih" in weights
     if "weight_hr" in weights:
-        raise ValueError("from_torch: 'weight_hr' is there, expected a module without a projection")
+        projection = weights["weight_hr"].T
+        cell = projected_lstm(features, projection.shape[1], use_bias=use_bias)
+        return cell, params | {"projection": projection}
     if gates == 1:
         return elman(features, activation=ACTIVATIONS[nonlinearity], use_bias=use_bias), params
     return GATED[gates](features, use_bias=use_bias), params

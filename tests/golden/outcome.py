@@ -5,10 +5,11 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 
 import jaxrnn
-from golden.store import H
+from golden.store import D, H, draw
 
 Program = Callable[[Any, Array, dict[str, Array]], dict[str, Any]]
 
@@ -37,6 +38,12 @@ def unrolled(kind: str, read: Callable[[Any], tuple[jaxrnn.Layer, dict[str, Arra
         return {"ys": ys, "carry": final._asdict()}
 
     return program
+
+
+def drawn(layer: jaxrnn.Layer) -> Any:
+    """Parameters of a layer for inputs of D features, of no special values."""
+    shapes = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
+    return draw(np.random.default_rng(0), jax.tree.map(np.shape, shapes))
 
 
 @partial(jax.jit, static_argnums=0)
