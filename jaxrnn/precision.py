@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.sharding import outer_sharding
 from jaxrnn.types import Array
 
 
@@ -29,9 +30,12 @@ def outer(a: Array, b: Array, dtype: Any) -> Array:
     The leading axes are contracted as they stand: a reshape would gather a batch that is sharded.
     """
     over = tuple(range(a.ndim - 1))
-    return _dot(a, b, (over, over), dtype)
+    return _dot(a, b, (over, over), dtype, out_sharding=outer_sharding(a, b))
 
 
-def _dot(a: Array, b: Array, contract: tuple[tuple[int, ...], tuple[int, ...]], dtype: Any) -> Array:
-    dims = (contract, ((), ()))
-    return lax.dot_general(a.astype(dtype), b.astype(dtype), dims, preferred_element_type=accumulator(dtype))
+def _dot(
+    a: Array, b: Array, contract: tuple[tuple[int, ...], tuple[int, ...]], dtype: Any, out_sharding: Any = None
+) -> Array:
+    a, b = a.astype(dtype), b.astype(dtype)
+    wide = accumulator(dtype)
+    return lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=wide, out_sharding=out_sharding)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from jaxrnn.types import Array
 
@@ -21,6 +22,18 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
         return lax.pcast(a, missing, to="varying") if missing else a
 
     return jax.tree.map(leaf, tree) if axes else tree
+
+
+def laid_as(a: Array, like: jax.ShapeDtypeStruct) -> Array:
+    """`a` on a mesh in explicit mode as `like` lies there, which then is part of a type; elsewhere `a` itself."""
+    explicit = like.sharding is not None and any(like.sharding.spec)
+    return jax.sharding.reshard(a, like.sharding) if explicit else a
+
+
+def outer_sharding(a: Array, b: Array) -> PartitionSpec | None:
+    """Where `Σ aᵀ b` over all axes but the last lies: in explicit mode a sum over a sharded axis has to say."""
+    specs = [jax.typeof(x).sharding.spec for x in (a, b)]
+    return PartitionSpec(*(spec[-1] for spec in specs)) if any(any(spec[:-1]) for spec in specs) else None
 
 
 def is_placed(tree: Any) -> bool:

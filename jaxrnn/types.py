@@ -58,8 +58,8 @@ class Cell(NamedTuple):
       structure: the shape of the Jacobian of the carry by the carry before.
       methods: the ways to run it: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
-      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one draw of what is random: what to run instead, and
-        its `Noise` or None. None where nothing is random.
+      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one draw of what is random: what to run instead,
+        and its `Noise` or None. None where nothing is random.
 
     Example:
       >>> import jax, jaxrnn

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.recurrence.loop import entries, loop, segmented, silence, valid_steps
-from jaxrnn.sharding import vary, varying
+from jaxrnn.sharding import laid_as, vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat
 
 
@@ -188,9 +188,10 @@ def _step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Ar
 def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
     """`carry` with the types in which a step leaves the cell's own, so that they never change inside a loop."""
 
-    def first_step(params: Params, x: Array) -> Carry:
-        return cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))[0]
+    def first_step(params: Params, xs: Array) -> Carry:
+        start = cell.init_carry(params, xs.shape[1:-1])
+        return cell.step(params, start, cell.project(params, xs.sum(0)))[0]  # T may be 0: there is no first one
 
-    after = jax.eval_shape(first_step, params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
-    carry = jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, after)
+    after = jax.eval_shape(first_step, params, xs)
+    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
     return vary(carry, varying((params, carry, xs)))

@@ -18,8 +18,8 @@ COLLECTIVES = r"\b(all-gather|all-to-all|collective-permute|reduce-scatter|all-r
 
 
 @functools.cache
-def mesh() -> Mesh:
-    return jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+def mesh(kind: AxisType = AxisType.Auto) -> Mesh:
+    return jax.make_mesh((2,), ("batch",), axis_types=(kind,))
 
 
 def program(cell: jaxrnn.Cell, method: str, remat: Any) -> Callable[..., Any]:
@@ -71,6 +71,24 @@ def check_sharded_jit(cell: jaxrnn.Cell, arguments: Any) -> None:
     print("jit", found)
 
 
+def check_explicit_mode(cell: jaxrnn.Cell, arguments: Any) -> None:
+    """Where how an array lies is part of its type."""
+    explicit = mesh(AxisType.Explicit)
+    for method, remat in (("scan", None), ("fused", None), ("fused", "carries")):
+        run = program(cell, method, remat)
+
+        def loss(*a: Any, run: Any = run) -> Any:
+            return (run(*a) ** 2).sum()
+
+        wanted = jax.jit(jax.grad(loss, (0, 1)))(*arguments)
+        with jax.set_mesh(explicit):
+            specs = (WHOLE, ROWS, ROWS, ROWS)
+            placed = [jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(arguments, specs, strict=True)]
+            assert jax.typeof(run(*placed)).sharding.spec[1] == "batch"
+            close(jax.jit(jax.grad(loss, (0, 1)))(*placed), wanted)
+        print("explicit", method, remat)
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 2
     keys = jax.random.split(jax.random.key(0), 4)
@@ -81,4 +99,5 @@ if __name__ == "__main__":
         arguments = (params, xs, mask, resets)
         check_shard_map(cell, arguments)
         check_sharded_jit(cell, arguments)
+        check_explicit_mode(cell, arguments)
     print("done")

@@ -1,4 +1,5 @@
-"""Batches on two devices: under `shard_map`, with and without `check_vma`, and under `jit` without an all-gather."""
+"""Batches on two devices: under `shard_map`, with and without `check_vma`, under `jit` without an all-gather, and in
+explicit mode."""
 
 import os
 import subprocess
@@ -14,3 +15,4 @@ def test_a_batch_on_two_devices_equals_one_device() -> None:
     lines = done.stdout.splitlines()
     assert lines[-1] == "done"
     assert len([line for line in lines if line.startswith("shard_map")]) == 12
+    assert len([line for line in lines if line.startswith("explicit")]) == 6

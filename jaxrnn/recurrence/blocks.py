@@ -56,7 +56,7 @@ def backward(
 
     wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision
     shared = (operands.weights, operands.fresh, operands.scale)
-    start = (dcarry, *jax.tree.map(lambda p: jnp.zeros(p.shape, wide), shared))
+    start = (dcarry, *jax.tree.map(lambda p: jnp.zeros_like(p, wide), shared))
     start = vary(start, varying(dys))
     inputs = (operands.xs, steps, saved, dys)
     length = _length(operands.xs)

@@ -181,7 +181,8 @@ def backward(
     back = kernels.back(weights.recurrent, spec.dtype)
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent a row, summed once after the loop: a sum over rows in every step costs more.
-    small = jax.tree.map(lambda p: jnp.broadcast_to(p, batch + p.shape), weights.small)
+    row = jnp.zeros_like(dcarry.h[..., 0])  # lies on devices as the rows do
+    small = jax.tree.map(lambda p: p + row.reshape(batch + (1,) * p.ndim).astype(p.dtype), weights.small)
     # So does the projection's: the state that it ends in is nudged by nothing.
     nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
 
