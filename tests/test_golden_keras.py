@@ -21,7 +21,7 @@ def test_agrees_with_keras(kind, way, direction):
     program = unrolled(kind, partial(from_keras, kind=KINDS[kind]), mask=mask, reverse=direction == "backward")
     result = outcome(program, golden["inputs"], golden["cotangents"])
 
-    chex.assert_trees_all_close(result, golden[way][direction], rtol=0, atol=2e-5)
+    chex.assert_trees_all_close(result, golden[way][direction], rtol=0, atol=1e-5)
     if mask is not None:
         assert not result["outputs"]["ys"][~mask].any()  # exactly zero
 

@@ -21,7 +21,7 @@ def test_agrees_with_torch(kind, way, direction, method):
     program = unrolled(kind, from_torch, lengths=lengths, reverse=direction == "backward", method=method)
     result = outcome(program, golden["inputs"], golden["cotangents"])
 
-    chex.assert_trees_all_close(result, golden[way][direction], rtol=0, atol=2e-5)
+    chex.assert_trees_all_close(result, golden[way][direction], rtol=0, atol=1e-5)
     if lengths is not None:
         padding = np.arange(store.T)[:, None] >= lengths
         assert not result["outputs"]["ys"][padding].any()  # exactly zero

@@ -134,6 +134,7 @@ HAS_NONE = {
         jaxrnn.rnn(jaxrnn.gru(H, reset="to_bias")),
         "['bias', 'kernel', 'recurrent_kernel', 'reset_bias'], expected ",
     ),
+    "gates": (jaxrnn.rnn(jaxrnn.coupled_lstm(H)), "layer computes something else than keras would"),
     "stack": (
         jaxrnn.stack(*[jaxrnn.rnn(jaxrnn.lstm(H))] * 2),
         "params have 2 levels, expected 1; give them one by one",

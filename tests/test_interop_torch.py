@@ -188,6 +188,13 @@ HAS_NONE = {
     "merge": (jaxrnn.bidirectional(jaxrnn.elman(H), merge="sum"), "layer computes something else than torch would"),
     "reversed": (jaxrnn.rnn(jaxrnn.elman(H), reverse=True), "layer computes something else than torch would"),
     "reset": (jaxrnn.rnn(jaxrnn.gru(H, reset="before")), "params have 3 gates and the entries ['bias', 'kernel', 'rec"),
+    "blocks": (jaxrnn.rnn(jaxrnn.slstm(H)), "there is no such module: from_torch: 'weight_hh_l0' has shape (20, "),
+    "zoneout": (jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.lstm(H), 0.2)), "layer computes something else than torch would"),
+    "outputs": (jaxrnn.rnn(jaxrnn.with_carry(jaxrnn.lstm(H))), "layer computes something else than torch would"),
+    "peepholes": (
+        jaxrnn.rnn(jaxrnn.peephole_lstm(H)),
+        "params have 4 gates and the entries ['bias', 'kernel', 'peephole', ",
+    ),
     "readout": (
         jaxrnn.stack(jaxrnn.rnn(jaxrnn.elman(H)), jaxrnn.dense(2)),
         "params['layer_1'] has ['bias', 'kernel'], e",

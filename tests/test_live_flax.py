@@ -81,4 +81,4 @@ def test_agrees_with_flax(name, direction):
 
     ours = outcome(unrolled(kind, from_flax, lengths=LENGTHS, reverse=reverse), inputs, cotangents)
     theirs = outcome(flax_program(run, fields), inputs, cotangents)
-    chex.assert_trees_all_close(ours, theirs, rtol=0, atol=2e-5)
+    chex.assert_trees_all_close(ours, theirs, rtol=0, atol=1e-5)

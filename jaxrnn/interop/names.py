@@ -1,7 +1,7 @@
 """Mappings of named arrays, as other frameworks keep their weights: read, checked, and written."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,13 +29,14 @@ def read(where: str, name: str, weights: Any, example: str, *, prefix: str = "")
     return {path: _array(where, path, leaf) for path, leaf in found.items()}
 
 
-def groups(where: str, weights: Weights, leaves: Iterable[str]) -> dict[str, Weights]:
+def groups(where: str, weights: Weights, leaves: Sequence[str]) -> dict[str, Weights]:
     """Weights by what stands in their paths before one of `leaves`."""
     grouped: dict[str, Weights] = {}
     for path, array in weights.items():
         found = re.fullmatch(rf"(?:(.*?)/)??({'|'.join(leaves)})", path)
         if not found:
-            raise ValueError(f"{where}: {path!r} is unknown, expected names that end in {', '.join(leaves)}")
+            some = ", ".join(leaves[:6]) + ", …" * (len(leaves) > 6)
+            raise ValueError(f"{where}: {path!r} is unknown, expected names that end in {some}")
         grouped.setdefault(found[1] or "", {})[found[2]] = array
     return grouped
 
