@@ -101,7 +101,7 @@ def test_zoneout_is_the_expectation_without_a_key():
 def test_zoneout_keeps_each_feature_at_its_rate():
     """Where it keeps one the state is exactly that of before; everywhere else it is exactly the cell's."""
     rates = {"c": 0.5, "h": 0.1}
-    cell, plain = jaxrnn.zoneout(jaxrnn.lstm(H), rates), jaxrnn.lstm(H)
+    cell, plain = jaxrnn.zoneout(jaxrnn.lstm(H), jaxrnn.LSTMCarry(**rates)), jaxrnn.lstm(H)
     params, xs, carry = problem(cell, time=1, batch=(5000,))
     after, ys = jaxrnn.unroll(cell, params, xs, carry, key=KEY)
     full, _ = jaxrnn.unroll(plain, params, xs, carry)

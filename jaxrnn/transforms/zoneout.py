@@ -11,7 +11,7 @@ from jaxrnn.recurrence.followed import carry_shapes, followed
 from jaxrnn.types import Array, Carry, Cell, Params
 
 
-def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
+def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     """At each step each feature of the state keeps its value with probability `rate`; in expectation without a key.
 
     `hₜ = d ⊙ hₜ₋₁ + (1 − d) ⊙ step(…)` with `d ~ Bernoulli(rate)`, and with `d = rate` where nothing is drawn (Krueger
@@ -20,8 +20,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
 
     Args:
       cell: whose output is the field `h` of its carry.
-      rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}`; a field that is not named
-        has 0. Where fields have a meaning only together, as those of `slstm`, name `h` alone.
+      rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}` or `LSTMCarry(0.5, 0.05)`;
+        a field that is not named has 0. Where fields have a meaning only together, as those of `slstm`, name `h` alone.
 
     Returns:
       A `Cell` with the parameters and the carry of `cell`.
@@ -43,7 +43,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float]) -> Cell:
     fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 1)), jax.random.key(0))._fields
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
-    rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(fields, rate)
+    by_field = rate._asdict() if isinstance(rate, tuple) and hasattr(rate, "_asdict") else rate
+    rates = dict(by_field) if isinstance(by_field, Mapping) else dict.fromkeys(fields, by_field)
     if unknown := sorted(rates.keys() - set(fields)):
         raise ValueError(f"zoneout: rate names {unknown}, expected fields of the carry: {fields}")
     for field, p in rates.items():
