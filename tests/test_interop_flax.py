@@ -140,6 +140,11 @@ def test_weights_that_do_not_fit(weights, message):
         from_flax(weights)
 
 
+def test_the_convolutional_cell_has_one_activation():
+    with pytest.raises(ValueError, match=r"activation is .*, expected jnp\.tanh: ConvLSTMCell has no other"):
+        from_flax(weights_of("linen.ConvLSTMCell"), activation=jax.nn.relu)
+
+
 def test_cells_that_flax_has_not():
     def convert(layer, **options):
         return to_flax(layer, drawn(layer), **options)

@@ -55,6 +55,7 @@ def test_round_trip(name):
 
     theirs = golden["inputs"]["weights"]
     assert weights.keys() == {f"encoder.{key}" for key in theirs}
+    assert all(weight.flags.writeable and weight.flags.c_contiguous for weight in weights.values())
     for key, weight in theirs.items():
         found = weights[f"encoder.{key}"]
         if not key.startswith("bias"):
@@ -96,6 +97,15 @@ def test_tensors_are_read_without_torch():
     _, params = from_torch({name: Tensor(weight.astype(np.float16)) for name, weight in weights.items()})
     assert params["kernel"].dtype == np.float16
     np.testing.assert_array_equal(params["kernel"][:, 2], weights["weight_ih"][2 * H : 3 * H].T.astype(np.float16))
+
+
+def test_parameters_do_not_follow_what_becomes_of_the_weights():
+    weights = store.load("torch_lstm")["inputs"]["weights"]
+    layer, params = from_torch(weights)
+    before = jax.tree.map(np.array, params)
+    for weight in [*weights.values(), *to_torch(layer, params).values()]:
+        weight[:] = 0
+    chex.assert_trees_all_equal(params, before)
 
 
 def test_a_stack_with_dropout_is_the_torch_module_without():

@@ -165,6 +165,8 @@ def to_flax(
 def _direction(where: str, weights: names.Weights, activation: Callable[[Array], Array]) -> Direction:
     form = _recognised(weights)
     if form.kind == "conv lstm":
+        if activation is not jnp.tanh:
+            raise ValueError(f"{where}: activation is {activation!r}, expected jnp.tanh: ConvLSTMCell has no other")
         return convolution.read(where, weights, form.weights())
     names.check_names(where, weights, form.weights(), "give the parameters of one cell")
     first_input, first_state = f"{form.inputs[0]}/kernel", f"{form.states[0]}/kernel"
@@ -206,7 +208,7 @@ def _weights(where: str, params: Params, form: Form) -> names.Weights:
 
     def spread(modules: tuple[str, ...], leaf: str, array: np.ndarray) -> names.Weights:
         parts = np.split(layout.join(array), len(modules), axis=-1)
-        return {f"{module}/{leaf}": np.ascontiguousarray(part) for module, part in zip(modules, parts, strict=True)}
+        return {f"{module}/{leaf}": part for module, part in zip(modules, parts, strict=True)}
 
     bias = layout.bias_or_zeros(params)
     weights = spread(form.inputs, "kernel", params["kernel"])

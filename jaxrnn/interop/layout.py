@@ -51,7 +51,7 @@ def split(array: Array, gates: int, order: Sequence[int] | None = None) -> Array
 def join(array: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
     """`[..., G, H]` to `[..., G·H]`: what `split` undoes, if `order` swaps two gates, as every order here does."""
     ordered = array if order is None else array[..., np.array(order), :]
-    return np.ascontiguousarray(ordered.reshape(*ordered.shape[:-2], -1))
+    return ordered.reshape(*ordered.shape[:-2], -1)
 
 
 def merge_biases(from_x: Array, from_h: Array, *, gru: bool) -> Params:

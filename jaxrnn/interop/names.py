@@ -52,6 +52,13 @@ def directions(where: str, found: dict[str, Weights]) -> list[tuple[str, Weights
     return [(f"{where}: {path}" if path else where, found[path]) for (path,) in ways]
 
 
+def owned(weights: dict[str, Any]) -> dict[str, Any]:
+    """Copies, which their owner may write to: NumPy's views of JAX's arrays may not be written to."""
+    return {
+        name: owned(leaf) if isinstance(leaf, dict) else np.array(leaf, order="C") for name, leaf in weights.items()
+    }
+
+
 def prefixed(paths: Iterable[str], parts: Iterable[Weights]) -> Weights:
     """All weights together, each part under a path of its own."""
     return {path + name: leaf for path, part in zip(paths, parts, strict=True) for name, leaf in part.items()}
@@ -109,7 +116,7 @@ def _flat(weights: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any
 
 def _array(where: str, path: str, leaf: Any) -> Array:
     try:
-        array = jnp.asarray(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
+        array = leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))  # a copy: theirs may change
     except TypeError:
         raise checks.ShapeError(
             f"{where}: {path!r} is a {type(leaf).__name__} that NumPy cannot read, expected a floating array; "

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.interop import names
 from jaxrnn.layers.bidirectional import Merge, bidirectional
 from jaxrnn.layers.rnn import as_layer, rnn
 from jaxrnn.layers.stack import stack
@@ -78,12 +79,12 @@ def verified(
         except ValueError as error:
             raise ValueError(f"{where}: there is no such module: {error}") from None
     if not any(_close(ours, ys) for ys in theirs):
-        name = where.removeprefix("to_")
+        other = where.removeprefix("to_")
         raise ValueError(
-            f"{where}: layer computes something else than {name} would with these weights, expected what from_{name} "
+            f"{where}: layer computes something else than {other} would with these weights, expected what from_{other} "
             "makes; another activation, merge or reset, or a reversed layer, has no place in weights"
         )
-    return convert(params)
+    return names.owned(convert(params))
 
 
 def _draw(rng: np.random.Generator, name: str, leaf: np.ndarray) -> np.ndarray:

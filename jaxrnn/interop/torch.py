@@ -162,9 +162,9 @@ def _direction(gates: int, weights: names.Weights, nonlinearity: Nonlinearity) -
 
 def _parts(where: str, params: Params) -> dict[str, np.ndarray]:
     layout.kind_of(where, params, ("elman", "gru", "lstm", "projected lstm"))
-    parts = {part: np.ascontiguousarray(layout.join(params[name]).T) for name, part in KERNELS.items()}
+    parts = {part: layout.join(params[name]).T for name, part in KERNELS.items()}
     if "bias" in params:
         parts |= {part: bias.reshape(-1) for part, bias in zip(PARTS[2:], layout.two_biases(params), strict=False)}
     if "projection" in params:
-        parts["weight_hr"] = np.ascontiguousarray(params["projection"].T)
+        parts["weight_hr"] = params["projection"].T
     return parts
