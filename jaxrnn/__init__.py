@@ -40,6 +40,7 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
+from jaxrnn.recurrence.matrix import matrix_scan
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
@@ -95,6 +96,7 @@ __all__ = [
     "linen",
     "lru",
     "lstm",
+    "matrix_scan",
     "methods",
     "mgu",
     "min_gru",

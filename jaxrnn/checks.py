@@ -35,6 +35,17 @@ def xs_of(
     return xs
 
 
+def floating(where: str, name: str, value: Any, axes: int, layout: str) -> Array:
+    """An array with at least so many axes, floating or complex."""
+    check_array(where, name, value)
+    value = jnp.asarray(value)
+    if value.ndim < axes:
+        raise ShapeError(f"{where}: {name} has shape {value.shape}, expected {layout}")
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        raise ShapeError(f"{where}: {name} has dtype {value.dtype}, expected a floating or complex one; cast it")
+    return value
+
+
 def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], because: str) -> None:
     """One shape, in words: `unroll: carry.h has shape (8, 32), expected (16, 32) from …`."""
     try:

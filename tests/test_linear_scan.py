@@ -11,7 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 METHODS = ("scan", "associative", "chunked")
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -253,7 +253,7 @@ def test_parity_needs_a_negative_multiplier():
 x = np.ones((3, 2))
 ERRORS = {
     "a is a list, expected an array": lambda: jaxrnn.linear_scan([1.0], x),
-    r"b has shape \(\), expected \[T, ...\]; time comes first": lambda: jaxrnn.linear_scan(x, np.float32(1)),
+    r"b has shape \(\), expected \[T, ...\]": lambda: jaxrnn.linear_scan(x, np.float32(1)),
     "b has dtype int64, expected a floating or complex one": lambda: jaxrnn.linear_scan(x, np.ones((3, 2), int)),
     r"a has shape \(3,\), expected that of b, \(3, 2\), or 1 for any axis": lambda: jaxrnn.linear_scan(x[:, 0], x),
     r"a has shape \(2, 2\), expected that of b, \(3, 2\)": lambda: jaxrnn.linear_scan(x[:2], x),

@@ -51,6 +51,7 @@ NAMES = [
     "linen",
     "lru",
     "lstm",
+    "matrix_scan",
     "methods",
     "mgu",
     "min_gru",

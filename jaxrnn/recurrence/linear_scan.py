@@ -58,8 +58,8 @@ def linear_scan(
       >>> jaxrnn.linear_scan(a, b, resets=jnp.array([False, True, False])).tolist()
       [1.0, 1.0, 1.5]
     """
-    a, b = _floating("a", a), _floating("b", b)
-    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else _floating("h0", h0, axes=0)
+    a, b = (checks.floating("linear_scan", name, x, 1, "[T, ...]") for name, x in (("a", a), ("b", b)))
+    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else checks.floating("linear_scan", "h0", h0, 0, "[...]")
     because = f"b of shape {b.shape}"
     if a.ndim != b.ndim or any(n not in (1, m) for n, m in zip(a.shape, b.shape, strict=True)):
         raise checks.ShapeError(f"linear_scan: a has shape {a.shape}, expected that of b, {b.shape}, or 1 for any axis")
@@ -71,16 +71,6 @@ def linear_scan(
     a, b, h0 = (x.astype(accumulator(dtype)) for x in (a, b, h0))
     resets = entries(resets) if reverse else resets
     return affine_scan(a, b, h0, resets, reverse=reverse, method=method).astype(dtype)
-
-
-def _floating(name: str, value: Any, axes: int = 1) -> Array:
-    checks.check_array("linear_scan", name, value)
-    value = jnp.asarray(value)
-    if value.ndim < axes:
-        raise checks.ShapeError(f"linear_scan: {name} has shape {value.shape}, expected [T, ...]; time comes first")
-    if not jnp.issubdtype(value.dtype, jnp.inexact):
-        raise checks.ShapeError(f"linear_scan: {name} has dtype {value.dtype}, expected a floating or complex one")
-    return value
 
 
 def affine_scan(a: Array, b: Array, h0: Array, resets: Array | None, *, reverse: bool, method: str) -> Array:

@@ -1,0 +1,168 @@
+"""Two ways through `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`: a step at a time, and a chunk at a time.
+
+Inside a chunk all states follow from the one before it, `S`. With `bᵢ` the sum of log decays since then, step `i` adds
+`kᵢ uᵢᵀ`, where `uᵢ = βᵢ (vᵢ − (kᵢ ⊙ exp bᵢ)ᵀ S − Σ (kᵢ ⊙ exp(bᵢ − bⱼ))ᵀ kⱼ uⱼ)` over the steps `j` before: a triangular
+system, which products of matrices solve for a whole chunk (Yang et al. 2024, "Parallelizing linear transformers with
+the delta rule over sequence length"; without a delta rule `uᵢ = vᵢ`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.types import Array
+
+SMALL = 16  # steps between which decays of single channels are exponentiated pair by pair
+
+
+class Inputs(NamedTuple):
+    """What comes in at each step.
+
+    Attributes:
+      q: `[T, *batch, heads, K]`.
+      k: like `q`.
+      v: `[T, *batch, heads, V]`.
+      log_decay: `[T, *batch, heads, K]`; the last axis may be 1. None: nothing decays.
+      beta: `[T, *batch, heads, 1]`; None: `k vᵀ` is added as it is.
+      resets: bool `[T, *batch, 1]`; None: nowhere.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    log_decay: Array | None = None
+    beta: Array | None = None
+    resets: Array | None = None
+
+
+def stepwise(inputs: Inputs, state: Array) -> tuple[Array, Array]:
+    """The definition."""
+
+    def step(S: Array, x: Inputs) -> tuple[Array, Array]:
+        if x.resets is not None:
+            S = jnp.where(x.resets[..., None, None], 0, S)
+        if x.log_decay is not None:
+            S = jnp.exp(x.log_decay)[..., None] * S
+        u = x.v if x.beta is None else x.beta * (x.v - jnp.einsum("...k,...kv->...v", x.k, S))
+        S = S + x.k[..., None] * u[..., None, :]
+        return S, jnp.einsum("...k,...kv->...v", x.q, S)
+
+    return lax.scan(step, state, inputs)
+
+
+def chunked(inputs: Inputs, state: Array, size: int) -> tuple[Array, Array]:
+    """The same a chunk at a time. The gradient keeps the states between chunks and makes the rest again."""
+    total = inputs.q.shape[0]
+    size = min(size, total)
+    count = -(-total // size)
+    broken = None
+    if inputs.resets is not None:
+        inputs, state, broken = _mended(inputs, state)
+
+    def split(x: Array) -> Array:
+        padded = jnp.pad(x, [(0, count * size - total)] + [(0, 0)] * (x.ndim - 1))  # empty steps change nothing
+        return padded.reshape(count, size, *x.shape[1:])
+
+    state, ys = lax.scan(jax.checkpoint(_chunk, prevent_cse=False), state, jax.tree.map(split, inputs))
+    ys = ys.reshape(count * size, *ys.shape[2:])[:total]
+    if broken is not None:
+        ys = jnp.where(broken[..., None], jnp.nan, ys)
+        state = jnp.where(broken[-1, ..., None, None], jnp.nan, state)
+    return state, ys
+
+
+def _mended(inputs: Inputs, state: Array) -> tuple[Inputs, Array, Array]:
+    """Inputs and state without what is not finite, and where that makes the output NaN: up to the next reset.
+
+    In a product of matrices it would reach other sequences: 0 times NaN is NaN.
+    """
+
+    numbers = inputs._replace(resets=None)
+
+    def finite(x: Array) -> Array:
+        return jnp.isfinite(x).all(-1)
+
+    head = inputs.q.shape[:-1]
+    whole = jnp.stack([jnp.broadcast_to(finite(x), head) for x in jax.tree.leaves(numbers)]).all(0)
+    mended = jax.tree.map(lambda x: jnp.where(whole[..., None], x, 0), numbers)
+    t = jnp.arange(head[0]).reshape(-1, *[1] * (len(head) - 1))
+    intact = finite(state).all(-1)
+    begun = lax.cummax(jnp.where(jnp.asarray(inputs.resets), t, -1))  # -1: this sequence began before
+    broke = lax.cummax(jnp.where(whole, -2, t))
+    broken = (broke >= begun) | ((begun < 0) & ~intact)
+    return mended._replace(resets=inputs.resets), jnp.where(intact[..., None, None], state, 0), broken
+
+
+def _chunk(S: Array, x: Inputs) -> tuple[Array, Array]:
+    q, k, v, log_decay, beta = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:5]))
+    size = q.shape[-2]
+    b = jnp.zeros((size, 1), q.dtype) if log_decay is None else jnp.cumsum(log_decay, -2)
+    end = b[..., -1:, :]
+    from_start, to_end, through = jnp.exp(b), jnp.exp(end - b), jnp.exp(jnp.swapaxes(end, -1, -2))
+    t = jnp.arange(size)
+    sees = t[:, None] >= t
+    if x.resets is not None:  # nothing passes from one sequence to the next
+        sequence = jnp.cumsum(jnp.moveaxis(x.resets, 0, -1), -1)
+        last = sequence[..., -1:]
+        sees = sees & (sequence[..., :, None] == sequence[..., None, :])
+        from_start = jnp.where((sequence == 0)[..., None], from_start, 0)
+        to_end = jnp.where((sequence == last)[..., None], to_end, 0)
+        through = jnp.where((last == 0)[..., None], through, 0)
+    u = v
+    if beta is not None:
+        A = beta * jnp.where(t[:, None] > t, _pairs(k, k, b, sees), 0)
+        u = inverse(A) @ (beta * (v - (k * from_start) @ S))
+    y = (q * from_start) @ S + _pairs(q, k, b, sees) @ u
+    S = through * S + jnp.swapaxes(k * to_end, -1, -2) @ u
+    return S, jnp.moveaxis(y, -2, 0)
+
+
+def _pairs(x: Array, k: Array, b: Array, sees: Array) -> Array:
+    """`Σ x[i] k[j] exp(b[i] − b[j])` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
+    if b.shape[-1] == 1:
+        decay = jnp.exp(jnp.where(sees, b - jnp.swapaxes(b, -1, -2), -jnp.inf))
+        return x @ jnp.swapaxes(k, -1, -2) * decay
+    size, channels = x.shape[-2:]
+    small = next(n for n in range(min(SMALL, size), 0, -1) if size % n == 0)
+    count = size // small
+
+    def blocks(a: Array) -> Array:
+        return a.reshape(*a.shape[:-2], count, small, channels)
+
+    first = blocks(b)[..., :1, :]
+    t, i = jnp.arange(size), jnp.arange(small)
+    # Between blocks: down to the first step of the later one, and on from there.
+    earlier = (t < small * jnp.arange(count)[:, None])[..., None]
+    keys = k[..., None, :, :] * jnp.exp(jnp.where(earlier, first - b[..., None, :, :], -jnp.inf))
+    between = (blocks(x) * jnp.exp(blocks(b) - first)) @ jnp.swapaxes(keys, -1, -2)
+    # Within a block: pair by pair.
+    gaps = blocks(b)[..., :, None, :] - blocks(b)[..., None, :, :]
+    decay = jnp.exp(jnp.where((i[:, None] >= i)[..., None], gaps, -jnp.inf))
+    within = jnp.einsum("...ik,...jk,...ijk->...ij", blocks(x), blocks(k), decay)
+    placed = within[..., None, :] * jnp.eye(count, dtype=x.dtype)[:, None, :, None]
+    pairs = between.reshape(*between.shape[:-1], count, small) + placed
+    return jnp.where(sees, pairs.reshape(*pairs.shape[:-4], size, size), 0)
+
+
+@jax.custom_jvp
+def inverse(A: Array) -> Array:
+    """`(I + A)⁻¹` for a strictly lower triangular `A [..., n, n]`, by products alone."""
+    n = A.shape[-1]
+    if n > SMALL and n % 2 == 0:
+        h = n // 2
+        upper, lower = inverse(jnp.stack([A[..., :h, :h], A[..., h:, h:]]))
+        corner = -lower @ A[..., h:, :h] @ upper
+        return jnp.block([[upper, jnp.zeros_like(upper)], [corner, lower]])
+    product, power, done = jnp.eye(n, dtype=A.dtype) - A, -A, 2
+    while done < n:  # (I + A)⁻¹ = ∏ (I + (−A)^(2ⁱ)), since Aⁿ = 0
+        power = power @ power
+        product, done = product + product @ power, 2 * done
+    return product
+
+
+@inverse.defjvp
+def _inverse_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    inverted = inverse(*primals)
+    return inverted, -inverted @ tangents[0] @ inverted
