@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards, flip
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.layers.rnn import as_layer
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
 class Flags(NamedTuple):
@@ -41,7 +42,7 @@ def inputs_of(where: str, layer: Layer, inputs: Any, flags: Flags) -> Array:
 
 def apply(
     where: str,
-    layer: Layer,
+    cell: Cell | Layer,
     params: Params,
     inputs: Array,
     initial_carry: Carry | None,
@@ -52,14 +53,14 @@ def apply(
     resets: Any = None,
     key: Array | None = None,
 ) -> Any:
-    """Runs `layer` over `inputs` as `flags` say.
+    """Runs `cell` over `inputs` as `flags` say.
 
     Args:
       where: the caller's name, for errors.
-      layer: what to run.
-      params: from `layer.init`.
+      cell: what to run.
+      params: from its `init`.
       inputs: from `inputs_of`.
-      initial_carry: leaves `[*batch, ...]`; `layer.init_carry` if None.
+      initial_carry: leaves `[*batch, ...]`; the cell's own if None.
       flags: all of them set.
       seq_lengths: int `[*batch]`, or None.
       mask: bool, `inputs` without the axes of a step, or None.
@@ -69,7 +70,7 @@ def apply(
     Returns:
       The outputs, or `(carry, outputs)`.
     """
-    features = layer.num_feature_axes
+    layer, features = as_layer(where, cell), cell.num_feature_axes
     axis = 0 if flags.time_major else inputs.ndim - 1 - features
     xs = jnp.moveaxis(inputs, axis, 0)
     because = f"inputs of shape {inputs.shape} = {_layout(flags)}"
@@ -78,7 +79,7 @@ def apply(
     _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-features], inputs.shape[:-features], because)
     mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
 
-    run = backwards(layer) if flags.reverse else layer
+    run = backwards(where, cell) if flags.reverse else layer
     carry, ys = run.apply(params, initial_carry, xs, lengths=seq_lengths, mask=mask, resets=resets, key=key)
     if flags.reverse and not flags.keep_order:
         ys = flip(ys)

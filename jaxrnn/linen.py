@@ -30,9 +30,9 @@ class RNN(nn.Module):
       keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
       deterministic: whether nothing is drawn. If it is False, what draws, a dropout say, takes its key from the
         stream `"dropout"`.
-      partitioning: for each axis of a parameter, the name of an axis of a mesh, or None: `{"kernel": (None, None,
-        "model")}` for every `kernel`, `{"layer_0/kernel": …}` for one. The parameters are initialised as by
-        `flax.linen.with_partitioning`.
+      partitioning: for each axis of a parameter, the name of an axis of a mesh, or a logical one, or None:
+        `{"kernel": (None, None, "model")}` for every `kernel`, `{"layer_0/kernel": …}` for one. The parameters are
+        initialised as by `flax.linen.with_partitioning`.
 
     Example:
       >>> import jax, jaxrnn
@@ -99,7 +99,7 @@ class RNN(nn.Module):
         params = self._params(layer, inputs.shape[-1])
         key = self.make_rng("dropout") if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
-        return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
+        return batch_major.apply(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
 
     def _params(self, layer: Layer, in_features: int) -> Params:
         """The stored tree; drawn as a whole the first time."""

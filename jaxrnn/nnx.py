@@ -22,8 +22,8 @@ class RNN(nnx.Module):
       cell: a `Cell` or a `Layer`.
       in_features: D.
       time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
-      deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, the call of
-        what draws, a dropout say, takes `rngs`; of anything else, no matter.
+      deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, a call takes
+        `rngs` where there is anything to draw, in a dropout say.
       partitioning: as of `jaxrnn.linen.RNN`; the parameters are made as by `flax.nnx.with_partitioning`,
         which needs a mesh to be set: `with jax.set_mesh(mesh)`.
       rngs: its stream `params` draws the parameters. It is not kept.
@@ -104,7 +104,7 @@ class RNN(nnx.Module):
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
-        return batch_major.apply(where, layer, params, inputs, initial_carry, flags, key=key, **steps)
+        return batch_major.apply(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
 
 
 def _with_names(value: Array, names: Names) -> Any:

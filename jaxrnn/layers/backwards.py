@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.layers.rnn import as_layer, rnn
 from jaxrnn.recurrence.loop import entries, valid_steps
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
 def flip(steps: Any) -> Any:
@@ -14,11 +15,14 @@ def flip(steps: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)
 
 
-def backwards(layer: Layer) -> Layer:
-    """`layer` over the flipped sequence, with outputs aligned with its inputs: what `reverse=True` is to `unroll`.
+def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:
+    """The layer that `cell` stands for, from the last valid step to the first: what `reverse=True` is to `unroll`.
 
-    Padding and resets keep their meaning. It checks nothing: what calls it has.
+    Outputs are aligned with inputs; padding and resets keep their meaning. It checks no steps: what calls it has.
     """
+    if isinstance(cell, Cell):
+        return rnn(cell, reverse=True)  # without a flip
+    layer = as_layer(where, cell, name=name)
 
     def apply(
         params: Params,

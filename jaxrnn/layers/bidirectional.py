@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards
-from jaxrnn.layers.rnn import as_layer, rnn
+from jaxrnn.layers.rnn import as_layer
 from jaxrnn.layers.width import width, width_of
 from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
@@ -64,15 +64,9 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
       ((5, 2, 16), (2, 8))
     """
     ahead = as_layer("bidirectional", forward, name="forward")
-    if backward is None:
-        backward = forward
-    if isinstance(backward, Cell):
-        back = rnn(backward, reverse=True)  # without a flip
-    else:
-        back = backwards(as_layer("bidirectional", backward, name="backward"))
+    back = backwards("bidirectional", forward if backward is None else backward, name="backward")
     if not callable(merge):
         checks.check_choice("bidirectional", "merge", merge, tuple(_MERGES))
-
     parts = {"forward": ahead, "backward": back}
 
     def init(key: Array, in_features: int) -> Params:
