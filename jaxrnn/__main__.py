@@ -54,6 +54,11 @@ def positive(written: str) -> float:
     return value
 
 
+def spelled(written: str) -> str:
+    """The type of a flag that takes a Python name, which may be spelled as flags are."""
+    return written.replace("-", "_")
+
+
 def parser() -> Parser:
     """All flags. A setting that is not given is absent from the result: a resumed run has its own."""
     flags = Parser("python -m jaxrnn", description=DESCRIPTION, allow_abbrev=False)
@@ -68,7 +73,7 @@ def parser() -> Parser:
         said = f"{about} (default: {defaults[name.strip('-').replace('-', '_')]})"
         settings.add_argument(name, help=said, default=argparse.SUPPRESS, **kind)
 
-    setting("--cell", "recurrent cell", choices=CELLS)
+    setting("--cell", f"recurrent cell: {', '.join(CELLS)}", type=spelled, choices=CELLS, metavar="NAME")
     setting("--layers", "recurrent layers", type=whole(1, 64), metavar="N")
     setting("--hidden", "width of each", type=whole(1, 65536), metavar="N")
     setting("--steps", "updates", type=whole(1, 10**9), metavar="N")

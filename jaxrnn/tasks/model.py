@@ -23,8 +23,6 @@ from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
-from jaxrnn.cells.slstm import slstm
-from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
@@ -49,30 +47,30 @@ def evenly_timed(features: int) -> Cell:
     )
 
 
-# Every cell of the package that takes vectors, by its name on the command line: `features -> Cell`.
+# Every cell of the package that takes vectors, by its constructor's name and form: `features -> Cell`.
 CELLS: dict[str, Callable[[int], Cell]] = {
     "elman": elman,
     "lstm": lstm,
     "gru": gru,
-    "gru-before": partial(gru, reset="before"),
-    "gru-to-bias": partial(gru, reset="to_bias"),
+    "gru_before": partial(gru, reset="before"),
+    "gru_to_bias": partial(gru, reset="to_bias"),
     "irnn": irnn,
     "indrnn": indrnn,
-    "peephole-lstm": peephole_lstm,
-    "coupled-lstm": coupled_lstm,
+    "peephole_lstm": peephole_lstm,
+    "coupled_lstm": coupled_lstm,
     "janet": janet,
     "mgu": mgu,
     "antisymmetric": antisymmetric,
     "cornn": cornn,
-    "projected-lstm": lambda features: projected_lstm(features, max(1, features // 2)),
-    "layer-norm-lstm": layer_norm_lstm,
-    "layer-norm-gru": layer_norm_gru,
+    "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
+    "layer_norm_lstm": layer_norm_lstm,
+    "layer_norm_gru": layer_norm_gru,
     "slstm": lambda features: slstm(features, heads=math.gcd(features, 4)),
     "cfc": evenly_timed,
-    "min-gru": min_gru,
-    "min-lstm": min_lstm,
+    "min_gru": min_gru,
+    "min_lstm": min_lstm,
     "lru": lru,
-    "rg-lru": rg_lru,
+    "rg_lru": rg_lru,
     "s5": s5,
 }
 
