@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from jaxrnn import initializers, interop
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.carries import BegunCarry, ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry
+from jaxrnn.carries import BegunCarry, ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry, MatrixCarry
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
+from jaxrnn.cells.delta_net import delta_net, gated_delta_net
 from jaxrnn.cells.elman import elman, irnn
+from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
@@ -29,6 +31,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
+from jaxrnn.cells.ssd import ssd
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.dense import dense
@@ -40,7 +43,8 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
-from jaxrnn.recurrence.matrix import matrix_scan
+from jaxrnn.recurrence.matrix import matrix_cell
+from jaxrnn.recurrence.matrix_scan import matrix_scan
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
@@ -66,6 +70,7 @@ __all__ = [
     "HiddenCarry",
     "LSTMCarry",
     "Layer",
+    "MatrixCarry",
     "Noise",
     "SLSTMCarry",
     "ShapeError",
@@ -76,11 +81,14 @@ __all__ = [
     "conv_lstm",
     "cornn",
     "coupled_lstm",
+    "delta_net",
     "dense",
     "dense_cell",
     "diagonal_cell",
     "dropout",
     "elman",
+    "gated_delta_net",
+    "gla",
     "gru",
     "heads",
     "indrnn",
@@ -96,6 +104,7 @@ __all__ = [
     "linen",
     "lru",
     "lstm",
+    "matrix_cell",
     "matrix_scan",
     "methods",
     "mgu",
@@ -111,6 +120,7 @@ __all__ = [
     "rnn",
     "s5",
     "slstm",
+    "ssd",
     "stack",
     "step",
     "tune_cpu_allocator",

@@ -42,3 +42,9 @@ class LSTMCarry(NamedTuple):
 
     c: Array
     h: Array
+
+
+class MatrixCarry(NamedTuple):
+    """`S [*batch, heads, K, V]`, a matrix a head."""
+
+    S: Array

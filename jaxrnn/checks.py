@@ -131,6 +131,16 @@ def check_rate(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")
 
 
+def head_sizes(where: str, features: Any, heads: Any, keys: Any, values: Any) -> tuple[int, int]:
+    """Keys and values of each head, which share `features` evenly where they are not given."""
+    for name, value in (("features", features), ("heads", heads), ("keys", keys), ("values", values)):
+        if value is not None:
+            check_positive(where, name, value)
+    if (keys is None or values is None) and features % heads:
+        raise ValueError(f"{where}: heads is {heads}, expected a divisor of features, {features}, or keys and values")
+    return keys or features // heads, values or features // heads
+
+
 def check_remat(where: str, remat: Any) -> None:
     if remat is None or remat in ("step", "carries"):
         return

@@ -195,3 +195,78 @@ def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initia
         return (bias if input is None else bias.at[input].set(-bias[forget])).astype(dtype)
 
     return init
+
+
+def head_params(
+    key: Array,
+    in_features: int,
+    *,
+    heads: int,
+    keys: int,
+    values: int,
+    features: int,
+    kernel_init: Initializer = lecun_normal,
+    param_dtype: Any = jnp.float32,
+) -> Params:
+    """Draws what makes queries, keys and values of an input, and an output of the heads.
+
+    Args:
+      key: a PRNG key.
+      in_features: D.
+      heads: how many there are.
+      keys: K, the width of a query and of a key.
+      values: V, the width of a value.
+      features: H.
+      kernel_init: `(key, shape, dtype) -> Array`, called for each matrix, `(D, K)`, `(D, V)` or `(heads * V, H)`.
+      param_dtype: of the result.
+
+    Returns:
+      A dict with `query` and `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, which is 1, and
+      `out [heads, V, H]`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> params = jaxrnn.initializers.head_params(jax.random.key(0), 3, heads=2, keys=4, values=5, features=6)
+      >>> params["key"].shape, params["value"].shape, params["out"].shape
+      ((3, 2, 4), (3, 2, 5), (2, 5, 6))
+    """
+    k_query, k_key, k_value, k_out = jax.random.split(key, 4)
+    out = kernel_init(k_out, (heads * values, features), accumulator(param_dtype))
+    return {
+        "query": per_gate(kernel_init, k_query, in_features, heads, keys, param_dtype),
+        "key": per_gate(kernel_init, k_key, in_features, heads, keys, param_dtype),
+        "value": per_gate(kernel_init, k_value, in_features, heads, values, param_dtype),
+        "scale": jnp.ones((heads, values), param_dtype),
+        "out": out.reshape(heads, values, features).astype(param_dtype),
+    }
+
+
+def step_params(
+    key: Array, heads: int, *, dt_min: float = 0.001, dt_max: float = 0.1, param_dtype: Any = jnp.float32
+) -> Params:
+    """Draws what makes a decay `exp(−exp(log_rate) softplus(… + step_bias))` a head, as Mamba-2 does.
+
+    Args:
+      key: a PRNG key.
+      heads: how many there are.
+      dt_min: the least `softplus(step_bias)`, which is log-uniform.
+      dt_max: the greatest.
+      param_dtype: of the result.
+
+    Returns:
+      `{"log_rate": [heads], "step_bias": [heads]}`, with `exp(log_rate)` uniform between 1 and 16.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> params = jaxrnn.initializers.step_params(jax.random.key(0), 4)
+      >>> params["step_bias"].shape
+      (4,)
+    """
+    k_rate, k_step = jax.random.split(key)
+    wide = accumulator(param_dtype)
+    dt = jnp.exp(jax.random.uniform(k_step, (heads,), wide, jnp.log(dt_min), jnp.log(dt_max)))
+    params = {
+        "log_rate": jnp.log(jax.random.uniform(k_rate, (heads,), wide, 1, 16)),
+        "step_bias": jnp.log(jnp.expm1(dt)),  # the inverse of softplus
+    }
+    return {name: p.astype(param_dtype) for name, p in params.items()}

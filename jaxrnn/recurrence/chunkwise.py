@@ -37,22 +37,23 @@ class Inputs(NamedTuple):
     resets: Array | None = None
 
 
-def stepwise(inputs: Inputs, state: Array) -> tuple[Array, Array]:
-    """The definition."""
-
-    def step(S: Array, x: Inputs) -> tuple[Array, Array]:
-        if x.resets is not None:
-            S = jnp.where(x.resets[..., None, None], 0, S)
-        if x.log_decay is not None:
-            S = jnp.exp(x.log_decay)[..., None] * S
-        u = x.v if x.beta is None else x.beta * (x.v - jnp.einsum("...k,...kv->...v", x.k, S))
-        S = S + x.k[..., None] * u[..., None, :]
-        return S, jnp.einsum("...k,...kv->...v", x.q, S)
-
-    return lax.scan(step, state, inputs)
+def advance(S: Array, x: Inputs, fresh: Array | None = None) -> tuple[Array, Array]:
+    """One step: the definition."""
+    if x.resets is not None:
+        S = jnp.where(x.resets[..., None, None], 0 if fresh is None else fresh, S)
+    if x.log_decay is not None:
+        S = jnp.exp(x.log_decay)[..., None] * S
+    u = x.v if x.beta is None else x.beta * (x.v - jnp.einsum("...k,...kv->...v", x.k, S))
+    S = S + x.k[..., None] * u[..., None, :]
+    return S, jnp.einsum("...k,...kv->...v", x.q, S)
 
 
-def chunked(inputs: Inputs, state: Array, size: int) -> tuple[Array, Array]:
+def stepwise(inputs: Inputs, state: Array, fresh: Array | None = None) -> tuple[Array, Array]:
+    """One step after another; a reset starts from `fresh`, or from zero."""
+    return lax.scan(lambda S, x: advance(S, x, fresh), state, inputs)
+
+
+def chunked(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
     """The same a chunk at a time. The gradient keeps the states between chunks and makes the rest again."""
     total = inputs.q.shape[0]
     size = min(size, total)
@@ -65,7 +66,10 @@ def chunked(inputs: Inputs, state: Array, size: int) -> tuple[Array, Array]:
         padded = jnp.pad(x, [(0, count * size - total)] + [(0, 0)] * (x.ndim - 1))  # empty steps change nothing
         return padded.reshape(count, size, *x.shape[1:])
 
-    state, ys = lax.scan(jax.checkpoint(_chunk, prevent_cse=False), state, jax.tree.map(split, inputs))
+    def body(S: Array, x: Inputs) -> tuple[Array, Array]:
+        return _chunk(S, x, fresh)
+
+    state, ys = lax.scan(jax.checkpoint(body, prevent_cse=False), state, jax.tree.map(split, inputs))
     ys = ys.reshape(count * size, *ys.shape[2:])[:total]
     if broken is not None:
         ys = jnp.where(broken[..., None], jnp.nan, ys)
@@ -95,27 +99,36 @@ def _mended(inputs: Inputs, state: Array) -> tuple[Inputs, Array, Array]:
     return mended._replace(resets=inputs.resets), jnp.where(intact[..., None, None], state, 0), broken
 
 
-def _chunk(S: Array, x: Inputs) -> tuple[Array, Array]:
+def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     q, k, v, log_decay, beta = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:5]))
     size = q.shape[-2]
-    b = jnp.zeros((size, 1), q.dtype) if log_decay is None else jnp.cumsum(log_decay, -2)
-    end = b[..., -1:, :]
-    from_start, to_end, through = jnp.exp(b), jnp.exp(end - b), jnp.exp(jnp.swapaxes(end, -1, -2))
+    log_decay = jnp.zeros((size, 1), q.dtype) if log_decay is None else log_decay
+    b = jnp.cumsum(log_decay, -2)
     t = jnp.arange(size)
-    sees = t[:, None] >= t
+    sees, since, other = t[:, None] >= t, b, None
     if x.resets is not None:  # nothing passes from one sequence to the next
-        sequence = jnp.cumsum(jnp.moveaxis(x.resets, 0, -1), -1)
-        last = sequence[..., -1:]
+        resets = jnp.moveaxis(x.resets, 0, -1)
+        sequence = jnp.cumsum(resets, -1)
         sees = sees & (sequence[..., :, None] == sequence[..., None, :])
-        from_start = jnp.where((sequence == 0)[..., None], from_start, 0)
-        to_end = jnp.where((sequence == last)[..., None], to_end, 0)
-        through = jnp.where((last == 0)[..., None], through, 0)
+        other = (sequence > 0)[..., None]
+        # Sums of log decays only fall: the least of those before resets is that before the last one.
+        since = b - lax.cummin(jnp.where(resets[..., None], b - log_decay, 0), axis=b.ndim - 2)
+
+    def seen(x: Array) -> Array:
+        """`(x ⊙ decay)ᵀ` times the state from which the sequence of each step came into this chunk, or began."""
+        x = x * jnp.exp(since)
+        if other is None:
+            return x @ S
+        return jnp.where(other, 0, x) @ S + (0 if fresh is None else jnp.where(other, x, 0) @ fresh)
+
     u = v
     if beta is not None:
         A = beta * jnp.where(t[:, None] > t, _pairs(k, k, b, sees), 0)
-        u = inverse(A) @ (beta * (v - (k * from_start) @ S))
-    y = (q * from_start) @ S + _pairs(q, k, b, sees) @ u
-    S = through * S + jnp.swapaxes(k * to_end, -1, -2) @ u
+        u = inverse(A) @ (beta * (v - seen(k)))
+    y = seen(q) + _pairs(q, k, b, sees) @ u
+    start = S if other is None else jnp.where(other[..., -1:, :], 0 if fresh is None else fresh, S)
+    last = jnp.where(sees[..., -1, :, None], jnp.exp(b[..., -1:, :] - b), 0)
+    S = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start + jnp.swapaxes(k * last, -1, -2) @ u
     return S, jnp.moveaxis(y, -2, 0)
 
 

@@ -1,117 +1,146 @@
-"""Recurrences with a matrix for a state: `matrix_scan`, a step at a time or as matrix products inside chunks."""
+"""`matrix_cell`: a cell from the queries, keys and values of gated linear attention; the engine owns the state."""
 
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxrnn import checks
-from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
-from jaxrnn.sharding import vary, varying
-from jaxrnn.types import Array
-
-METHODS = ("scan", "chunked")
+from jaxrnn.carries import MatrixCarry
+from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.recurrence.chunkwise import Inputs, advance
+from jaxrnn.recurrence.loop import silence
+from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
-def matrix_scan(
-    q: Array,
-    k: Array,
-    v: Array,
+class Projected(NamedTuple):
+    """A projected input.
+
+    Attributes:
+      inputs: of the recurrence.
+      x: the input itself, in the dtype of the computation.
+    """
+
+    inputs: Inputs
+    x: Array
+
+
+def matrix_cell(
+    inputs: Callable[[Params, Array], dict[str, Array]],
+    init: Callable[..., Params],
+    heads: int,
+    keys: int,
+    values: int,
     *,
-    log_decay: Array | None = None,
-    beta: Array | None = None,
-    state: Array | None = None,
-    resets: Array | None = None,
+    readout: Callable[[Params, Array, Array], Array] | None = None,
     chunk: int = 64,
-    method: Literal["auto", "scan", "chunked"] = "auto",
-) -> tuple[Array, Array]:
-    """Runs `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `yₜ = Sₜᵀ qₜ`, with `αₜ = exp(log_decay)`.
+    dtype: Any = None,
+) -> Cell:
+    """Makes a cell whose state is a matrix a head, as `matrix_scan` runs it.
 
-    With `beta` it is the (gated) delta rule, `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`.
+    What it is given of parameters is in float32 at least, the inputs are in the dtype of the computation.
 
     Args:
-      q: queries, `[T, *batch, heads, K]`.
-      k: keys, like `q`. For the delta rule `β ‖k‖²` has to lie between 0 and 2.
-      v: values, `[T, *batch, heads, V]`.
-      log_decay: at most 0; `[T, *batch, heads]`, or `[T, *batch, heads, K]`, which scales each row of the state. 0 if
-        None.
-      beta: `[T, *batch, heads]`.
-      state: before the first step, `[*batch, heads, K, V]`; zero if None.
-      resets: bool `[T, *batch]`, True at the first step of a new sequence, which starts from zero.
+      inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v}` over any leading axes: `q` and `k [..., heads, K]`,
+        `v [..., heads, V]`; and `"log_decay"` and `"beta"` as `matrix_scan` has them, if there are any.
+      init: `(key, in_features) -> params`.
+      heads: how many matrices the state consists of.
+      keys: K, their rows.
+      values: V, their columns.
+      readout: `(params, ys [..., heads, V], xs) -> y`, the output; the heads side by side if None.
       chunk: steps of a chunk.
-      method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient keeps a state a chunk. `"auto"`
-        takes chunks, but on the CPU the loop over steps as long as no derivative is asked for.
+      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
 
     Returns:
-      `(state, ys)`: the last state, in float32 at least, and outputs `[T, *batch, heads, V]` in the dtype that the
-      inputs promote to.
-
-    Raises:
-      ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
-      ValueError: an unknown `method`; `chunk` is not a positive int.
+      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MatrixCarry(S)`, zero at
+      first.
 
     Example:
-      >>> import jax.numpy as jnp, jaxrnn
-      >>> k = jnp.eye(2)[jnp.array([0, 1, 0])][:, None]  # one head: two keys, then the first of them again
-      >>> v = jnp.array([1.0, 2.0, 3.0])[:, None, None]
-      >>> _, ys = jaxrnn.matrix_scan(k, k, v)
-      >>> ys[:, 0, 0].tolist()  # values that share a key add up
-      [1.0, 2.0, 4.0]
-      >>> _, ys = jaxrnn.matrix_scan(k, k, v, beta=jnp.ones((3, 1)))
-      >>> ys[:, 0, 0].tolist()  # the delta rule replaces them
-      [1.0, 2.0, 3.0]
+      Linear attention (Katharopoulos et al. 2020) without a normalizer:
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> def init(key, in_features):
+      ...     return {"kernel": jax.random.normal(key, (in_features, 3, 2, 4))}
+      >>> def inputs(params, xs):
+      ...     q, k, v = (jnp.einsum("...d,dnk->...nk", xs, params["kernel"][:, i]) for i in range(3))
+      ...     return {"q": jax.nn.elu(q) + 1, "k": jax.nn.elu(k) + 1, "v": v}
+      >>> cell = jaxrnn.matrix_cell(inputs, init, heads=2, keys=4, values=4)
+      >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 4, 4))
     """
-    q, k, v = (_floating(name, x, "[T, *batch, heads, channels]") for name, x in (("q", q), ("k", k), ("v", v)))
-    because, head = f"q of shape {q.shape}", q.shape[:-1]
-    check = partial(checks.check_shape, "matrix_scan")
-    check("k", k, q.shape, because)
-    check("v", v, (*head, *v.shape[-1:]), because)
-    if log_decay is not None:
-        log_decay = _floating("log_decay", log_decay, "[T, *batch, heads]", axes=2)
-        check("log_decay", log_decay, q.shape if log_decay.ndim == q.ndim else head, because)
-        log_decay = log_decay if log_decay.ndim == q.ndim else log_decay[..., None]
-    if beta is not None:
-        check("beta", _floating("beta", beta, "[T, *batch, heads]", axes=2), head, because)
-        beta = jnp.asarray(beta)[..., None]
-    if resets is not None:
-        checks.check_flags("matrix_scan", "resets", resets, head[:-1], because)
-        resets = jnp.asarray(resets)[..., None]
-    checks.check_positive("matrix_scan", "chunk", chunk)
-    checks.check_choice("matrix_scan", "method", method, ("auto", *METHODS))
-    shape, given = (*head[1:], q.shape[-1], v.shape[-1]), [x for x in (q, k, v, log_decay, beta) if x is not None]
-    dtype = jnp.result_type(*given)
-    if state is None:
-        state = jnp.zeros(shape, dtype)
-    check("state", _floating("state", state, "[*batch, heads, K, V]"), shape, because)
-    inputs, state = jax.tree.map(
-        lambda x: x if x.dtype == bool else x.astype(accumulator(dtype)),
-        (Inputs(q, k, v, log_decay, beta, resets), state),
-    )
-    state, ys = run(inputs, state, chunk=chunk, method=method)
-    return state, ys.astype(dtype)
+
+    def wide(params: Params, compute: Any) -> Params:
+        return {name: p.astype(accumulator(compute)) for name, p in params.items()}
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        kind = accumulator(compute_dtype(dtype, *params.values()))
+        return MatrixCarry(jnp.zeros((*batch_shape, heads, keys, values), kind))
+
+    def project(params: Params, xs: Array) -> Projected:
+        compute = compute_dtype(dtype, xs, *params.values())
+        xs = xs.astype(compute)
+        made = inputs(wide(params, compute), xs)
+        decay, beta = made.get("log_decay"), made.get("beta")
+        if decay is not None and decay.ndim < made["q"].ndim:
+            decay = decay[..., None]
+        return Projected(Inputs(made["q"], made["k"], made["v"], decay, None if beta is None else beta[..., None]), xs)
+
+    def output(params: Params, ys: Array, x: Array) -> Array:
+        ys = ys.reshape(*ys.shape[:-2], -1) if readout is None else readout(wide(params, x.dtype), ys, x)
+        return ys.astype(x.dtype)
+
+    def step(params: Params, carry: Carry, z: Projected) -> tuple[Carry, Array]:
+        S, y = advance(carry.S, z.inputs)
+        return MatrixCarry(S), output(params, y, z.x)
+
+    def scan(
+        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+    ) -> tuple[Carry, Array]:
+        del unroll
+
+        def whole(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
+            z = project(params, xs)
+            steps = _under(flow, z.inputs)
+            steps = jax.tree.map(lambda x: jnp.flip(x, 0), steps) if reverse else steps
+            fresh = None if flow.fresh is None else flow.fresh.S
+            S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method)
+            ys = jnp.flip(ys, 0) if reverse else ys
+            return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
+
+        if remat is not None:  # the engine keeps a state a chunk; this leaves out the projections, too
+            whole = jax.checkpoint(whole)
+        return whole(params, carry, xs)
+
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
 
 
-def _floating(name: str, value: Any, layout: str, axes: int = 3) -> Array:
-    return checks.floating("matrix_scan", name, value, axes, layout)
+def _under(flow: Flow, inputs: Inputs) -> Inputs:
+    """The inputs under masks and resets: an invalid step adds nothing to a state that does not decay."""
+    if flow.valid is not None:
+        k, log_decay, beta = silence(flow.valid, (inputs.k, inputs.log_decay, inputs.beta))
+        inputs = inputs._replace(k=k, log_decay=log_decay, beta=beta)
+    return inputs if flow.resets is None else inputs._replace(resets=flow.resets[..., None])
 
 
-def run(inputs: Inputs, state: Array, *, chunk: int, method: str) -> tuple[Array, Array]:
-    """`matrix_scan` of inputs in one dtype."""
-    state = vary(state, varying((inputs, state)))
-    if method == "scan" or inputs.q.shape[0] == 0:
-        return stepwise(inputs, state)
-    return (_auto if method == "auto" else chunked)(inputs, state, chunk)
+def heads_of(xs: Array, kernel: Array) -> Array:
+    """`xs [..., D]` times `kernel [D, heads, K]`, `[..., heads, K]` in float32 at least."""
+    flat = product(xs, kernel.reshape(kernel.shape[0], -1), xs.dtype)
+    return flat.reshape(*xs.shape[:-1], *kernel.shape[1:])
 
 
-# Measured: on the CPU the loop over steps is the faster one forward, and four to ten times slower in training.
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _auto(inputs: Inputs, state: Array, chunk: int) -> tuple[Array, Array]:
-    return lax.platform_dependent(inputs, state, cpu=stepwise, default=partial(chunked, size=chunk))
+def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
+    """`ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
+    return product(ys.reshape(*ys.shape[:-2], -1), kernel.reshape(-1, kernel.shape[-1]), dtype)
 
 
-@_auto.defjvp
-def _auto_jvp(chunk: int, primals: Any, tangents: Any) -> Any:
-    return jax.jvp(partial(chunked, size=chunk), primals, tangents)
+def normalized(ys: Array, scale: Array) -> Array:
+    """Each head of `ys [..., heads, V]` over its root mean square, times `scale [heads, V]`."""
+    return ys * jax.lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def gated_output(params: Params, ys: Array, xs: Array) -> Array:
+    """A readout: `W_o (silu(W_g x) ⊙ norm(y))`."""
+    ys = jax.nn.silu(heads_of(xs, params["gate"])) * normalized(ys, params["scale"])
+    return merged(ys, params["out"], xs.dtype)

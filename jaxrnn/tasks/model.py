@@ -13,7 +13,9 @@ from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.cornn import cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
+from jaxrnn.cells.delta_net import delta_net, gated_delta_net
 from jaxrnn.cells.elman import elman, irnn
+from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
@@ -26,6 +28,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
+from jaxrnn.cells.ssd import ssd
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.rnn import rnn
@@ -72,6 +75,10 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "lru": lru,
     "rg_lru": rg_lru,
     "s5": s5,
+    "gla": gla,
+    "ssd": ssd,
+    "delta-net": delta_net,
+    "gated-delta-net": gated_delta_net,
 }
 
 DROPOUT = 0.5

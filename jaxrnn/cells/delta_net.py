@@ -1,0 +1,177 @@
+"""The delta rule, and the gated one.
+
+Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]` and
+`rate [D, heads]`; the gated one has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate [heads]`, too.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, silu, softplus
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import product
+from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized
+from jaxrnn.types import Array, Cell, Params
+
+
+def delta_net(
+    features: int,
+    *,
+    heads: int = 4,
+    keys: int | None = None,
+    values: int | None = None,
+    eigenvalues: Literal["positive", "signed"] = "positive",
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """The delta rule: each step replaces what its key held.
+
+    `Sₜ = (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o norm(oₜ)` in every head, with `qₜ` and `kₜ` of
+    length 1 in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Schlag et al. 2021, "Linear
+    transformers are secretly fast weight programmers"; Yang et al. 2024, "Parallelizing linear transformers with the
+    delta rule over sequence length", whose short convolutions are left to a layer before it). `norm` divides by the
+    root mean square. `eigenvalues="signed"` doubles `βₜ`, so that a step can reflect (Grazzi et al. 2025, "Unlocking
+    state-tracking in linear RNNs through negative eigenvalues").
+
+    Args:
+      features: H, the width of the output.
+      heads: how many matrices the state consists of.
+      keys: K, rows of each; `H / heads` if None.
+      values: V, columns of each; `H / heads` if None.
+      eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `MatrixCarry(S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; unknown
+        `eigenvalues`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.delta_net(8, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 4, 4))
+    """
+    keys, values = checks.head_sizes("delta_net", features, heads, keys, values)
+    checks.check_choice("delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
+    heads_init = partial(
+        initializers.head_params,
+        heads=heads,
+        keys=keys,
+        values=values,
+        features=features,
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
+    )
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_rate = jax.random.split(key)
+        rate = initializers.per_gate(kernel_init, k_rate, in_features, 1, heads, param_dtype)
+        return heads_init(k_heads, in_features) | {"rate": rate[:, 0]}
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        return _delta_inputs(params, xs, eigenvalues)
+
+    def readout(params: Params, ys: Array, xs: Array) -> Array:
+        return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
+
+    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)
+
+
+def gated_delta_net(
+    features: int,
+    *,
+    heads: int = 4,
+    keys: int | None = None,
+    values: int | None = None,
+    eigenvalues: Literal["positive", "signed"] = "positive",
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """The delta rule with a decay for every head.
+
+    `Sₜ = αₜ (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` in every head, with
+    `qₜ`, `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α xₜ + b)` (Yang, Kautz & Hatamizadeh
+    2025, "Gated delta networks: improving Mamba2 with delta rule", whose short convolutions are left to a layer before
+    it). At first `exp(A)` is uniform between 1 and 16 and `softplus(b)` log-uniform between 0.001 and 0.1.
+
+    Args:
+      features: H, the width of the output.
+      heads: how many matrices the state consists of.
+      keys: K, rows of each; `H / heads` if None.
+      values: V, columns of each; `H / heads` if None.
+      eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `MatrixCarry(S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; unknown
+        `eigenvalues`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.gated_delta_net(8, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 4, 4))
+    """
+    keys, values = checks.head_sizes("gated_delta_net", features, heads, keys, values)
+    checks.check_choice("gated_delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
+    heads_init = partial(
+        initializers.head_params,
+        heads=heads,
+        keys=keys,
+        values=values,
+        features=features,
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
+    )
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_gate, k_rates, k_decay = jax.random.split(key, 4)
+        rates = initializers.per_gate(kernel_init, k_rates, in_features, 2, heads, param_dtype)
+        return {
+            **heads_init(k_heads, in_features),
+            **initializers.step_params(k_decay, heads, param_dtype=param_dtype),
+            "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
+            "rate": rates[:, 0],
+            "step": rates[:, 1],
+        }
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        step = softplus(product(xs, params["step"], xs.dtype) + params["step_bias"])
+        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": -jnp.exp(params["log_rate"]) * step}
+
+    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)
+
+
+def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:
+    q, k, v = (silu(heads_of(xs, params[name])) for name in ("query", "key", "value"))
+    beta = sigmoid(product(xs, params["rate"], xs.dtype))
+    return {"q": _unit(q), "k": _unit(k), "v": v, "beta": beta if eigenvalues == "positive" else 2 * beta}
+
+
+def _unit(x: Array) -> Array:
+    """Over its length; zero stays zero, and has a gradient."""
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)

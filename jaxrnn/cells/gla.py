@@ -1,0 +1,93 @@
+"""Gated linear attention.
+
+Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]`; for
+decays `decay_down [D, 1, 16]`, `decay_up [16, heads, K]` and `decay_bias [heads, K]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.nn import log_sigmoid
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
+from jaxrnn.types import Array, Cell, Params
+
+RANK = 16  # of the matrix that makes the decays
+TEMPERATURE = 16  # by which their logarithms are divided: forgetting begins slowly
+
+
+def gla(
+    features: int,
+    *,
+    heads: int = 4,
+    keys: int | None = None,
+    values: int | None = None,
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Gated linear attention: a decay for every key channel.
+
+    `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ / √K`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` in every head, with
+    `qₜ, kₜ, vₜ = W xₜ`, each its own, and `αₜ = σ(W₂ W₁ xₜ + b)^(1/16)` through 16 dimensions (Yang et al. 2024, "Gated
+    linear attention transformers with hardware-efficient training"). `norm` divides by the root mean square.
+
+    Args:
+      features: H, the width of the output.
+      heads: how many matrices the state consists of.
+      keys: K, rows of each; `H / heads` if None.
+      values: V, columns of each; `H / heads` if None.
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `MatrixCarry(S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.gla(8, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 4, 4))
+    """
+    keys, values = checks.head_sizes("gla", features, heads, keys, values)
+    heads_init = partial(
+        initializers.head_params,
+        heads=heads,
+        keys=keys,
+        values=values,
+        features=features,
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
+    )
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_gate, k_down, k_up = jax.random.split(key, 4)
+        draw = partial(initializers.per_gate, kernel_init, dtype=param_dtype)
+        return {
+            **heads_init(k_heads, in_features),
+            "gate": draw(k_gate, in_features, heads, values),
+            "decay_down": draw(k_down, in_features, 1, RANK),
+            "decay_up": draw(k_up, RANK, heads, keys),
+            "decay_bias": jnp.zeros((heads, keys), param_dtype),
+        }
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))
+        narrow = heads_of(xs, params["decay_down"])[..., 0, :]
+        gate = heads_of(narrow.astype(xs.dtype), params["decay_up"])
+        log_decay = log_sigmoid(gate + params["decay_bias"]) / TEMPERATURE
+        return {"q": q * keys**-0.5, "k": k, "v": v, "log_decay": log_decay}
+
+    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)

@@ -1,0 +1,111 @@
+"""Structured state space duality, the recurrence of Mamba-2.
+
+Parameters: `input`, `read [D, 1, K]`, `value`, `gate [D, heads, V]`, `step [D, 1, heads]`, `step_bias`, `log_rate`,
+`skip [heads]`, `scale`, `out [heads, V, H]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.nn import silu, softplus
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
+from jaxrnn.types import Array, Cell, Params
+
+
+def ssd(
+    features: int,
+    *,
+    heads: int = 4,
+    keys: int | None = None,
+    values: int | None = None,
+    dt_min: float = 0.001,
+    dt_max: float = 0.1,
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Structured state space duality: a selective state space with one decay a head, as in Mamba-2.
+
+    `Sₜ = exp(−exp(A) Δₜ) Sₜ₋₁ + Bₜ (Δₜ uₜ)ᵀ`, `oₜ = Sₜᵀ Cₜ + d uₜ`, `yₜ = W_o norm(silu(W_z xₜ) ⊙ oₜ)`, with
+    `Bₜ, Cₜ, uₜ = silu(W xₜ)`, each its own, the first two shared by all heads, and `Δₜ = softplus(W_Δ xₜ + b)` (Dao &
+    Gu 2024, "Transformers are SSMs: generalized models and efficient algorithms through structured state space
+    duality", whose short convolution is left to a layer before it). `norm` divides by the root mean square of all
+    heads. At first `exp(A)` is uniform between 1 and 16, `softplus(b)` log-uniform between `dt_min` and `dt_max`, and
+    `d` is 1.
+
+    Args:
+      features: H, the width of the output.
+      heads: how many matrices the state consists of.
+      keys: K, rows of each, the state size of the paper; `H / heads` if None.
+      values: V, columns of each; `H / heads` if None.
+      dt_min: the least step `Δ` at first.
+      dt_max: the greatest.
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `MatrixCarry(S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; not
+        `0 < dt_min < dt_max`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.ssd(8, heads=2, keys=16)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 16, 4))
+    """
+    keys, values = checks.head_sizes("ssd", features, heads, keys, values)
+    if not 0 < dt_min < dt_max:
+        raise ValueError(f"ssd: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_read, k_gate, k_step, k_decay = jax.random.split(key, 5)
+        draw = partial(initializers.per_gate, kernel_init, rows=in_features, dtype=param_dtype)
+        params = initializers.head_params(
+            k_heads,
+            in_features,
+            heads=heads,
+            keys=1,
+            values=values,
+            features=features,
+            kernel_init=kernel_init,
+            param_dtype=param_dtype,
+        )
+        k_input, k_output = jax.random.split(k_read)
+        return {
+            **{name: params[name] for name in ("value", "scale", "out")},
+            **initializers.step_params(k_decay, heads, dt_min=dt_min, dt_max=dt_max, param_dtype=param_dtype),
+            "input": draw(k_input, gates=1, features=keys),
+            "read": draw(k_output, gates=1, features=keys),
+            "gate": draw(k_gate, gates=heads, features=values),
+            "step": draw(k_step, gates=1, features=heads),
+            "skip": jnp.ones((heads,), param_dtype),
+        }
+
+    def value(params: Params, xs: Array) -> Array:
+        return silu(heads_of(xs, params["value"]))
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        B, C = (jnp.repeat(silu(heads_of(xs, params[name])), heads, -2) for name in ("input", "read"))
+        step = softplus(heads_of(xs, params["step"])[..., 0, :] + params["step_bias"])
+        v = step[..., None] * value(params, xs)
+        return {"q": C, "k": B, "v": v, "log_decay": -jnp.exp(params["log_rate"]) * step}
+
+    def readout(params: Params, ys: Array, xs: Array) -> Array:
+        ys = silu(heads_of(xs, params["gate"])) * (ys + params["skip"][:, None] * value(params, xs))
+        whole = normalized(ys.reshape(*ys.shape[:-2], -1), params["scale"].reshape(-1))
+        return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
+
+    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)

@@ -1,0 +1,208 @@
+"""Cells with a matrix for a state against loops in float64 NumPy, and their initial values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+T, B, D, H, N, K, V = 7, 2, 3, 6, 2, 4, 5
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigma(x)
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def norm(x):
+    return x / np.sqrt((x**2).mean() + 1e-6)
+
+
+def unit(x):
+    return x / np.sqrt((x**2).sum() + 1e-6)
+
+
+# Each takes parameters, one input of one row and the state of all heads, changes the state, and gives the output.
+
+
+def gla(p, x, S):
+    """`S = α S + k vᵀ`, `o = Sᵀ q / √K`, `y = W_o (silu(W_g x) norm(o))`."""
+    y = 0
+    for n in range(N):
+        q, k, v = (x @ p[name][:, n] for name in ("query", "key", "value"))
+        a = sigma(x @ p["decay_down"][:, 0] @ p["decay_up"][:, n] + p["decay_bias"][n]) ** (1 / 16)
+        S[n] = a[:, None] * S[n] + np.outer(k, v)
+        o = p["scale"][n] * norm(S[n].T @ q / np.sqrt(K))
+        y = y + (silu(x @ p["gate"][:, n]) * o) @ p["out"][n]
+    return y
+
+
+def ssd(p, x, S):
+    """`S = exp(−A Δ) S + B (Δ u)ᵀ`, `o = Sᵀ C + d u`, `y = W_o norm(silu(W_z x) o)`, normalized over all heads."""
+    B, C = (silu(x @ p[name][:, 0]) for name in ("input", "read"))
+    os = []
+    for n in range(N):
+        u = silu(x @ p["value"][:, n])
+        step = softplus(x @ p["step"][:, 0, n] + p["step_bias"][n])
+        S[n] = np.exp(-np.exp(p["log_rate"][n]) * step) * S[n] + np.outer(B, step * u)
+        os.append(silu(x @ p["gate"][:, n]) * (S[n].T @ C + p["skip"][n] * u))
+    return (norm(np.concatenate(os)) * p["scale"].ravel()) @ p["out"].reshape(N * V, H)
+
+
+def delta(p, x, S, n, strength, a=1.0):
+    """`S = a (I − β k kᵀ) S + β k vᵀ`; gives `Sᵀ q`."""
+    q, k, v = (silu(x @ p[name][:, n]) for name in ("query", "key", "value"))
+    q, k, beta = unit(q), unit(k), strength * sigma(x @ p["rate"][:, n])
+    S[n] = a * (np.eye(K) - beta * np.outer(k, k)) @ S[n] + beta * np.outer(k, v)
+    return S[n].T @ q
+
+
+def delta_net(p, x, S, strength=1):
+    return sum((p["scale"][n] * norm(delta(p, x, S, n, strength))) @ p["out"][n] for n in range(N))
+
+
+def delta_net_signed(p, x, S):
+    return delta_net(p, x, S, 2)
+
+
+def gated_delta_net(p, x, S):
+    y = 0
+    for n in range(N):
+        a = np.exp(-np.exp(p["log_rate"][n]) * softplus(x @ p["step"][:, n] + p["step_bias"][n]))
+        o = p["scale"][n] * norm(delta(p, x, S, n, 1, a))
+        y = y + (silu(x @ p["gate"][:, n]) * o) @ p["out"][n]
+    return y
+
+
+SIZES = {"heads": N, "keys": K, "values": V, "chunk": 3}
+CELLS = {
+    gla: jaxrnn.gla(H, **SIZES),
+    ssd: jaxrnn.ssd(H, **SIZES),
+    delta_net: jaxrnn.delta_net(H, **SIZES),
+    delta_net_signed: jaxrnn.delta_net(H, eigenvalues="signed", **SIZES),
+    gated_delta_net: jaxrnn.gated_delta_net(H, **SIZES),
+}
+every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
+
+
+def drawn(tree, seed=0):
+    """Random numbers in place of a pytree's leaves."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), tree)
+
+
+@every_cell
+def test_equals_a_loop_in_numpy(equation):
+    cell = CELLS[equation]
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    S = np.array(carry.S)
+    expected = np.array([[equation(params, x[b], S[b]) for b in range(B)] for x in xs])
+    for method in ("auto", *jaxrnn.methods(cell)):
+        after, ys = jaxrnn.unroll(cell, params, xs, carry, method=method)
+        np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(after.S, S, rtol=0, atol=1e-12)
+
+
+def test_a_prefill_in_chunks_is_followed_by_single_steps():
+    cell = CELLS[gated_delta_net]
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    expected = jaxrnn.unroll(cell, params, xs)[1]
+    carry, _ = jaxrnn.unroll(cell, params, xs[:5], method="chunked")
+    for t in range(5, T):
+        carry, y = jaxrnn.step(cell, params, carry, xs[t])
+        np.testing.assert_allclose(y, expected[t], rtol=0, atol=1e-12)
+
+
+def test_a_learned_initial_state_is_what_resets_start_from():
+    """The engine knows it inside chunks, too."""
+    cell = jaxrnn.learned_carry(CELLS[gated_delta_net])
+    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    xs = np.random.default_rng(2).normal(size=(T, D))
+    resets = np.array([0, 0, 1, 0, 1, 1, 0], bool)
+    expected = jaxrnn.unroll(cell, params, xs, resets=resets, method="scan")[1]
+    np.testing.assert_allclose(
+        jaxrnn.unroll(cell, params, xs, resets=resets, method="chunked")[1], expected, atol=1e-12
+    )
+    np.testing.assert_allclose(expected[5:], jaxrnn.unroll(cell, params, xs[5:])[1], atol=1e-12)
+
+
+def test_attention_without_a_readout_puts_heads_side_by_side():
+    def inputs(params, xs):
+        q, k, v = (jnp.einsum("...d,dnk->...nk", xs, params["kernel"][:, i]) for i in range(3))
+        return {"q": q, "k": k, "v": v}
+
+    def init(key, in_features):
+        return {"kernel": jax.random.normal(key, (in_features, 3, N, K))}
+
+    cell = jaxrnn.matrix_cell(inputs, init, heads=N, keys=K, values=K)
+    params = {"kernel": np.random.default_rng(0).normal(size=(D, 3, N, K))}
+    xs = np.random.default_rng(1).normal(size=(T, D))
+    q, k, v = (xs @ params["kernel"][:, i, 1] for i in range(3))
+    _, ys = jaxrnn.unroll(cell, params, xs)
+    np.testing.assert_allclose(ys[:, K:], np.tril(q @ k.T) @ v, atol=1e-11)
+
+
+# --- initial values ------------------------------------------------------------------------------------------------
+
+
+def uniform(values, low, high):
+    """Whether values spread evenly: the greatest distance between their distribution and the uniform one (p ≈ 1e-4)."""
+    values, n = np.sort(np.asarray(values, np.float64)), len(values)
+    distance = np.abs((values - low) / (high - low) - (np.arange(n) + 0.5) / n).max()
+    return distance < 2.3 / np.sqrt(n) and values[0] >= low - 1e-6 and values[-1] <= high + 1e-6
+
+
+def test_steps_and_rates_start_as_in_mamba_2():
+    params = jaxrnn.initializers.step_params(jax.random.key(0), 1000, dt_min=0.01, dt_max=0.5)
+    assert uniform(np.log(softplus(np.float64(params["step_bias"]))), np.log(0.01), np.log(0.5))
+    assert uniform(np.exp(params["log_rate"]), 1, 16)
+
+
+@every_cell
+def test_kernels_start_with_the_variance_of_their_inputs(equation):
+    name = equation.__name__.removesuffix("_signed")
+    params = getattr(jaxrnn, name)(32, heads=4).init(jax.random.key(0), 256)
+    for kernel in {"query", "key", "value", "gate", "input", "read"} & params.keys():
+        np.testing.assert_allclose(params[kernel].std() * 16, 1, atol=0.06)
+    np.testing.assert_allclose(params["out"].std() * np.sqrt(32), 1, atol=0.1)
+    np.testing.assert_array_equal(params["scale"], 1)
+
+
+def test_gated_linear_attention_starts_by_keeping():
+    """`σ(…)^(1/16)` is close to 1 before anything is learned."""
+    cell = jaxrnn.gla(32)
+    xs = np.random.default_rng(0).normal(size=(100, 16))
+    decay = cell.project(cell.init(jax.random.key(0), 16), xs).inputs.log_decay
+    assert 0.9 < np.exp(decay).mean() < 0.99
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+ERRORS = {
+    "gla: heads is 4, expected a divisor of features, 6, or keys and values": lambda: jaxrnn.gla(6),
+    "delta_net: heads is 0, expected an int of 1 or more": lambda: jaxrnn.delta_net(6, heads=0),
+    "delta_net: eigenvalues is 'complex', expected": lambda: jaxrnn.delta_net(4, eigenvalues="complex"),
+    "gated_delta_net: keys is 0, expected": lambda: jaxrnn.gated_delta_net(4, keys=0),
+    "gated_delta_net: eigenvalues is 'complex'": lambda: jaxrnn.gated_delta_net(4, eigenvalues="complex"),
+    "ssd: features is 0, expected": lambda: jaxrnn.ssd(0),
+    "ssd: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.ssd(4, dt_min=0.2),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_wrong(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ERRORS[message]()
