@@ -99,5 +99,5 @@ if __name__ == "__main__":
         arguments = (params, xs, mask, resets)
         check_shard_map(cell, arguments)
         check_sharded_jit(cell, arguments)
-        check_explicit_mode(cell, arguments)
+    check_explicit_mode(cell, arguments)  # one cell is enough, if it has parameters of its own
     print("done")

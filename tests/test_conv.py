@@ -11,6 +11,7 @@ import pytest
 import jaxrnn
 
 T, B, D, H = 3, 2, 2, 3
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def sigmoid(x):

@@ -11,7 +11,7 @@ import jaxrnn
 from jaxrnn.recurrence.loop import select
 
 D, H, T, B = 3, 4, 6, 2
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 KEY = jax.random.key(7)
 
 
