@@ -1,7 +1,9 @@
 """The cells that the laws hold for, and the inputs that they are tried on."""
 
+import re
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +49,35 @@ def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> 
     return cell._replace(init_carry=init_carry)
 
 
+def narrow(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
+    """The rest that `dense_cell` allows: two heads, a projection of the state, no bias, no parameters of its own."""
+    heads, width = 2, features // 2
+
+    def pointwise(params: Any, carry: jaxrnn.HiddenCarry, gates: Any) -> tuple[jaxrnn.HiddenCarry, jax.Array]:
+        h = jnp.tanh(gates[0]) * jax.nn.sigmoid(gates[1])
+        return jaxrnn.HiddenCarry(h), h
+
+    def init(key: jax.Array, in_features: int) -> dict[str, jax.Array]:
+        shapes = {
+            "kernel": (in_features, 2, features),
+            "recurrent_kernel": (heads, 1, 2, width),
+            "projection": (features, heads),
+        }
+        return {name: jnp.full(shape, 0.5, param_dtype) for name, shape in shapes.items()}
+
+    return jaxrnn.dense_cell(pointwise, init, jaxrnn.HiddenCarry, gates=("a", "b"), dtype=dtype)
+
+
+def from_contributing() -> Callable[..., jaxrnn.Cell]:
+    """The cell that CONTRIBUTING.md writes in 15 lines."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    snippet = re.search(r"^## Write a cell.*?^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert snippet is not None
+    names: dict[str, Any] = {"__name__": "snippet"}
+    exec(compile(snippet[1], "CONTRIBUTING.md", "exec"), names)
+    return names["coupled_lstm"]
+
+
 CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "elman": jaxrnn.elman,
     "lstm": jaxrnn.lstm,
@@ -54,6 +85,8 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "gru_before": partial(jaxrnn.gru, reset="before"),
     "gru_to_bias": partial(jaxrnn.gru, reset="to_bias"),
     "odd": odd,
+    "narrow": narrow,
+    "from_contributing": from_contributing(),
     "min_gru": jaxrnn.min_gru,
     "min_lstm": jaxrnn.min_lstm,
     "lru": partial(jaxrnn.lru, states=5),
@@ -87,9 +120,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
 # of derivatives above all, is tried on these alone. The laws in `test_every_cell.py` hold for all.
 DISTINCT = {
     "odd": "the dense engine with all that it has: paired gates, small parameters, outputs of another width",
-    "lstm": "the dense engine with the least: sums of gates, no parameters of the cell's own",
-    "projected_lstm": "a projection of the state, whose width is not that of the gates",
-    "slstm": "block-diagonal products, and a carry that starts at −∞",
+    "narrow": "the dense engine with the rest: sums of gates alone, heads, a projection, no bias",
     "gru_before": "the plain loop",
     "lru": "the linear engine: a complex state, a multiplier that is the same at every step, an output of its own",
 }
@@ -113,7 +144,6 @@ def _parametrized(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "method"), pairs, ids=map("-".join, pairs))
 
 
-
 def _tried(cell: jaxrnn.Cell) -> tuple[str, ...]:
     """One of the ways through an elementwise recurrence is enough: `test_linear_scan.py` holds them to the same."""
     return tuple(m for m in jaxrnn.methods(cell) if m != "chunked" or cell.structure == "linear_matrix")
@@ -125,6 +155,7 @@ DISTINCT_PAIRS = [pair for pair in PAIRS if pair[0] in DISTINCT]
 every_cell = pytest.mark.parametrize("name", CELLS)
 every_method = _parametrized(PAIRS)
 every_way = _parametrized(WAYS)
+every_plain_loop = _parametrized([pair for pair in PAIRS if pair not in WAYS])
 distinct_cell = pytest.mark.parametrize("name", DISTINCT)
 distinct_method = _parametrized(DISTINCT_PAIRS)
 distinct_faster_method = _parametrized(_faster(DISTINCT_PAIRS))

@@ -93,6 +93,23 @@ def entry(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+# How `vmap` takes the rows of a batch.
+ROWS: dict[str, Any] = {
+    "in_axes": (None, 1, 0, 1, 1),
+    "out_axes": (0, 1),
+}  # params are shared; time leads, the carry has none
+
+
+def row(args: Any, b: int) -> Any:
+    """The arguments of `definition` for one row."""
+    params, xs, carry, mask, resets = args
+    return params, xs[:, b], entry(carry, b), mask[:, b], resets[:, b]
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), tree)  # by NumPy, which compiles nothing
+
+
 def cotangent(leaf: Any) -> Any:
     """Fixed numbers of the leaf's shape, without symmetry."""
     return np.cos(1.0 + np.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype)

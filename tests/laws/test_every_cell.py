@@ -1,6 +1,6 @@
 """What holds for every cell under every method; all of it looks at the same few compiled programs of each."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, B, T, every_cell, every_direction, every_method, inputs, make, spread, steps
-from laws.reference import assert_close, compiled, definition, entry, outcome
+from laws.cells import (
+    FLOWS,
+    B,
+    T,
+    every_cell,
+    every_direction,
+    every_plain_loop,
+    every_way,
+    inputs,
+    make,
+    spread,
+    steps,
+)
+from laws.reference import ROWS, assert_close, cast, compiled, definition, entry, outcome, row, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -17,11 +29,18 @@ NEVER = np.zeros((T, B), bool)
 
 
 @every_direction
-@every_method
+@every_way
 def test_equals_the_definition(name, method, reverse):
     """Values and every gradient, of packed rows with holes."""
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS["packed_holes"])
     assert_close(actual, by_definition(name, reverse=reverse))
+
+
+@every_plain_loop
+def test_the_plain_loop_equals_the_definition(name, method):
+    """That of cells which have a faster method."""
+    actual = compiled(name, method)(*inputs(name), *FLOWS["packed_holes"])
+    assert_close(actual, by_definition(name, reverse=False))
 
 
 @cache
@@ -30,7 +49,7 @@ def by_definition(name, *, reverse):
 
 
 @every_direction
-@every_method
+@every_way
 def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     params, xs, carry = inputs(name)
     mask = steps("00000", "01100")
@@ -40,32 +59,32 @@ def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     jax.tree.map(lambda after, before: np.testing.assert_array_equal(after[0], before[0]), actual["carry"], carry)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
 @every_direction
-@every_method
-def test_what_stands_in_padding_reaches_nothing(name, method, reverse, bad):
+@every_way
+def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
     params, xs, carry = inputs(name)
     mask, resets = FLOWS["packed_holes"]
     run = compiled(name, method, reverse=reverse)
     expected = run(params, xs, carry, mask, resets)
-    actual = run(params, jnp.where(spread(mask, xs), xs, bad), carry, mask, resets)
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    for bad in (np.nan, np.inf):
+        actual = run(params, jnp.where(spread(mask, xs), xs, bad), carry, mask, resets)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@every_method
-def test_nothing_of_the_carry_survives_a_reset(name, method, bad):
+@every_way
+def test_nothing_of_the_carry_survives_a_reset(name, method):
     params, xs, carry = inputs(name)
     mask, resets = steps("01111", "11111"), steps("10000", "10010")
     run = compiled(name, method)
     expected = run(params, xs, carry, mask, resets)
-    actual = run(params, xs, jax.tree.map(lambda leaf: jnp.full_like(leaf, bad), carry), mask, resets)
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(actual["d_carry"]))
+    for bad in (np.nan, np.inf):
+        actual = run(params, xs, jax.tree.map(partial(jnp.full_like, fill_value=bad), carry), mask, resets)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
+        assert all((leaf == 0).all() for leaf in jax.tree.leaves(actual["d_carry"]))
 
 
 @every_direction
-@every_method
+@every_way
 def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     """A NaN within the sequence that runs first."""
     params, xs, carry = inputs(name)
@@ -81,7 +100,7 @@ def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
 
 
 @every_direction
-@every_method
+@every_way
 def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     """Two chunks, each the whole with the other's steps masked."""
     params, xs, carry = inputs(name)
@@ -93,10 +112,10 @@ def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     assert_close((second["carry"], first["ys"] + second["ys"]), (whole["carry"], whole["ys"]))
 
 
-@every_cell
-def test_streaming_equals_unrolling(name):
+@every_way
+def test_streaming_equals_unrolling(name, method):
     params, xs, carry = inputs(name)
-    expected = compiled(name, "scan")(params, xs, carry, *FLOWS["plain"])
+    expected = compiled(name, method)(params, xs, carry, *FLOWS["plain"])
     ys = []
     for x in xs:
         carry, y = jaxrnn.step(make(name), params, carry, x)
@@ -104,17 +123,13 @@ def test_streaming_equals_unrolling(name):
     assert_close((carry, jnp.stack(ys)), (expected["carry"], expected["ys"]))
 
 
-@every_cell
-def test_any_number_of_batch_axes(name):
+@every_way
+def test_one_more_batch_axis(name, method):
     """By the method that is chosen where none is named."""
     params, xs, carry = inputs(name)
-    expected = compiled(name, "scan")(params, xs, carry, *FLOWS["plain"])
-    expected = (expected["carry"], expected["ys"])
-    several = jax.tree.map(lambda leaf: leaf[:, None], carry)
-    after, ys = jaxrnn.unroll(make(name), params, xs[:, :, None], several)
-    assert_close((entry(after, (slice(None), 0)), ys[:, :, 0]), expected)
-    after, ys = jaxrnn.unroll(make(name), params, xs[:, 0], entry(carry, 0))
-    assert_close((after, ys), (entry(expected[0], 0), expected[1][:, 0]))
+    expected = compiled(name, method)(params, xs, carry, *FLOWS["plain"])
+    after, ys = jaxrnn.unroll(make(name), params, xs[:, :, None], jax.tree.map(lambda leaf: leaf[:, None], carry))
+    assert_close((entry(after, (slice(None), 0)), ys[:, :, 0]), (expected["carry"], expected["ys"]))
 
 
 @every_cell
@@ -122,3 +137,24 @@ def test_projection_is_the_same_for_one_step_and_for_many(name):
     params, xs, _ = inputs(name)
     project = jax.jit(make(name).project)
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
+
+
+@every_way
+def test_vmap_of_gradient_is_each_example_alone(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
+    b = B - 1
+    assert_close(entry(actual, b), outcome(definition(name))(*row(args, b)))
+
+
+@every_way
+def test_half_precision_is_that_of_the_products_alone(name, method):
+    params, xs, carry = cast(inputs(name), jnp.bfloat16)  # the same rounded numbers for both
+    actual = compiled(name, method)(params, xs, cast(carry, jnp.float32), *FLOWS["holes"])
+    expected = compiled(name, method)(*cast((params, xs, carry), jnp.float64), *FLOWS["holes"])
+    assert_close(cast(actual, jnp.float64), expected, 0.05)
+    assert actual["ys"].dtype == jnp.bfloat16
+    for leaf in jax.tree.leaves(cast(actual["carry"], jnp.float32)):  # had it been in half precision: its own rounding
+        rounded = leaf == leaf.astype(jnp.bfloat16)
+        assert not rounded.all() or (leaf == 1).all()  # a flag: there was a step
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(actual["carry"]))

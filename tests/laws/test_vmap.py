@@ -5,12 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, every_way, inputs
-from laws.reference import assert_close, compiled, definition, entry, outcome, unrolled
+from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, inputs
+from laws.reference import ROWS, assert_close, compiled, definition, entry, outcome, row, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
-
-ROWS = {"in_axes": (None, 1, 0, 1, 1), "out_axes": (0, 1)}  # params are shared; time leads, the carry has none
 
 
 @distinct_way
@@ -18,19 +16,6 @@ def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
     assert_close(actual, compiled(name, method)(*args))
-
-
-@every_way
-def test_vmap_of_gradient_is_each_example_alone(name, method):
-    args = (*inputs(name), *FLOWS["packed_holes"])
-    actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
-    for b in range(B):
-        assert_close(entry(actual, b), outcome(definition(name))(*row(args, b)))
-
-
-def row(args, b):
-    params, xs, carry, mask, resets = args
-    return params, xs[:, b], entry(carry, b), mask[:, b], resets[:, b]
 
 
 @distinct_faster_method
