@@ -74,8 +74,11 @@ def _contenders(case: Case, seed: int, field: Field) -> list[Contender]:
     ys = jax.eval_shape(apply, params, case.xs)
     case = replace(case, cotangent=np.random.default_rng(seed).standard_normal(ys.shape).astype(np.float32))
     ours = of_jax("jaxrnn", apply, params, case, kind="ours")
-    weights = interop.to_torch(layer, params)
-    return [ours, *field.made("torch", case, lambda torch: torch.of_weights(case, weights, **network.options))]
+
+    def theirs(torch: Any) -> Contender:
+        return torch.of_weights(case, interop.to_torch(layer, params), **network.options)
+
+    return [ours, *field.made("torch", case, theirs)]
 
 
 def ratios(result: Result, cell: str) -> Ratios:
