@@ -31,6 +31,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
+from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
@@ -120,6 +121,7 @@ __all__ = [
     "rnn",
     "s5",
     "slstm",
+    "sru",
     "ssd",
     "stack",
     "step",

@@ -71,6 +71,7 @@ NAMES = [
     "rnn",
     "s5",
     "slstm",
+    "sru",
     "ssd",
     "stack",
     "step",

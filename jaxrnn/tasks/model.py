@@ -28,6 +28,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
+from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
@@ -70,6 +71,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "layer_norm_gru": layer_norm_gru,
     "slstm": lambda features: slstm(features, heads=math.gcd(features, 4)),
     "cfc": evenly_timed,
+    "sru": sru,
     "min_gru": min_gru,
     "min_lstm": min_lstm,
     "lru": lru,

@@ -96,6 +96,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "ssd": partial(jaxrnn.ssd, heads=2, keys=4, values=3, chunk=2),
     "delta_net": partial(jaxrnn.delta_net, heads=2, keys=4, values=3, chunk=2),
     "gated_delta_net": partial(jaxrnn.gated_delta_net, heads=2, keys=4, values=3, chunk=2),
+    "sru": jaxrnn.sru,
     "irnn": jaxrnn.irnn,
     "indrnn": jaxrnn.indrnn,
     "peephole_lstm": jaxrnn.peephole_lstm,
