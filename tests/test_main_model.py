@@ -39,9 +39,9 @@ def test_every_cell_of_the_package_can_be_chosen() -> None:
     constructors = {getattr(jaxrnn, name) for name in jaxrnn.__all__}
     constructors = {c for c in constructors if isinstance(c, FunctionType) and c.__module__.startswith("jaxrnn.cells.")}
     constructors = {c for c in constructors if "kernel_size" not in signature(c).parameters}
-    names = {constructor.__name__.replace("_", "-") for constructor in constructors}
+    names = {constructor.__name__ for constructor in constructors}
     assert names <= set(model.CELLS)
-    assert all(any(f"{chosen}-".startswith(f"{name}-") for name in names) for chosen in model.CELLS)
+    assert all(any(f"{chosen}_".startswith(f"{name}_") for name in names) for chosen in model.CELLS)
 
 
 @pytest.mark.parametrize("cell", model.CELLS)

@@ -79,8 +79,8 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "s5": s5,
     "gla": gla,
     "ssd": ssd,
-    "delta-net": delta_net,
-    "gated-delta-net": gated_delta_net,
+    "delta_net": delta_net,
+    "gated_delta_net": gated_delta_net,
 }
 
 DROPOUT = 0.5
