@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
+OWN_CELL = "3_write_your_own_cell.ipynb"
 
 
 @cache
@@ -42,7 +43,7 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-@pytest.mark.parametrize(("name", "plots"), [(EQUATIONS, 3), (LENGTHS, 6)])
+@pytest.mark.parametrize(("name", "plots"), [(EQUATIONS, 3), (LENGTHS, 6), (OWN_CELL, 4)])
 def test_committed_execution_is_complete_and_clean(name: str, plots: int) -> None:
     notebook = committed(name)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -70,6 +71,13 @@ def test_committed_accuracy_is_above_the_baselines() -> None:
     assert accuracy >= 0.97 and seeds == 3 and accuracy > baseline
 
 
+def test_committed_cell_is_better_than_the_one_it_varies() -> None:
+    found = re.search(r"leaky \(own\) (\S+), jaxrnn.elman (\S+), jaxrnn.gru (\S+) over 3 seeds", text(OWN_CELL))
+    assert found is not None
+    own, elman, gru = map(float, found.groups())
+    assert own > elman + 0.05 and gru > 0.9
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -85,3 +93,11 @@ def test_lengths_short() -> None:
     assert difference < 1e-6
     assert same and unchanged
     assert nan_share == 1  # the trap that the notebook warns of is real
+
+
+def test_own_cell_short() -> None:
+    probe = "(max(differences.values()), hand_difference, flax_difference, sorted(medians), means['leaky (own)'])"
+    differences, by_hand, flax, timed, accuracy = executed(OWN_CELL, probe)
+    assert max(differences, by_hand, flax) < 1e-5
+    assert timed == ["jaxrnn.elman", "lax.scan by hand", "own cell", "own cell, plain loop"]
+    assert accuracy > 0.2  # a tenth is chance; four epochs
