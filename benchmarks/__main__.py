@@ -16,6 +16,7 @@ QUESTIONS = (
     "vmap_cost",
     "networks",
     "own_cell",
+    "linear",
 )
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
@@ -27,6 +28,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   vmap_cost       vmap over the batch, beside a batch axis
   networks        deep networks beside PyTorch's
   own_cell        a user's cell beside the built-in one, and beside a loop by hand
+  linear          linear recurrences beside JAX's scans, and their cells beside dense ones
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 

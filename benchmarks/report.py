@@ -14,6 +14,7 @@ from benchmarks import (
     against_peers,
     compile_time,
     half_precision,
+    linear,
     memory,
     networks,
     own_cell,
@@ -30,7 +31,7 @@ from benchmarks.results import MEAN, Result, ratio, unique
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-MODULES = (against_peers, half_precision, scaling, memory, compile_time, vmap_cost, networks, own_cell)
+MODULES = (against_peers, half_precision, scaling, memory, compile_time, vmap_cost, networks, own_cell, linear)
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),

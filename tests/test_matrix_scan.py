@@ -119,10 +119,10 @@ TRANSFORMATIONS = {
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_transformations_equal_those_of_the_steps(name):
     transform = jax.jit(TRANSFORMATIONS[name], static_argnums=0)
-    expected, point = losses("gated delta", "scan", total=3)
+    expected, point = losses("channels", "scan", total=3)
     direction = np.abs(np.random.default_rng(1).normal(size=point.shape)) / 2
     want = transform(expected, point, direction)
-    actual = transform(losses("gated delta", "auto", chunk=2, total=3)[0], point, direction)
+    actual = transform(losses("channels", "auto", chunk=2, total=3)[0], point, direction)
     np.testing.assert_allclose(actual, want, atol=1e-10 * abs(want).max())
 
 
@@ -164,7 +164,7 @@ def test_chunks_then_single_steps_equal_the_whole():
 
 def test_training_keeps_no_state_a_step():
     """Temporaries of a gradient: a state a chunk, and not one a step."""
-    total, size = 512, 16
+    total, size = 4096, 16
     shapes = [jax.ShapeDtypeStruct((total, 1, size), np.float32)] * 3
 
     def temporaries(method):
