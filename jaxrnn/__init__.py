@@ -28,6 +28,7 @@ from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.qrnn import QRNNCarry, qrnn
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
@@ -73,6 +74,7 @@ __all__ = [
     "Layer",
     "MatrixCarry",
     "Noise",
+    "QRNNCarry",
     "SLSTMCarry",
     "ShapeError",
     "antisymmetric",
@@ -115,6 +117,7 @@ __all__ = [
     "peephole_lstm",
     "projected_cell",
     "projected_lstm",
+    "qrnn",
     "recurrent_dropout",
     "residual",
     "rg_lru",

@@ -25,6 +25,7 @@ from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.qrnn import qrnn
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
@@ -72,6 +73,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "slstm": lambda features: slstm(features, heads=math.gcd(features, 4)),
     "cfc": evenly_timed,
     "sru": sru,
+    "qrnn": qrnn,
     "min_gru": min_gru,
     "min_lstm": min_lstm,
     "lru": lru,

@@ -97,6 +97,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "delta_net": partial(jaxrnn.delta_net, heads=2, keys=4, values=3, chunk=2),
     "gated_delta_net": partial(jaxrnn.gated_delta_net, heads=2, keys=4, values=3, chunk=2),
     "sru": jaxrnn.sru,
+    "qrnn": partial(jaxrnn.qrnn, window=3),
     "irnn": jaxrnn.irnn,
     "indrnn": jaxrnn.indrnn,
     "peephole_lstm": jaxrnn.peephole_lstm,

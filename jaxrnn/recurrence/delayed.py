@@ -1,0 +1,78 @@
+"""Convolution over time as sums of what is due: each input adds to its own step and to the valid ones that follow.
+
+`parts[t, …, i, :]` is what step `t` adds to the `i`-th valid step after it. What has been added to steps that are still
+to come is `pending [*batch, taps − 1, F]`, the carry: linear in the inputs, so that taps can be applied before a loop.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.types import Array
+
+
+def step(pending: Array, parts: Array) -> tuple[Array, Array]:
+    """`(pending, sums [*batch, F])` after one more input, whose parts are `[*batch, taps, F]`."""
+    pending, parts = _promoted(pending, parts)
+    due = parts + jnp.pad(pending, [(0, 0)] * (pending.ndim - 2) + [(0, 1), (0, 0)])
+    return due[..., 1:, :], due[..., 0, :]
+
+
+def over_time(
+    pending: Array, parts: Array, *, valid: Array | None, resets: Array | None, fresh: Array | None
+) -> tuple[Array, Array]:
+    """`step` over the leading axis of `parts [T, *batch, taps, F]`, all at once: `(pending, sums [T, *batch, F])`.
+
+    Invalid steps hold what is pending, and have parts of zero; a reset begins with `fresh` instead.
+    """
+    pending, parts = _promoted(pending, parts)
+    total, later = len(parts), parts.shape[-2] - 1
+    # After the end come valid steps without an input: what is due at them is what is pending.
+    parts = jnp.pad(parts, [(0, later)] + [(0, 0)] * (parts.ndim - 1))
+    steps = jnp.arange(total + later).reshape(-1, *[1] * (parts.ndim - 3))
+    sums = parts[..., 0, :]
+
+    if valid is None:
+        age = steps  # valid steps before this one, in all or since the last reset
+
+        def earlier(i: int) -> Array:
+            return jnp.pad(parts[:-i, ..., i, :], [(i, 0)] + [(0, 0)] * (parts.ndim - 2))
+
+    else:
+        valid = jnp.concatenate([valid, jnp.ones_like(valid, shape=(later, *valid.shape[1:]))])
+        counts = valid.astype(steps.dtype)
+        age = jnp.cumsum(counts, axis=0, dtype=steps.dtype) - counts
+        before = jnp.maximum(_delayed(lax.cummax(jnp.where(valid, steps, 0))), 0)
+        places = [before]
+        for _ in range(1, later):
+            places.append(jnp.take_along_axis(before, places[-1], axis=0))
+
+        def earlier(i: int) -> Array:
+            return jnp.take_along_axis(parts[..., i, :], places[i - 1][..., None], axis=0)
+
+    begun = None
+    if resets is not None:
+        resets = jnp.concatenate([resets, jnp.zeros_like(resets, shape=(later, *resets.shape[1:]))])
+        age = age - lax.cummax(jnp.where(resets, age, 0))
+        begun = lax.cummax(resets.astype(jnp.int8)) > 0
+
+    for i in range(1, later + 1):
+        sums = sums + jnp.where((age >= i)[..., None], earlier(i), 0)
+        start = pending[None, ..., i - 1, :]
+        if begun is not None and fresh is not None:
+            start = jnp.where(begun[..., None], fresh[None, ..., i - 1, :], start)
+        sums = sums + jnp.where((age == i - 1)[..., None], start, 0)
+    return jnp.moveaxis(sums[total:], 0, -2), sums[:total]
+
+
+def flip(x: Array | None) -> Array | None:
+    return None if x is None else jnp.flip(x, 0)
+
+
+def _promoted(pending: Array, parts: Array) -> tuple[Array, Array]:
+    dtype = jnp.promote_types(pending.dtype, parts.dtype)
+    return pending.astype(dtype), parts.astype(dtype)
+
+
+def _delayed(x: Array) -> Array:
+    """A step later, with −1 first."""
+    return jnp.concatenate([jnp.full_like(x[:1], -1), x[:-1]])

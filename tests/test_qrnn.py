@@ -1,0 +1,96 @@
+"""The quasi-recurrent network against a loop in float64 NumPy, its window, and its initial values."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+T, B, D, H = 7, 2, 3, 4
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def drawn(cell, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes), rng.normal(size=(T, B, D))
+
+
+def looped(p, xs, pooling):
+    """Of the paper's equations: a convolution over the inputs before `t`, zeros before the first, then a pooling."""
+    W, b, c, ys = p["kernel"], p["bias"], 0, []
+    for t in range(len(xs)):
+        seen = [xs[t - n] if t >= n else np.zeros_like(xs[0]) for n in range(len(W))]
+        z, f, *rest = (sum(x @ w for x, w in zip(seen, W[:, :, g], strict=True)) + b[g] for g in range(W.shape[2]))
+        o, i = ([sigma(gate) for gate in rest] + [None, None])[:2]
+        c = sigma(f) * c + (1 - sigma(f) if i is None else i) * np.tanh(z)
+        ys.append(c if o is None else o * c)
+    return c, np.array(ys)
+
+
+@pytest.mark.parametrize(("pooling", "window"), [("f", 1), ("fo", 2), ("ifo", 4)])
+def test_equals_a_loop_in_numpy(pooling, window):
+    cell = jaxrnn.qrnn(H, window=window, pooling=pooling)
+    params, xs = drawn(cell)
+    c, expected = looped(params, xs, pooling)
+    for method in ("auto", "scan", "associative"):
+        carry, ys = jaxrnn.unroll(cell, params, xs, method=method)
+        np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(carry.c, c, rtol=0, atol=1e-12)
+
+
+def test_a_window_wider_than_a_chunk_goes_on():
+    """Chunks of 2, 1 and 4 steps, with a window of 4."""
+    cell = jaxrnn.qrnn(H, window=4)
+    params, xs = drawn(cell)
+    carry, outputs = None, []
+    for chunk in np.split(xs, [2, 3]):
+        carry, ys = jaxrnn.unroll(cell, params, chunk, carry)
+        outputs.append(ys)
+    np.testing.assert_allclose(np.concatenate(outputs), looped(params, xs, "fo")[1], rtol=0, atol=1e-12)
+
+
+def test_holes_are_not_in_the_window_and_a_reset_empties_it():
+    cell = jaxrnn.qrnn(H, window=3)
+    params, xs = drawn(cell)
+    mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
+    first, second = looped(params, xs[[0, 2, 3], 0], "fo")[1], looped(params, xs[[5, 6], 0], "fo")[1]
+    _, ys = jaxrnn.unroll(cell, params, xs[:, 0], mask=mask, resets=resets)
+    np.testing.assert_allclose(ys[mask], np.concatenate([first, second]), rtol=0, atol=1e-12)
+    assert (ys[~mask] == 0).all()
+
+
+def test_a_learned_carry_is_what_resets_start_from():
+    """Its window, too: what was due before the beginning."""
+    cell = jaxrnn.learned_carry(jaxrnn.qrnn(H, window=3))
+    params, xs = drawn(cell)
+    resets = np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]], bool)
+    for reverse in (False, True):
+        expected = jaxrnn.unroll(cell, params, xs, resets=resets, method="scan", reverse=reverse)
+        actual = jaxrnn.unroll(cell, params, xs, resets=resets, reverse=reverse)
+        jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-12), actual, expected)
+
+
+def test_kernels_start_with_the_variance_of_their_window():
+    params = jaxrnn.qrnn(64, window=4).init(jax.random.key(0), 32)
+    np.testing.assert_allclose(params["kernel"].std(), 1 / np.sqrt(4 * 32), rtol=0.03)
+    assert params["kernel"].shape == (4, 32, 3, 64)
+    assert sorted(jaxrnn.qrnn(4, use_bias=False).init(jax.random.key(0), 2)) == ["kernel"]
+
+
+ERRORS = {
+    "qrnn: features is 0, expected an int of 1 or more": lambda: jaxrnn.qrnn(0),
+    "qrnn: window is 0, expected an int of 1 or more": lambda: jaxrnn.qrnn(4, window=0),
+    "qrnn: pooling is 'of', expected one of 'f', 'fo', 'ifo'": lambda: jaxrnn.qrnn(4, pooling="of"),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_wrong(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ERRORS[message]()
