@@ -36,6 +36,7 @@ from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
+from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.layer_norm import layer_norm
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BegunCarry",
     "BidirectionalCarry",
+    "CausalConvCarry",
     "Cell",
     "CoRNNCarry",
     "ComplexCarry",
@@ -79,6 +81,7 @@ __all__ = [
     "ShapeError",
     "antisymmetric",
     "bidirectional",
+    "causal_conv",
     "cfc",
     "conv_gru",
     "conv_lstm",

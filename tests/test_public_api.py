@@ -12,6 +12,7 @@ import jaxrnn
 NAMES = [
     "BegunCarry",
     "BidirectionalCarry",
+    "CausalConvCarry",
     "Cell",
     "CoRNNCarry",
     "ComplexCarry",
@@ -28,6 +29,7 @@ NAMES = [
     "ShapeError",
     "antisymmetric",
     "bidirectional",
+    "causal_conv",
     "cfc",
     "conv_gru",
     "conv_lstm",

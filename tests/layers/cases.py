@@ -38,6 +38,7 @@ LAYERS = {
     "dense": SOFTMAX,
     "dropout": jaxrnn.dropout(0.5),
     "layer_norm": jaxrnn.layer_norm(),
+    "causal_conv": jaxrnn.stack(jaxrnn.causal_conv(3, activation=jnp.exp), jaxrnn.causal_conv(2, features=H)),
     "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),
     "stack": jaxrnn.stack(
         jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(LSTM), jaxrnn.dense(D))),

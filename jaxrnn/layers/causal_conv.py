@@ -1,0 +1,130 @@
+"""`causal_conv`: a convolution over time that sees the present and the past, with its window for a carry."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.recurrence import delayed
+from jaxrnn.recurrence.loop import select, silence, valid_steps
+from jaxrnn.types import Array, Layer, Params
+
+
+class CausalConvCarry(NamedTuple):
+    """`pending [*batch, kernel_size − 1, F]`: what past inputs add to the outputs of the next steps."""
+
+    pending: Array
+
+
+def causal_conv(
+    kernel_size: int,
+    *,
+    features: int | None = None,
+    activation: Callable[[Array], Array] | None = None,
+    use_bias: bool = True,
+    kernel_init: Initializer = initializers.lecun_normal,
+    bias_init: Initializer = initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Layer:
+    """`yₜ = activation(Σₙ wₙ ⊙ xₜ₋ₙ + b)` with `0 ≤ n < kernel_size`: each feature by itself, over the last inputs.
+
+    The short convolution before a linear recurrence, as in Mamba (Gu & Dao 2023) and Griffin (De et al. 2024). Before
+    the beginning there are zeros. The window holds the last valid inputs of the sequence: a mask's holes are not in it,
+    and a reset empties it.
+
+    Args:
+      kernel_size: how many inputs an output sees, the present one among them.
+      features: F, the width of the output, of which each feature then sees all features of the input: `Wₙ xₜ₋ₙ`;
+        None: depthwise, as above.
+      activation: applied to `[..., F]`; None leaves the output linear.
+      use_bias: whether there is one.
+      kernel_init: draws `kernel [kernel_size, D]`; with `features`, `(kernel_size * D, F)` for
+        `kernel [kernel_size, D, F]`. `kernel[n]` is what an input adds `n` steps later.
+      bias_init: draws `bias [F]`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Layer` with a `step` and carry `CausalConvCarry(pending)`. At invalid steps the output is 0, whatever the bias.
+
+    Raises:
+      ValueError: `kernel_size` or `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.stack(jaxrnn.causal_conv(4, activation=jax.nn.silu), jaxrnn.rnn(jaxrnn.rg_lru(8)))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry[0].pending.shape
+      ((5, 2, 8), (2, 3, 3))
+    """
+    checks.check_positive("causal_conv", "kernel_size", kernel_size)
+    if features is not None:
+        checks.check_positive("causal_conv", "features", features)
+
+    def init(key: Array, in_features: int) -> Params:
+        k_kernel, k_bias = jax.random.split(key)
+        rows, out = (kernel_size, in_features) if features is None else (kernel_size * in_features, features)
+        kernel = kernel_init(k_kernel, (rows, out), accumulator(param_dtype)).astype(param_dtype)
+        params = {"kernel": kernel if features is None else kernel.reshape(kernel_size, in_features, out)}
+        return params | ({"bias": bias_init(k_bias, (out,), param_dtype)} if use_bias else {})
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> CausalConvCarry:
+        shape = (*batch_shape, kernel_size - 1, params["kernel"].shape[-1])
+        return CausalConvCarry(jnp.zeros(shape, accumulator(compute_dtype(dtype, *params.values()))))
+
+    def parts(params: Params, xs: Array) -> Array:
+        """What each input adds to its own step and to each of the next, `[..., kernel_size, F]`."""
+        compute, kernel = compute_dtype(dtype, xs, *params.values()), params["kernel"]
+        wide = accumulator(compute)
+        if features is None:
+            return xs.astype(wide)[..., None, :] * kernel.astype(wide)
+        flat = jnp.moveaxis(kernel, 0, 1).reshape(kernel.shape[1], -1)
+        return product(xs, flat, compute).reshape(*xs.shape[:-1], kernel_size, features)
+
+    def outputs(params: Params, sums: Array, xs: Array, valid: Array | None) -> Array:
+        ys = sums + params["bias"].astype(sums.dtype) if use_bias else sums
+        if activation is not None:
+            # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
+            ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))
+        return silence(valid, ys).astype(compute_dtype(dtype, xs, *params.values()))
+
+    def apply(
+        params: Params,
+        carry: CausalConvCarry | None,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[CausalConvCarry, Array]:
+        del key  # nothing is random
+        xs = checks.xs_of("causal_conv", xs)
+        because = checks.shape_words(xs)
+        checks.check_params("causal_conv", layer, params, xs.shape[-1], because)
+        checks.check_steps("causal_conv", xs, lengths, mask, resets)
+        fresh = init_carry(params, xs.shape[1:-1])
+        if carry is None:
+            carry = fresh
+        checks.check_carry("causal_conv", layer, params, carry, xs.shape[1:-1], because)
+        valid = valid_steps(lengths, mask, len(xs))
+        flags = {"valid": valid, "resets": resets, "fresh": fresh.pending}
+        pending, sums = delayed.over_time(carry.pending, parts(params, silence(valid, xs)), **flags)
+        return CausalConvCarry(pending), outputs(params, sums, xs, valid)
+
+    def step(params: Params, carry: CausalConvCarry, x: Array) -> tuple[CausalConvCarry, Array]:
+        x = checks.xs_of("causal_conv", x, name="x", axes=1, layout="[*batch, D]")
+        because = f"x of shape {x.shape}"
+        checks.check_params("causal_conv", layer, params, x.shape[-1], because)
+        checks.check_carry("causal_conv", layer, params, carry, x.shape[:-1], because)
+        pending, sums = delayed.step(carry.pending, parts(params, x))
+        return CausalConvCarry(pending), outputs(params, sums, x, None)
+
+    layer = Layer(init, init_carry, apply, step, draws=False)
+    return layer

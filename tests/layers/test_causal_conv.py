@@ -1,0 +1,82 @@
+"""Convolution over time against loops in float64 NumPy: its window under masks, resets and in half precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from layers.cases import B, D, H, T, params_of, random
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+
+def looped(params, xs):
+    """`yₜ = Σₙ wₙ ⊙ xₜ₋ₙ + b`, or `Σₙ xₜ₋ₙ Wₙ + b`, over one sequence; zeros before it."""
+    W, ys = params["kernel"], []
+    for t in range(len(xs)):
+        seen = [xs[t - n] if t >= n else np.zeros_like(xs[0]) for n in range(len(W))]
+        ys.append(sum(x * w if W.ndim == 2 else x @ w for x, w in zip(seen, W, strict=True)) + params["bias"])
+    return np.array(ys)
+
+
+@pytest.mark.parametrize("features", [None, H])
+@pytest.mark.parametrize("kernel_size", [1, 3, T + 1])
+def test_equals_a_loop_in_numpy(kernel_size, features):
+    layer = jaxrnn.causal_conv(kernel_size, features=features, activation=jnp.tanh)
+    params, xs = params_of(layer), random(T, B, D)
+    _, ys = layer.apply(params, None, xs)
+    np.testing.assert_allclose(ys, np.tanh(looped(params, xs)), rtol=0, atol=1e-13)
+
+
+def test_holes_are_not_seen_and_a_reset_empties_the_window():
+    """A reset at a hole acts, too."""
+    layer = jaxrnn.causal_conv(3)
+    params, xs = params_of(layer), random(7, D)
+    mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
+    _, ys = jax.jit(layer.apply)(params, None, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
+    expected = np.concatenate([looped(params, xs[[0, 2, 3]]), looped(params, xs[[5, 6]])])
+    np.testing.assert_allclose(ys[mask], expected, rtol=0, atol=1e-13)
+    assert (ys[~mask] == 0).all()
+
+
+def test_half_precision_is_summed_in_single():
+    layer = jaxrnn.causal_conv(4)
+    params, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (params_of(layer), random(T, D)))
+    carry, ys = layer.apply(params, None, xs)
+    exact = looped(*jax.tree.map(lambda a: np.asarray(a, np.float64), (params, xs)))
+    np.testing.assert_array_equal(ys, jnp.asarray(exact, jnp.float32).astype(jnp.bfloat16))
+    assert (carry.pending.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
+
+
+def test_looks_as_far_back_in_a_stream_from_behind():
+    """`bidirectional` flips it: what comes later is its past."""
+    layer = jaxrnn.causal_conv(3)
+    both = jaxrnn.bidirectional(layer)
+    params, xs = params_of(both), random(T, B, D)
+    _, ys = both.apply(params, None, xs)
+    np.testing.assert_allclose(ys[..., D:], looped(params["backward"], xs[::-1])[::-1], rtol=0, atol=1e-13)
+
+
+def test_kernels_start_with_the_variance_of_their_window():
+    for features, inputs in ((None, 4), (500, 4 * 300)):
+        params = jaxrnn.causal_conv(4, features=features, use_bias=False).init(jax.random.key(0), 300)
+        np.testing.assert_allclose(params["kernel"].std() * np.sqrt(inputs), 1, rtol=0.05)
+        assert "bias" not in params
+
+
+LAYER = jaxrnn.causal_conv(3)
+ERRORS = {
+    "causal_conv: kernel_size is 0, expected an int of 1 or more": lambda: jaxrnn.causal_conv(0),
+    "causal_conv: features is -1, expected an int of 1 or more": lambda: jaxrnn.causal_conv(3, features=-1),
+    r"causal_conv: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: LAYER.apply({}, None, jnp.ones(D)),
+    r"causal_conv: carry\.pending has shape \(1, 3\), expected \(2, 3\) from x of shape": lambda: LAYER.step(
+        params_of(LAYER), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_wrong(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ERRORS[message]()
