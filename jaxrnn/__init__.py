@@ -26,6 +26,7 @@ from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.mlstm import MLSTMCarry, mlstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
@@ -74,6 +75,7 @@ __all__ = [
     "HiddenCarry",
     "LSTMCarry",
     "Layer",
+    "MLSTMCarry",
     "MatrixCarry",
     "Noise",
     "QRNNCarry",
@@ -116,6 +118,7 @@ __all__ = [
     "mgu",
     "min_gru",
     "min_lstm",
+    "mlstm",
     "nnx",
     "peephole_lstm",
     "projected_cell",

@@ -102,7 +102,7 @@ def matrix_cell(
 
         def whole(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
             z = project(params, xs)
-            steps = _under(flow, z.inputs)
+            steps = under(flow, z.inputs)
             steps = jax.tree.map(lambda x: jnp.flip(x, 0), steps) if reverse else steps
             fresh = None if flow.fresh is None else flow.fresh.S
             S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method)
@@ -116,7 +116,7 @@ def matrix_cell(
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
 
 
-def _under(flow: Flow, inputs: Inputs) -> Inputs:
+def under(flow: Flow, inputs: Inputs) -> Inputs:
     """The inputs under masks and resets: an invalid step adds nothing to a state that does not decay."""
     if flow.valid is not None:
         k, log_decay, beta = silence(flow.valid, (inputs.k, inputs.log_decay, inputs.beta))

@@ -23,6 +23,7 @@ from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.mlstm import mlstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import qrnn
@@ -81,6 +82,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "s5": s5,
     "gla": gla,
     "ssd": ssd,
+    "mlstm": mlstm,
     "delta_net": delta_net,
     "gated_delta_net": gated_delta_net,
 }

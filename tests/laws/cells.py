@@ -94,6 +94,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "s5": partial(jaxrnn.s5, states=2),
     "gla": partial(jaxrnn.gla, heads=2, keys=4, values=3, chunk=2),
     "ssd": partial(jaxrnn.ssd, heads=2, keys=4, values=3, chunk=2),
+    "mlstm": partial(jaxrnn.mlstm, heads=2, keys=4, values=3, chunk=2),
     "delta_net": partial(jaxrnn.delta_net, heads=2, keys=4, values=3, chunk=2),
     "gated_delta_net": partial(jaxrnn.gated_delta_net, heads=2, keys=4, values=3, chunk=2),
     "sru": jaxrnn.sru,
