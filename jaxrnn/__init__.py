@@ -24,6 +24,7 @@ from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.mlstm import MLSTMCarry, mlstm
@@ -37,6 +38,7 @@ from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.checks import ShapeError
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
+from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
@@ -97,6 +99,7 @@ __all__ = [
     "elman",
     "gated_delta_net",
     "gla",
+    "griffin_block",
     "gru",
     "heads",
     "indrnn",
@@ -112,6 +115,8 @@ __all__ = [
     "linen",
     "lru",
     "lstm",
+    "mamba",
+    "mamba_block",
     "matrix_cell",
     "matrix_scan",
     "methods",

@@ -141,6 +141,15 @@ def head_sizes(where: str, features: Any, heads: Any, keys: Any, values: Any) ->
     return keys or features // heads, values or features // heads
 
 
+def check_as_wide(where: str, in_features: int, features: int) -> None:
+    """Inputs that enter the state as they stand."""
+    if in_features != features:
+        raise ShapeError(
+            f"{where}: inputs have {in_features} features, expected {features}, the width of the state; "
+            "use_value_kernel=True takes any"
+        )
+
+
 def check_remat(where: str, remat: Any) -> None:
     if remat is None or remat in ("step", "carries"):
         return

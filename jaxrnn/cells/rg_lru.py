@@ -22,6 +22,7 @@ def rg_lru(
     eigenvalues: Literal["positive", "signed"] = "positive",
     a_min: float = 0.9,
     a_max: float = 0.999,
+    use_value_kernel: bool = True,
     use_bias: bool = True,
     kernel_init: Initializer = initializers.lecun_normal,
     bias_init: Initializer = initializers.zeros,
@@ -41,9 +42,12 @@ def rg_lru(
       eigenvalues: where `a` lies: `"positive"` in (0, 1), the paper's; `"signed"` gives every other feature `−a`.
       a_min: the least `a` at first, at `rₜ = 1`.
       a_max: the greatest.
+      use_value_kernel: whether `vₜ` is a linear layer of the input; without it `vₜ = xₜ`, which has to be H wide, for a
+        network with layers of its own before the unit.
       use_bias: whether there is a bias.
-      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      bias_init: draws `bias [3, H]` as a whole.
+      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`; without a value kernel,
+        `[D, 2, H]`.
+      bias_init: draws `bias [3, H]`, or `[2, H]`, as a whole.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
 
@@ -51,7 +55,8 @@ def rg_lru(
       A `Cell` with carry `BegunCarry(h, begun)`.
 
     Raises:
-      ValueError: `features` is not a positive int; unknown `eigenvalues`; not `0 < a_min < a_max < 1`.
+      ValueError: `features` is not a positive int; unknown `eigenvalues`; not `0 < a_min < a_max < 1`. `init` raises it
+        for inputs that are not H wide, without a value kernel.
 
     Example:
       >>> import jax, jaxrnn
@@ -65,21 +70,24 @@ def rg_lru(
     checks.check_choice("rg_lru", "eigenvalues", eigenvalues, ("positive", "signed"))
     if not 0 < a_min < a_max < 1:
         raise ValueError(f"rg_lru: a_min is {a_min} and a_max {a_max}, expected 0 < a_min < a_max < 1")
+    count = 3 if use_value_kernel else 2
     signs = 1 - 2 * (jnp.arange(features) % 2) if eigenvalues == "signed" else 1
 
     def init(key: Array, in_features: int) -> Params:
+        if not use_value_kernel:
+            checks.check_as_wide("rg_lru", in_features, features)
         wide = accumulator(param_dtype)
         k_kernel, k_bias, k_decay = jax.random.split(key, 3)
         log_a = jnp.log(jax.random.uniform(k_decay, (features,), wide, a_min, a_max))
         params = {
-            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, 3, features, param_dtype),
+            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, count, features, param_dtype),
             "decay": jnp.log(jnp.expm1(-log_a / SHARPNESS)).astype(param_dtype),  # softplus of it is −log a / 8
         }
-        return params | ({"bias": bias_init(k_bias, (3, features), param_dtype)} if use_bias else {})
+        return params | ({"bias": bias_init(k_bias, (count, features), param_dtype)} if use_bias else {})
 
     def parts(params: Params, xs: Array) -> tuple[Array, Array]:
-        r, i, v = gate_inputs(params, xs)
-        return -SHARPNESS * sigmoid(r) * softplus(params["decay"]), sigmoid(i) * v
+        r, i, *v = gate_inputs(params, xs)
+        return -SHARPNESS * sigmoid(r) * softplus(params["decay"]), sigmoid(i) * (v[0] if v else xs.astype(r.dtype))
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         log_a, value = parts(params, xs)

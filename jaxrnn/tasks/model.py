@@ -21,6 +21,7 @@ from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.mlstm import mlstm
@@ -80,6 +81,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "lru": lru,
     "rg_lru": rg_lru,
     "s5": s5,
+    "mamba": mamba,
     "gla": gla,
     "ssd": ssd,
     "mlstm": mlstm,

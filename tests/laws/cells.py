@@ -91,6 +91,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "min_lstm": jaxrnn.min_lstm,
     "lru": partial(jaxrnn.lru, states=5),
     "rg_lru": jaxrnn.rg_lru,
+    "mamba": partial(jaxrnn.mamba, states=2, rank=2),
     "s5": partial(jaxrnn.s5, states=2),
     "gla": partial(jaxrnn.gla, heads=2, keys=4, values=3, chunk=2),
     "ssd": partial(jaxrnn.ssd, heads=2, keys=4, values=3, chunk=2),

@@ -1,0 +1,170 @@
+"""Mamba and the blocks of Griffin and Mamba against loops in float64 NumPy, and their initial values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+
+T, B, D, H, N, R = 6, 2, 3, 4, 5, 2
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigma(x)
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def gelu(x):
+    """Its usual approximation."""
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def conv(p, xs):
+    """Depthwise, over what came before; `kernel[n]` multiplies the input of `n` steps ago."""
+    padded = np.concatenate([np.zeros((len(p["kernel"]) - 1, xs.shape[1])), xs])
+    return np.array([(padded[t : t + len(p["kernel"])][::-1] * p["kernel"]).sum(0) for t in range(len(xs))]) + p["bias"]
+
+
+def s6(p, us):
+    """`h = exp(Δ A) h + Δ B u`, `y = C h + d u`, with a state of N for each feature."""
+    h, ys = np.zeros_like(p["log_rate"]), []
+    for u in us:
+        step = softplus(u @ p["step_down"] @ p["step_up"] + p["step_bias"])
+        A, B, C = -np.exp(p["log_rate"]), u @ p["input"], u @ p["read"]
+        for i in range(len(u)):
+            h[i] = np.exp(step[i] * A[i]) * h[i] + step[i] * B * u[i]
+        ys.append(h @ C + p["skip"] * u)
+    return np.array(ys)
+
+
+def rg_lru(p, us):
+    """`log a = −8 r softplus(Λ)`, `h = a h + √(1 − a²) i u`; the first step adds `i u` whole."""
+    h, hs = 0, []
+    for t, u in enumerate(us):
+        r, i = (sigma(u @ p["kernel"][:, g] + p["bias"][g]) for g in (0, 1))
+        a = np.exp(-8 * r * softplus(p["decay"]))
+        h = a * h + (np.sqrt(1 - a**2) if t else 1) * i * u
+        hs.append(h)
+    return np.array(hs)
+
+
+def griffin_block(p, xs):
+    x, gate = (xs @ p["kernel"][:, i] + p["bias"][i] for i in (0, 1))
+    inner = rg_lru(p["branch"]["layer_1"], conv(p["branch"]["layer_0"], x))
+    return (inner * gelu(gate)) @ p["out"] + p["out_bias"]
+
+
+def mamba_block(p, xs):
+    x, gate = (xs @ p["kernel"][:, i] for i in (0, 1))
+    inner = s6(p["branch"]["layer_1"], silu(conv(p["branch"]["layer_0"], x)))
+    return (inner * silu(gate)) @ p["out"]
+
+
+def mamba(p, xs):
+    return s6(p, xs @ p["kernel"][:, 0])
+
+
+LAYERS = {
+    mamba: jaxrnn.rnn(jaxrnn.mamba(H, states=N, rank=R)),
+    griffin_block: jaxrnn.griffin_block(H, width=5),
+    mamba_block: jaxrnn.mamba_block(H, expand=2, states=N, rank=R, kernel_size=3),
+}
+
+
+@pytest.mark.parametrize("equation", LAYERS, ids=lambda e: e.__name__)
+def test_equals_a_loop_in_numpy(equation):
+    layer, rng = LAYERS[equation], np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), shapes)
+    xs = rng.normal(size=(T, B, D))
+    expected = np.stack([equation(params, xs[:, b]) for b in range(B)], axis=1)
+    np.testing.assert_allclose(layer.apply(params, None, xs)[1], expected, rtol=0, atol=1e-12)
+
+
+# --- extremes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [-60.0, 60.0])
+def test_steps_of_any_length_stay_finite(size):
+    """`Δ = 0`: nothing is forgotten; `Δ = 60`: everything."""
+    cell = jaxrnn.mamba(2, states=2, use_value_kernel=False)
+    params = cell.init(jax.random.key(0), 2) | {"step_bias": jnp.full(2, size)}
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(2048, 2)), jnp.float32)
+    out = jax.value_and_grad(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1].mean(), (0, 1))(params, xs)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+
+
+# --- initial values ------------------------------------------------------------------------------------------------
+
+
+def uniform(values, low, high):
+    """Whether values spread evenly: the greatest distance between their distribution and the uniform one (p ≈ 1e-4)."""
+    values, n = np.sort(np.asarray(values, np.float64).ravel()), np.size(values)
+    distance = np.abs((values - low) / (high - low) - (np.arange(n) + 0.5) / n).max()
+    return distance < 2.3 / np.sqrt(n) and values[0] >= low - 1e-6 and values[-1] <= high + 1e-6
+
+
+def test_mamba_starts_as_published():
+    params = jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5).init(jax.random.key(0), 256)
+    assert uniform(np.log(softplus(np.float64(params["step_bias"]))), np.log(0.01), np.log(0.5))
+    assert uniform(params["step_up"], -1 / 3, 1 / 3)
+    np.testing.assert_allclose(np.exp(params["log_rate"]), np.tile([1, 2, 3, 4], (1024, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(params["skip"], 1)
+    for name, inputs in (("kernel", 256), ("input", 1024), ("read", 1024), ("step_down", 1024)):
+        np.testing.assert_allclose(params[name].std() * np.sqrt(inputs), 1, atol=0.05)
+
+
+def test_mamba_takes_a_sixteenth_of_its_width_for_steps():
+    """Of the block's width, not of the state space's."""
+    shapes = [
+        jax.eval_shape(lambda key, layer=layer: layer.init(key, 33), jax.random.key(0))
+        for layer in (jaxrnn.mamba(33), jaxrnn.mamba_block(33))
+    ]
+    assert shapes[0]["step_down"].shape == (33, 3)
+    assert shapes[1]["branch"]["layer_1"]["step_down"].shape == (66, 3)
+
+
+def test_a_griffin_block_starts_with_slow_decays_and_without_biases():
+    params = jaxrnn.griffin_block(8, width=1024).init(jax.random.key(0), 64)
+    decay = np.float64(params["branch"]["layer_1"]["decay"])
+    assert uniform(np.exp(-8 * softplus(decay)), 0.9, 0.999)
+    assert not any(params[name].any() for name in ("bias", "out_bias"))
+    np.testing.assert_allclose(params["kernel"].std() * 8, 1, atol=0.05)
+    np.testing.assert_allclose(params["out"].std() * 32, 1, atol=0.05)
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+ERRORS = {
+    "mamba: features is 0, expected an int of 1 or more": lambda: jaxrnn.mamba(0),
+    "mamba: states is 0, expected": lambda: jaxrnn.mamba(4, states=0),
+    "mamba: rank is 0, expected": lambda: jaxrnn.mamba(4, rank=0),
+    "mamba: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.mamba(4, dt_min=0.2),
+    "mamba: inputs have 3 features, expected 4, the width of the state": lambda: jaxrnn.mamba(
+        4, use_value_kernel=False
+    ).init(jax.random.key(0), 3),
+    "rg_lru: inputs have 3 features, expected 4, the width of the state": lambda: jaxrnn.rg_lru(
+        4, use_value_kernel=False
+    ).init(jax.random.key(0), 3),
+    "griffin_block: width is 0, expected an int of 1 or more": lambda: jaxrnn.griffin_block(4, width=0),
+    "mamba_block: expand is 0, expected an int of 1 or more": lambda: jaxrnn.mamba_block(4, expand=0),
+    "mamba_block: lengths and mask are both given": lambda: LAYERS[mamba_block].apply(
+        LAYERS[mamba_block].init(jax.random.key(0), D), None, jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_say_what_is_wrong(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ERRORS[message]()
