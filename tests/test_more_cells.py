@@ -28,6 +28,10 @@ WRONG = [
     (lambda: jaxrnn.cornn(8, dt=0), "cornn: dt is 0, expected a positive number"),
     (lambda: jaxrnn.cornn(8, gamma=-1), "cornn: gamma is -1, expected a positive number"),
     (lambda: jaxrnn.cornn(8, epsilon=0.0), "cornn: epsilon is 0.0, expected a positive number"),
+    (
+        lambda: jaxrnn.cornn(8, dt=0.5),
+        "cornn: γ Δt² + 2 ε Δt is 5.375, expected less than 4, or each step overshoots; lower dt",
+    ),
     (lambda: jaxrnn.projected_lstm(0, 2), "projected_lstm: features is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.projected_lstm(8, 0), "projected_lstm: projection is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.layer_norm_lstm(0), "layer_norm_lstm: features is 0, expected an int of 1 or more"),
@@ -150,6 +154,17 @@ def test_oscillators_at_rest_stay_there_and_swing_when_pushed():
     assert (ys == 0).all() and at_rest.v == 0
     _, ys = jaxrnn.unroll(cell, params, jnp.zeros((400, 1)), at_rest._replace(h=jnp.ones(1)))
     np.testing.assert_allclose(ys[:, 0], np.cos(2 * np.pi * 0.01 * np.arange(1, 401)), atol=0.08)
+
+
+def test_oscillators_come_to_rest_up_to_the_step_that_is_refused():
+    """γ Δt² + 2 ε Δt just below 4, and just above it."""
+    still = jnp.zeros((400, 1))
+    cell = jaxrnn.cornn(1, dt=0.99, gamma=1.0, epsilon=1.5)  # 3.95
+    params = jax.tree.map(jnp.zeros_like, cell.init(KEY, 1))
+    start = cell.init_carry(params)._replace(h=jnp.full(1, 1e-3))
+    assert jnp.abs(jaxrnn.unroll(cell, params, still, start)[1][-1]) < 1e-5
+    with pytest.raises(ValueError, match="overshoots"):
+        jaxrnn.cornn(1, dt=1.01, gamma=1.0, epsilon=1.5)  # 4.05
 
 
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])

@@ -55,7 +55,8 @@ def cornn(
       A `Cell` with carry `CoRNNCarry(h, v)`.
 
     Raises:
-      ValueError: `features` is not a positive int; `dt`, `gamma` or `epsilon` is not positive.
+      ValueError: `features` is not a positive int; `dt`, `gamma` or `epsilon` is not positive; with them an oscillator
+        that is left alone would not come to rest, since `γ Δt² + 2 ε Δt` is 4 or more.
 
     Example:
       >>> import jax, jaxrnn
@@ -69,6 +70,8 @@ def cornn(
     for name, value in (("dt", dt), ("gamma", gamma), ("epsilon", epsilon)):
         if not value > 0:
             raise ValueError(f"cornn: {name} is {value!r}, expected a positive number")
+    if not (reach := gamma * dt**2 + 2 * epsilon * dt) < 4:
+        raise ValueError(f"cornn: γ Δt² + 2 ε Δt is {reach:g}, expected less than 4, or each step overshoots; lower dt")
 
     def step(params: Params, carry: CoRNNCarry, zs: tuple[Array, ...]) -> tuple[CoRNNCarry, Array]:
         dot, h, v = partial(product, dtype=zs[0].dtype), carry.h, carry.v
