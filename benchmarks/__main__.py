@@ -17,6 +17,7 @@ QUESTIONS = (
     "networks",
     "own_cell",
     "linear",
+    "characters",
 )
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
@@ -29,6 +30,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   networks        deep networks beside PyTorch's
   own_cell        a user's cell beside the built-in one, and beside a loop by hand
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
+  characters      every cell on one text: how fast, and how good
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 

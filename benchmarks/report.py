@@ -12,6 +12,7 @@ from types import ModuleType
 
 from benchmarks import (
     against_peers,
+    characters,
     compile_time,
     half_precision,
     linear,
@@ -31,7 +32,18 @@ from benchmarks.results import MEAN, Result, ratio, unique
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-MODULES = (against_peers, half_precision, scaling, memory, compile_time, vmap_cost, networks, own_cell, linear)
+MODULES = (
+    against_peers,
+    half_precision,
+    scaling,
+    memory,
+    compile_time,
+    vmap_cost,
+    networks,
+    own_cell,
+    linear,
+    characters,
+)
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),

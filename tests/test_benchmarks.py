@@ -51,7 +51,7 @@ def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     assert result["environment"]["arguments"]["seed"] == 7
     assert all(row["median"] > 0 for row in result["rows"])
     assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in ("scaling", "vmap_cost")
+    assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in ("scaling", "vmap_cost", "characters")
 
 
 def test_against_peers_times_every_contender_both_ways(runs):
