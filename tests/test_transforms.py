@@ -239,6 +239,8 @@ def test_a_layer_hands_its_key_to_the_cell():
 ERRORS = [
     (lambda: jaxrnn.zoneout(jaxrnn.lstm(4), 1.0), "zoneout: rate of c is 1.0, expected a number with 0 ≤"),
     (lambda: jaxrnn.zoneout(jaxrnn.lstm(4), {"m": 0.1}), r"zoneout: rate names \['m'\], expected fields of the carry"),
+    (lambda: jaxrnn.zoneout(jaxrnn.sru(4), 0.1), "zoneout: the output of cell is not the field h of its carry"),
+    (lambda: jaxrnn.zoneout(jaxrnn.mamba(4, dtype=jnp.bfloat16), 0.1), "zoneout: the output of cell is not the field"),
     (lambda: jaxrnn.zoneout(jaxrnn.dense(4), 0.1), "zoneout: cell is a Layer"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.lstm(4), -0.1), "recurrent_dropout: rate is -0.1, expected a number"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.gru(4, reset="before"), 0.1), "recurrent_dropout: cell has methods"),

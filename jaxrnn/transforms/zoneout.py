@@ -27,7 +27,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       A `Cell` with the parameters and the carry of `cell`.
 
     Raises:
-      ValueError: a rate outside [0, 1), or one for a field that the carry does not have; the carry has no `h`.
+      ValueError: a rate outside [0, 1), or one for a field that the carry does not have; the carry has no `h`,
+        or has one that is not the output.
 
     Example:
       >>> import jax, jaxrnn
@@ -43,6 +44,10 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 1)), jax.random.key(0))._fields
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
+    if not _gives_its_state(cell):
+        raise ValueError(
+            "zoneout: the output of cell is not the field h of its carry, expected a cell that gives its h"
+        )
     by_field = rate._asdict() if isinstance(rate, tuple) and hasattr(rate, "_asdict") else rate
     rates = dict(by_field) if isinstance(by_field, Mapping) else dict.fromkeys(fields, by_field)
     if unknown := sorted(rates.keys() - set(fields)):
@@ -67,3 +72,23 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
         }
 
     return followed(cell, then, sample)
+
+
+def _gives_its_state(cell: Cell) -> bool:
+    """Whether a step's program returns the same value as output and as the field `h`, but for its dtype."""
+
+    def first(key: Array) -> tuple[Array, Any]:
+        params = cell.init(key, 1)
+        x = jnp.zeros((1,) * cell.num_feature_axes)
+        carry, y = cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))
+        return carry.h, y
+
+    program = jax.make_jaxpr(first)(jax.random.key(0)).jaxpr
+    made_by = {eqn.outvars[0]: eqn for eqn in program.eqns}
+
+    def undo_cast(value: Any) -> Any:
+        while value in made_by and made_by[value].primitive.name == "convert_element_type":
+            value = made_by[value].invars[0]
+        return value
+
+    return len({undo_cast(value) for value in program.outvars}) == 1
