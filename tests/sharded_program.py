@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+from jaxrnn.recurrence import delayed, kernels
 
 T, B, D, H = 6, 4, 3, 5
 ROWS, WHOLE = P(None, "batch"), P()
@@ -89,6 +90,30 @@ def check_explicit_mode(cell: jaxrnn.Cell, arguments: Any) -> None:
         print("explicit", method, remat)
 
 
+def check_explicit_parts(draw: Any) -> None:
+    """Sums over a batch on several devices, and what is joined to it, in parts of engines that the cells above lack."""
+    explicit, valid = mesh(AxisType.Explicit), draw.random((T, B)) < 0.7
+    hs, dr, parts, pending = (draw.normal(size=s) for s in ((T, B, H), (T, B, 2 * H), (T, B, 3, H), (B, 2, H)))
+
+    def heads(hs: Any, dr: Any) -> Any:
+        return kernels.cotangent(np.ones((1, H, 2, H)), hs, dr, np.float32)
+
+    def diagonal(hs: Any, dr: Any) -> Any:
+        return kernels.cotangent(np.ones((2, H)), hs, dr, np.float32)
+
+    def window(parts: Any, pending: Any, valid: Any) -> Any:
+        return delayed.over_time(pending, parts, valid=valid, resets=valid, fresh=pending)
+
+    for run, arguments in ((heads, (hs, dr)), (diagonal, (hs, dr)), (window, (parts, pending, valid))):
+        arguments = jax.tree.map(jax.numpy.asarray, arguments)
+        wanted = jax.jit(run)(*arguments)
+        with jax.set_mesh(explicit):
+            specs = [P("batch") if a is arguments[1] and run is window else ROWS for a in arguments]
+            placed = [jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(arguments, specs, strict=True)]
+            close(jax.jit(run)(*placed), wanted)
+        print("explicit", run.__name__)
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 2
     keys = jax.random.split(jax.random.key(0), 4)
@@ -100,4 +125,5 @@ if __name__ == "__main__":
         check_shard_map(cell, arguments)
         check_sharded_jit(cell, arguments)
     check_explicit_mode(cell, arguments)  # one cell is enough, if it has parameters of its own
+    check_explicit_parts(np.random.default_rng(0))
     print("done")

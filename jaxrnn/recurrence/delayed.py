@@ -27,7 +27,7 @@ def over_time(
     pending, parts = _promoted(pending, parts)
     total, later = len(parts), parts.shape[-2] - 1
     # After the end come valid steps without an input: what is due at them is what is pending.
-    parts = jnp.pad(parts, [(0, later)] + [(0, 0)] * (parts.ndim - 1))
+    parts = _padded(parts, (0, later), 0)
     steps = jnp.arange(total + later).reshape(-1, *[1] * (parts.ndim - 3))
     sums = parts[..., 0, :]
 
@@ -35,13 +35,13 @@ def over_time(
         age = steps  # valid steps before this one, in all or since the last reset
 
         def earlier(i: int) -> Array:
-            return jnp.pad(parts[:-i, ..., i, :], [(i, 0)] + [(0, 0)] * (parts.ndim - 2))
+            return _padded(parts[:-i, ..., i, :], (i, 0), 0)
 
     else:
-        valid = jnp.concatenate([valid, jnp.ones_like(valid, shape=(later, *valid.shape[1:]))])
+        valid = _padded(valid, (0, later), True)
         counts = valid.astype(steps.dtype)
         age = jnp.cumsum(counts, axis=0, dtype=steps.dtype) - counts
-        before = jnp.maximum(_delayed(lax.cummax(jnp.where(valid, steps, 0))), 0)
+        before = _padded(lax.cummax(jnp.where(valid, steps, 0))[:-1], (1, 0), 0)
         places = [before]
         for _ in range(1, later):
             places.append(jnp.take_along_axis(before, places[-1], axis=0))
@@ -51,7 +51,7 @@ def over_time(
 
     begun = None
     if resets is not None:
-        resets = jnp.concatenate([resets, jnp.zeros_like(resets, shape=(later, *resets.shape[1:]))])
+        resets = _padded(resets, (0, later), False)
         age = age - lax.cummax(jnp.where(resets, age, 0))
         begun = lax.cummax(resets.astype(jnp.int8)) > 0
 
@@ -73,6 +73,6 @@ def _promoted(pending: Array, parts: Array) -> tuple[Array, Array]:
     return pending.astype(dtype), parts.astype(dtype)
 
 
-def _delayed(x: Array) -> Array:
-    """A step later, with −1 first."""
-    return jnp.concatenate([jnp.full_like(x[:1], -1), x[:-1]])
+def _padded(x: Array, by: tuple[int, int], value: float) -> Array:
+    """Over time. A pad lies on devices as `x` does, which what is joined to it may not."""
+    return jnp.pad(x, [by] + [(0, 0)] * (x.ndim - 1), constant_values=value)

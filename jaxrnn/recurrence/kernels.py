@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.sharding import outer_sharding
 from jaxrnn.types import Array
 
 
@@ -56,9 +58,12 @@ def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
     if kernel.ndim == 3:
         return outer(hs, dr, dtype).reshape(len(kernel), -1, width)
     if kernel.ndim == 2:
-        return jnp.einsum("...h,...gh->gh", hs, _split(dr, dr.shape[-1] // width).astype(hs.dtype))
+        by_gate = hs[..., None, :] * _split(dr, dr.shape[-1] // width).astype(hs.dtype)
+        return by_gate.sum(tuple(range(by_gate.ndim - 2)))
     by_head = dr.reshape(*dr.shape[:-1], dr.shape[-1] // (len(kernel) * width), len(kernel), width)
-    return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype)
+    # In explicit mode a sum over a sharded batch has to say where it lies: whole on every device, as the kernel does.
+    whole = None if outer_sharding(hs, dr) is None else PartitionSpec(*[None] * 4)
+    return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype, whole)
 
 
 def _gates_last(a: Array, axes: int = 2) -> Array:
@@ -69,5 +74,6 @@ def _split(a: Array, parts: int) -> Array:
     return a.reshape(*a.shape[:-1], parts, a.shape[-1] // parts)
 
 
-def _einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:
-    return jnp.einsum(form, a.astype(dtype), b.astype(dtype), preferred_element_type=accumulator(dtype))
+def _einsum(form: str, a: Array, b: Array, dtype: Any, out_sharding: Any = None) -> Array:
+    a, b = a.astype(dtype), b.astype(dtype)
+    return jnp.einsum(form, a, b, preferred_element_type=accumulator(dtype), out_sharding=out_sharding)
