@@ -24,16 +24,6 @@ def product(a: Array, b: Array, dtype: Any) -> Array:
     return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
 
 
-def bulk_product(a: Array, b: Array, dtype: Any) -> Array:
-    """`product`, for JAX to differentiate; of many steps at once.
-
-    The gradient in `b` comes out transposed. Behind the barrier it is turned by itself, which costs nothing; XLA would
-    make that part of the product, which then takes four times as long on the CPU.
-    """
-    b = lax.optimization_barrier(b.astype(dtype).T)
-    return _dot(a, b, ((a.ndim - 1,), (1,)), dtype)
-
-
 def outer(a: Array, b: Array, dtype: Any) -> Array:
     """`Σ aᵀ b` over every axis but the last, `[K, N]`.
 

@@ -13,7 +13,7 @@ from jax.nn import sigmoid, silu, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import bulk_product
+from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized
 from jaxrnn.types import Array, Cell, Params
 
@@ -160,7 +160,7 @@ def gated_delta_net(
         }
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
-        step = softplus(bulk_product(xs, params["step"], xs.dtype) + params["step_bias"])
+        step = softplus(product(xs, params["step"], xs.dtype) + params["step_bias"])
         return _delta_inputs(params, xs, eigenvalues) | {"log_decay": -jnp.exp(params["log_rate"]) * step}
 
     return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)
@@ -168,7 +168,7 @@ def gated_delta_net(
 
 def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:
     q, k, v = (silu(heads_of(xs, params[name])) for name in ("query", "key", "value"))
-    beta = sigmoid(bulk_product(xs, params["rate"], xs.dtype))
+    beta = sigmoid(product(xs, params["rate"], xs.dtype))
     return {"q": _unit(q), "k": _unit(k), "v": v, "beta": beta if eigenvalues == "positive" else 2 * beta}
 
 

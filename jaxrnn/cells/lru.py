@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import checks
-from jaxrnn.precision import accumulator, bulk_product
+from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.types import Array, Cell, Params
 
@@ -95,8 +95,8 @@ def lru(
 
     def readout(params: Params, h: Array, xs: Array) -> Array:
         C = params["readout"]
-        ys = bulk_product(h.real, C[:, 0], xs.dtype) + bulk_product(xs, params["skip"], xs.dtype)
-        return ys - bulk_product(h.imag, C[:, 1], xs.dtype) if parts == 2 else ys
+        ys = product(h.real, C[:, 0], xs.dtype) + product(xs, params["skip"], xs.dtype)
+        return ys - product(h.imag, C[:, 1], xs.dtype) if parts == 2 else ys
 
     return diagonal_cell(
         gates, init, n, decay=decay, readout=readout, complex_state=eigenvalues == "complex", dtype=dtype

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn import checks
-from jaxrnn.precision import accumulator, bulk_product
+from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.types import Array, Cell, Params
 
@@ -100,8 +100,8 @@ def s5(
 
     def readout(params: Params, h: Array, xs: Array) -> Array:
         C = params["readout"]
-        real, imag = (bulk_product(part, C[:, i], xs.dtype) for i, part in enumerate((h.real, h.imag)))
-        return 2 * (real - imag) + bulk_product(xs, params["skip"], xs.dtype)
+        real, imag = (product(part, C[:, i], xs.dtype) for i, part in enumerate((h.real, h.imag)))
+        return 2 * (real - imag) + product(xs, params["skip"], xs.dtype)
 
     return diagonal_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=dtype)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.carries import BegunCarry, ComplexCarry, HiddenCarry
-from jaxrnn.precision import accumulator, bulk_product, compute_dtype
+from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
 from jaxrnn.sharding import vary, varying
@@ -144,7 +144,7 @@ def diagonal_cell(
 def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     """`xs kernel[:, g] + bias[g]` for each gate, in float32 at least; `bias` may be absent."""
     kernel, bias = params["kernel"], params.get("bias")
-    zs = (bulk_product(xs, kernel[:, g], xs.dtype) for g in range(kernel.shape[1]))
+    zs = (product(xs, kernel[:, g], xs.dtype) for g in range(kernel.shape[1]))
     return tuple(z if bias is None else z + bias[g] for g, z in enumerate(zs))
 
 

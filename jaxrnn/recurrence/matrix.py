@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.carries import MatrixCarry
-from jaxrnn.precision import accumulator, bulk_product, compute_dtype
+from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import silence
 from jaxrnn.recurrence.matrix_scan import run
@@ -126,13 +126,13 @@ def under(flow: Flow, inputs: Inputs) -> Inputs:
 
 def heads_of(xs: Array, kernel: Array) -> Array:
     """`xs [..., D]` times `kernel [D, heads, K]`, `[..., heads, K]` in float32 at least."""
-    flat = bulk_product(xs, kernel.reshape(kernel.shape[0], -1), xs.dtype)
+    flat = product(xs, kernel.reshape(kernel.shape[0], -1), xs.dtype)
     return flat.reshape(*xs.shape[:-1], *kernel.shape[1:])
 
 
 def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
     """`ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
-    return bulk_product(ys.reshape(*ys.shape[:-2], -1), kernel.reshape(-1, kernel.shape[-1]), dtype)
+    return product(ys.reshape(*ys.shape[:-2], -1), kernel.reshape(-1, kernel.shape[-1]), dtype)
 
 
 def normalized(ys: Array, scale: Array) -> Array:
