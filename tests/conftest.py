@@ -1,4 +1,6 @@
-"""What all tests share: double precision on demand, and property tests that draw the same examples on every run."""
+"""What all tests share: double precision on demand, property tests that draw the same examples on every run, and no
+more compiled programs than a process can hold.
+"""
 
 from collections.abc import Iterator
 
@@ -23,3 +25,10 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module() -> Iterator[None]:
+    """Forgets compiled programs after each module: one takes several memory maps, of which Linux allows 65,530."""
+    yield
+    jax.clear_caches()
