@@ -81,27 +81,37 @@ LAYERS = {
 }
 
 
+def drawn(layer):
+    """Random numbers in place of all parameters."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
+    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), shapes)
+
+
+def initial(layer, in_features):
+    return jax.jit(layer.init, static_argnums=1)(jax.random.key(0), in_features)
+
+
 @pytest.mark.parametrize("equation", LAYERS, ids=lambda e: e.__name__)
 def test_equals_a_loop_in_numpy(equation):
-    layer, rng = LAYERS[equation], np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
-    params = jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), shapes)
-    xs = rng.normal(size=(T, B, D))
+    layer = LAYERS[equation]
+    params, xs = drawn(layer), np.random.default_rng(1).normal(size=(T, B, D))
     expected = np.stack([equation(params, xs[:, b]) for b in range(B)], axis=1)
-    np.testing.assert_allclose(layer.apply(params, None, xs)[1], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(layer.apply)(params, None, xs)[1], expected, rtol=0, atol=1e-12)
 
 
 # --- extremes ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [-60.0, 60.0])
-def test_steps_of_any_length_stay_finite(size):
+def test_steps_of_any_length_stay_finite():
     """`Δ = 0`: nothing is forgotten; `Δ = 60`: everything."""
     cell = jaxrnn.mamba(2, states=2, use_value_kernel=False)
-    params = cell.init(jax.random.key(0), 2) | {"step_bias": jnp.full(2, size)}
+    params = initial(cell, 2)
     xs = jnp.asarray(np.random.default_rng(0).normal(size=(2048, 2)), jnp.float32)
-    out = jax.value_and_grad(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1].mean(), (0, 1))(params, xs)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+    run = jax.jit(jax.value_and_grad(lambda p, xs: jaxrnn.unroll(cell, p, xs)[1].mean(), (0, 1)))
+    for size in (-60, 60):
+        out = run(params | {"step_bias": jnp.full(2, size, jnp.float32)}, xs)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
 # --- initial values ------------------------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ def uniform(values, low, high):
 
 
 def test_mamba_starts_as_published():
-    params = jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5).init(jax.random.key(0), 256)
+    params = initial(jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5), 256)
     assert uniform(np.log(softplus(np.float64(params["step_bias"]))), np.log(0.01), np.log(0.5))
     assert uniform(params["step_up"], -1 / 3, 1 / 3)
     np.testing.assert_allclose(np.exp(params["log_rate"]), np.tile([1, 2, 3, 4], (1024, 1)), rtol=1e-6)
@@ -135,12 +145,12 @@ def test_mamba_takes_a_sixteenth_of_its_width_for_steps():
 
 
 def test_a_griffin_block_starts_with_slow_decays_and_without_biases():
-    params = jaxrnn.griffin_block(8, width=1024).init(jax.random.key(0), 64)
+    params = initial(jaxrnn.griffin_block(8, width=256), 64)
     decay = np.float64(params["branch"]["layer_1"]["decay"])
     assert uniform(np.exp(-8 * softplus(decay)), 0.9, 0.999)
     assert not any(params[name].any() for name in ("bias", "out_bias"))
     np.testing.assert_allclose(params["kernel"].std() * 8, 1, atol=0.05)
-    np.testing.assert_allclose(params["out"].std() * 32, 1, atol=0.05)
+    np.testing.assert_allclose(params["out"].std() * 16, 1, atol=0.05)
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
@@ -150,16 +160,16 @@ ERRORS = {
     "mamba: states is 0, expected": lambda: jaxrnn.mamba(4, states=0),
     "mamba: rank is 0, expected": lambda: jaxrnn.mamba(4, rank=0),
     "mamba: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.mamba(4, dt_min=0.2),
-    "mamba: inputs have 3 features, expected 4, the width of the state": lambda: jaxrnn.mamba(
-        4, use_value_kernel=False
-    ).init(jax.random.key(0), 3),
-    "rg_lru: inputs have 3 features, expected 4, the width of the state": lambda: jaxrnn.rg_lru(
-        4, use_value_kernel=False
-    ).init(jax.random.key(0), 3),
+    "mamba: inputs have 3 features, expected 4, the width of the state": lambda: drawn(
+        jaxrnn.mamba(4, use_value_kernel=False)
+    ),
+    "rg_lru: inputs have 3 features, expected 4, the width of the state": lambda: drawn(
+        jaxrnn.rg_lru(4, use_value_kernel=False)
+    ),
     "griffin_block: width is 0, expected an int of 1 or more": lambda: jaxrnn.griffin_block(4, width=0),
     "mamba_block: expand is 0, expected an int of 1 or more": lambda: jaxrnn.mamba_block(4, expand=0),
     "mamba_block: lengths and mask are both given": lambda: LAYERS[mamba_block].apply(
-        LAYERS[mamba_block].init(jax.random.key(0), D), None, jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+        drawn(LAYERS[mamba_block]), None, jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }
 

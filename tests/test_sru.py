@@ -38,21 +38,22 @@ def test_equals_a_loop_in_numpy(width):
 
 def test_gradients_reach_what_the_engine_is_not_given_as_it_stands():
     """Three gates of four in the kernel, two in the others: every entry has its own gradient."""
-    cell, xs = jaxrnn.sru(H), np.random.default_rng(0).normal(size=(T, B, H))
-    params = cell.init(jax.random.key(0), H)
+    cell, rng = jaxrnn.sru(H), np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda key: cell.init(key, H), jax.random.key(0))
+    params, xs = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes), rng.normal(size=(T, B, H))
 
     def gradient(method):
-        return jax.grad(lambda p: (jaxrnn.unroll(cell, p, xs, method=method)[1] ** 2).sum())(params)
+        return jax.jit(jax.grad(lambda p: (jaxrnn.unroll(cell, p, xs, method=method)[1] ** 2).sum()))(params)
 
     fused, looped = gradient("fused"), gradient("scan")
     for name in params:
-        np.testing.assert_allclose(fused[name], looped[name], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(fused[name], looped[name], rtol=0, atol=1e-10)
         assert fused[name].shape == params[name].shape and (fused[name] != 0).all()
 
 
 def test_initial_values_have_the_variances_of_the_paper():
     cell = jaxrnn.sru(200, highway_bias=-2.0)
-    params = cell.init(jax.random.key(0), 100)
+    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), 100)
     f, r, x, skip = np.moveaxis(np.asarray(params["kernel"], np.float64), 1, 0) * 10  # 10 = √D
     for gate, variance in ((f, 0.5), (r, 0.5), (x, 1), (skip, 1 + 2 * np.exp(-2))):
         np.testing.assert_allclose(gate.var(), variance, rtol=0.03)
@@ -63,20 +64,23 @@ def test_initial_values_have_the_variances_of_the_paper():
 
 def test_a_deep_stack_keeps_the_variance_of_its_input():
     """Which is what the scale of the highway is for: without it the signal fades."""
-    xs = np.random.default_rng(0).normal(size=(40, 8, 64))
 
     def variance(**options):
-        layer = jaxrnn.stack(*[jaxrnn.rnn(jaxrnn.sru(64, **options))] * 6)
-        return layer.apply(layer.init(jax.random.key(0), 64), None, xs)[1].var()
+        cell, xs = jaxrnn.sru(64, **options), np.random.default_rng(0).normal(size=(40, 8, 64))
+        init = jax.jit(cell.init, static_argnums=1)
+        for key in jax.random.split(jax.random.key(0), 6):
+            xs = jaxrnn.unroll(cell, init(key, 64), xs)[1]
+        return xs.var()
 
     assert 0.3 < variance() < 3
     assert variance(rescale=False) < 0.1
 
 
 def test_goes_without_a_bias():
-    params = jaxrnn.sru(H, use_bias=False).init(jax.random.key(0), H)
+    cell, xs = jaxrnn.sru(H, use_bias=False), np.ones((T, H))
+    params = jax.eval_shape(lambda key: cell.init(key, H), jax.random.key(0))
     assert sorted(params) == ["kernel", "recurrent_kernel"]
-    assert jaxrnn.unroll(jaxrnn.sru(H, use_bias=False), params, np.ones((T, H)))[1].shape == (T, H)
+    assert jax.eval_shape(lambda p: jaxrnn.unroll(cell, p, xs), params)[1].shape == (T, H)
 
 
 def test_errors_say_what_is_wrong():

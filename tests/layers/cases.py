@@ -38,9 +38,9 @@ LAYERS = {
     "dense": SOFTMAX,
     "dropout": jaxrnn.dropout(0.5),
     "layer_norm": jaxrnn.layer_norm(),
-    "causal_conv": jaxrnn.stack(jaxrnn.causal_conv(3, activation=jnp.exp), jaxrnn.causal_conv(2, features=H)),
-    "griffin_block": jaxrnn.griffin_block(H, width=2),
-    "mamba_block": jaxrnn.mamba_block(H, expand=1, states=2, kernel_size=2),
+    "blocks": jaxrnn.stack(
+        jaxrnn.causal_conv(3, features=H, activation=jnp.exp), jaxrnn.griffin_block(H, width=2, kernel_size=2)
+    ),
     "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),
     "stack": jaxrnn.stack(
         jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(LSTM), jaxrnn.dense(D))),
