@@ -112,7 +112,7 @@ def check_cell(where: str, cell: Any) -> None:
 def check_parameter(where: str, cell: Any, name: str) -> None:
     """A cell, and one that has a parameter of this name."""
     check_cell(where, cell)
-    if name not in (found := _params_shapes(cell.init, 1)):
+    if name not in (found := _params_shapes(cell.init, 2)):
         raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
 
 

@@ -185,6 +185,12 @@ def test_weight_norm_leaves_a_column_of_zeros_finite():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
+def test_a_cell_that_needs_two_inputs_is_taken():
+    for cell in (jaxrnn.zoneout(jaxrnn.cfc(H), 0.1), jaxrnn.weight_dropout(jaxrnn.cfc(H), 0.1)):
+        args = problem(cell)
+        assert not np.allclose(*(jaxrnn.unroll(cell, *args, key=key)[1] for key in (None, KEY)))
+
+
 def test_with_carry_emits_what_streaming_passes_through():
     cell = jaxrnn.with_carry(jaxrnn.lstm(H))
     params, xs, carry = problem(cell)

@@ -34,7 +34,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
     """
     checks.check_parameter("heads", cell, "recurrent_kernel")
     checks.check_positive("heads", "count", count)
-    shape = jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0))["recurrent_kernel"].shape
+    shape = jax.eval_shape(lambda key: cell.init(key, 2), jax.random.key(0))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(
             f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among "

@@ -41,7 +41,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       True
     """
     checks.check_cell("zoneout", cell)
-    fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 1)), jax.random.key(0))._fields
+    fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 2)), jax.random.key(0))._fields
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
     if not _gives_its_state(cell):
@@ -78,8 +78,8 @@ def _gives_its_state(cell: Cell) -> bool:
     """Whether a step's program returns the same value as output and as the field `h`, but for its dtype."""
 
     def first(key: Array) -> tuple[Array, Any]:
-        params = cell.init(key, 1)
-        x = jnp.zeros((1,) * cell.num_feature_axes)
+        params = cell.init(key, 2)
+        x = jnp.zeros((1,) * (cell.num_feature_axes - 1) + (2,))
         carry, y = cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))
         return carry.h, y
 
