@@ -92,8 +92,8 @@ def mlstm(
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rate = jax.random.split(key, 3)
         sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-        forget = jnp.linspace(3, 6, heads)
-        bias = jnp.stack([0.1 * jax.random.normal(k_rate, (heads,), accumulator(param_dtype)), forget])
+        forget = jnp.linspace(3, 6, heads, dtype=accumulator(param_dtype))
+        bias = jnp.stack([0.1 * jax.random.normal(k_rate, (heads,), forget.dtype), forget])
         return {
             **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
             "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
