@@ -69,10 +69,11 @@ def s5(
         wide = accumulator(param_dtype)
         k_dt, k_kernel, k_real, k_imag, k_skip = jax.random.split(key, 5)
         eigenvalues, vectors = _hippo(n // blocks)
-        basis = np.kron(np.eye(blocks), vectors).astype(jnp.result_type(wide, jnp.complex64))
+        basis = np.kron(np.eye(blocks), vectors)
+        basis = lax.complex(jnp.asarray(basis.real, wide), jnp.asarray(basis.imag, wide))
         B = jax.random.normal(k_kernel, (in_features, 2 * n), wide) / math.sqrt(in_features)
         C = lax.complex(*(jax.random.normal(k, (2 * n, features), wide) for k in (k_real, k_imag))) / math.sqrt(2 * n)
-        kernel, readout = B.astype(C.dtype) @ basis.conj(), basis.T @ C
+        kernel, readout = B.astype(basis.dtype) @ basis.conj(), basis.T @ C
         params = {
             "lambda_real": jnp.tile(eigenvalues.real, blocks),
             "lambda_imag": jnp.tile(eigenvalues.imag, blocks),
