@@ -69,8 +69,8 @@ def s5(
         wide = accumulator(param_dtype)
         k_dt, k_kernel, k_real, k_imag, k_skip = jax.random.split(key, 5)
         eigenvalues, vectors = _hippo(n // blocks)
-        basis = np.kron(np.eye(blocks), vectors)
-        basis = lax.complex(jnp.asarray(basis.real, wide), jnp.asarray(basis.imag, wide))
+        all_vectors = np.kron(np.eye(blocks), vectors)
+        basis = lax.complex(jnp.asarray(all_vectors.real, wide), jnp.asarray(all_vectors.imag, wide))
         B = jax.random.normal(k_kernel, (in_features, 2 * n), wide) / math.sqrt(in_features)
         C = lax.complex(*(jax.random.normal(k, (2 * n, features), wide) for k in (k_real, k_imag))) / math.sqrt(2 * n)
         kernel, readout = B.astype(basis.dtype) @ basis.conj(), basis.T @ C

@@ -13,9 +13,9 @@ from laws.cells import (
     B,
     T,
     every_cell,
-    every_direction,
     every_plain_loop,
     every_way,
+    every_way_and_direction,
     inputs,
     make,
     spread,
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 NEVER = np.zeros((T, B), bool)
 
 
-@every_direction
-@every_way
+@every_way_and_direction
 def test_equals_the_definition(name, method, reverse):
     """Values and every gradient, of packed rows with holes."""
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS["packed_holes"])
@@ -48,8 +47,7 @@ def by_definition(name, *, reverse):
     return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
 
 
-@every_direction
-@every_way
+@every_way_and_direction
 def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     params, xs, carry = inputs(name)
     mask = steps("00000", "01100")
@@ -59,8 +57,7 @@ def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     jax.tree.map(lambda after, before: np.testing.assert_array_equal(after[0], before[0]), actual["carry"], carry)
 
 
-@every_direction
-@every_way
+@every_way_and_direction
 def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
     params, xs, carry = inputs(name)
     mask, resets = FLOWS["packed_holes"]
@@ -83,8 +80,7 @@ def test_nothing_of_the_carry_survives_a_reset(name, method):
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(actual["d_carry"]))
 
 
-@every_direction
-@every_way
+@every_way_and_direction
 def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     """A NaN within the sequence that runs first."""
     params, xs, carry = inputs(name)
@@ -99,8 +95,7 @@ def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     assert_close(actual["carry"], expected["carry"])
 
 
-@every_direction
-@every_way
+@every_way_and_direction
 def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     """Two chunks, each the whole with the other's steps masked."""
     params, xs, carry = inputs(name)
