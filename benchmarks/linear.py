@@ -194,7 +194,7 @@ def draw(result: Result) -> Figure:
         for ax, (what, unit) in zip(row, WHATS.items(), strict=True):
             rows = pick(result["rows"], cell=kind, what=what)
             series = {name: medians(rows, contender=name) for name in unique(rows, "contender")}
-            plots.bars(ax, unique(rows, "shape"), series, log=True)
+            plots.bars(ax, unique(rows, "shape"), series, log=kind == ELEMENTWISE)
             plots.title(ax, f"{kind}, {what}")
             plots.label(ax, y=unit)
     plots.legend(figure)
