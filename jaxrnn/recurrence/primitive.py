@@ -39,8 +39,10 @@ def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
 
 
 def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
-    forward = blocks.forward if spec.rebuild else fused.forward
-    return jax.tree.leaves(forward(spec, *jax.tree.unflatten(tree, leaves), save=save, in_place=in_place))
+    operands, steps = jax.tree.unflatten(tree, leaves)
+    in_blocks = spec.rebuild or (in_place and not save and blocks.are_faster(spec, operands))
+    forward = blocks.forward if in_blocks else fused.forward
+    return jax.tree.leaves(forward(spec, operands, steps, save=save, in_place=in_place))
 
 
 def _tangent(*leaves: Array, spec: Spec, tree: Any) -> list[Array]:
