@@ -13,6 +13,7 @@ from laws.cells import (
     B,
     T,
     every_cell,
+    every_engine,
     every_plain_loop,
     every_way,
     every_way_and_direction,
@@ -134,7 +135,7 @@ def test_projection_is_the_same_for_one_step_and_for_many(name):
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
 
 
-@every_way
+@every_engine
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
