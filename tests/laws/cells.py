@@ -164,8 +164,8 @@ distinct_cell = pytest.mark.parametrize("name", DISTINCT)
 distinct_method = _parametrized(DISTINCT_PAIRS)
 distinct_faster_method = _parametrized(_faster(DISTINCT_PAIRS))
 distinct_way = _parametrized(_ways(DISTINCT_PAIRS))
-# What an engine does and not a cell, such as to turn a loop round, is tried on a cell of each, and on those that have an
-# engine of their own.
+# What an engine does and not a cell, such as to turn a loop round, is tried on a cell of each, and on those that have
+# an engine of their own.
 ENGINES = {*DISTINCT, "gla", "mlstm", "rg_lru", "qrnn", "conv_gru"}
 DIRECTIONS = {
     f"{name}-{method}-{'reverse' if reverse else 'forward'}": (name, method, reverse)
