@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.layers.backwards import backwards, flip
+from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer
+from jaxrnn.recurrence.loop import flip
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 

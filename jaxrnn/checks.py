@@ -126,6 +126,12 @@ def check_positive(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")
 
 
+def check_time_steps(where: str, dt_min: float, dt_max: float) -> None:
+    """The range in which the steps of a state space begin."""
+    if not 0 < dt_min < dt_max:
+        raise ValueError(f"{where}: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+
+
 def check_rate(where: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")

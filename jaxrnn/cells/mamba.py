@@ -71,8 +71,7 @@ def mamba(
     checks.check_positive("mamba", "states", states)
     rank = math.ceil(features / 16) if rank is None else rank
     checks.check_positive("mamba", "rank", rank)
-    if not 0 < dt_min < dt_max:
-        raise ValueError(f"mamba: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+    checks.check_time_steps("mamba", dt_min, dt_max)
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_input, k_read, k_down, k_up, k_dt = jax.random.split(key, 6)

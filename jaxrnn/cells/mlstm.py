@@ -14,7 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import loop, silence
+from jaxrnn.recurrence.loop import flip, loop, silence
 from jaxrnn.recurrence.matrix import heads_of, merged, normalized, under
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.types import Array, Cell, Flow, Params
@@ -134,9 +134,8 @@ def mlstm(
         params: Params, carry: MLSTMCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
     ) -> tuple[MLSTMCarry, Array]:
         def whole(params: Params, carry: MLSTMCarry, xs: Array) -> tuple[MLSTMCarry, Array]:
-            z, valid, resets = jax.tree.map(
-                lambda x: jnp.flip(x, 0) if reverse else x, (project(params, xs), flow.valid, flow.resets)
-            )
+            steps = (project(params, xs), flow.valid, flow.resets)
+            z, valid, resets = flip(steps) if reverse else steps
             fresh = flow.fresh
 
             def held(m: Array, x: Any) -> tuple[Array, Any]:
@@ -148,7 +147,7 @@ def mlstm(
             inputs = under(Flow(valid, resets), _inputs(z, decay, gain))
             S, ys = run(inputs, _joined(carry), None if fresh is None else _joined(fresh), chunk=chunk, method=method)
             ys = silence(valid, output(params, ys, ms, z.x))
-            return _parted(S, m), jnp.flip(ys, 0) if reverse else ys
+            return _parted(S, m), flip(ys) if reverse else ys
 
         return (whole if remat is None else jax.checkpoint(whole))(params, carry, xs)
 

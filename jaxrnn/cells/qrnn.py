@@ -16,6 +16,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.diagonal import diagonal_cell
+from jaxrnn.recurrence.loop import flip
 from jaxrnn.types import Array, Cell, Flow, Params
 
 
@@ -114,7 +115,7 @@ def qrnn(
         params: Params, carry: QRNNCarry, xs: Array, flow: Flow, *, reverse: bool, remat: Any, **how: Any
     ) -> tuple[QRNNCarry, Array]:
         def run(params: Params, carry: QRNNCarry, xs: Array) -> tuple[QRNNCarry, Array]:
-            turn: Callable[[Any], Any] = delayed.flip if reverse else lambda x: x
+            turn: Callable[[Any], Any] = flip if reverse else lambda x: x
             parts, fresh = project(params, xs), flow.fresh
             flags = {"valid": turn(flow.valid), "resets": turn(flow.resets), "fresh": fresh and fresh.pending}
             pending, sums = delayed.over_time(carry.pending, turn(parts), **flags)

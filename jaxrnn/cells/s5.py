@@ -62,8 +62,7 @@ def s5(
         checks.check_positive("s5", name, value)
     if n % blocks:
         raise ValueError(f"s5: blocks is {blocks}, expected a divisor of states, {n}")
-    if not 0 < dt_min < dt_max:
-        raise ValueError(f"s5: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+    checks.check_time_steps("s5", dt_min, dt_max)
 
     def init(key: Array, in_features: int) -> Params:
         wide = accumulator(param_dtype)

@@ -67,8 +67,7 @@ def ssd(
       ((5, 2, 8), (2, 2, 16, 4))
     """
     keys, values = checks.head_sizes("ssd", features, heads, keys, values)
-    if not 0 < dt_min < dt_max:
-        raise ValueError(f"ssd: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
+    checks.check_time_steps("ssd", dt_min, dt_max)
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_read, k_gate, k_step, k_decay = jax.random.split(key, 5)

@@ -1,18 +1,10 @@
-"""A layer from the last valid step to the first: the one place where sequences are flipped."""
+"""A layer from the last valid step to the first: the one place where layers are turned round."""
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxrnn.layers.rnn import as_layer, rnn
-from jaxrnn.recurrence.loop import entries, valid_steps
+from jaxrnn.recurrence.loop import entries, flip, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
-
-
-def flip(steps: Any) -> Any:
-    """Every leaf's leading axis from its end; None stays None."""
-    return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)
 
 
 def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.recurrence.loop import flip
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array
 
@@ -95,13 +96,13 @@ def _from_rest(run: Callable[[Steps], Array]) -> Callable[..., Array]:
         a, b = jnp.broadcast_to(steps.a, steps.b.shape), steps.b
         resets = None if steps.resets is None else jnp.broadcast_to(steps.resets, b.shape)
         if reverse:
-            a, b, resets = jax.tree.map(lambda x: jnp.flip(x, 0), (a, b, resets))
+            a, b, resets = flip((a, b, resets))
         if late:  # what multiplies at the end of a step does so at the beginning of the next one
             a = jnp.concatenate([jnp.ones_like(a[:1]), a[:-1]])
             resets = None if resets is None else jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
         first = jax.tree.map(lambda x: x[0], Steps(a, b, resets))
         hs = run(Steps(a, b.at[0].set(through(first, h0)), resets))
-        return jnp.flip(hs, 0) if reverse else hs
+        return flip(hs) if reverse else hs
 
     return whole
 

@@ -20,7 +20,9 @@ from jaxrnn.types import Array, Carry
 
 ROWS = 1024  # of a block's products: enough for their full speed, few enough that its gates stay in the cache
 
-LARGE = 12 * 2**20  # bytes of all gates. Measured: from there on blocks take 0.7 to 1.0 of the time, at 8 MiB 1.05
+# Bytes of all gates from which on blocks are no slower: 0.7 to 1.0 of the time at the benchmarks' medium and large, and
+# 1.0 to 1.15 at their small.
+LARGE = 12 * 2**20
 
 
 def are_faster(spec: Spec, operands: Operands) -> bool:

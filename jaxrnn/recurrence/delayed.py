@@ -64,10 +64,6 @@ def over_time(
     return jnp.moveaxis(sums[total:], 0, -2), sums[:total]
 
 
-def flip(x: Array | None) -> Array | None:
-    return None if x is None else jnp.flip(x, 0)
-
-
 def _promoted(pending: Array, parts: Array) -> tuple[Array, Array]:
     dtype = jnp.promote_types(pending.dtype, parts.dtype)
     return pending.astype(dtype), parts.astype(dtype)

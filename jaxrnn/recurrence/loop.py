@@ -33,6 +33,11 @@ def entries(resets: Array | None) -> Array | None:
     return None if resets is None else jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
 
 
+def flip(steps: Any) -> Any:
+    """Every leaf's leading axis from its end; None stays None."""
+    return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)
+
+
 def silence(valid: Array | None, xs: Any) -> Any:
     """`xs` with zeros at invalid steps: what stands there, NaN included, reaches neither values nor gradients."""
     return xs if valid is None else select(valid, xs, jax.tree.map(jnp.zeros_like, xs))

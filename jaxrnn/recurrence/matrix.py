@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn.carries import MatrixCarry
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import silence
+from jaxrnn.recurrence.loop import flip, silence
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -103,10 +103,10 @@ def matrix_cell(
         def whole(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
             z = project(params, xs)
             steps = under(flow, z.inputs)
-            steps = jax.tree.map(lambda x: jnp.flip(x, 0), steps) if reverse else steps
+            steps = flip(steps) if reverse else steps
             fresh = None if flow.fresh is None else flow.fresh.S
             S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method)
-            ys = jnp.flip(ys, 0) if reverse else ys
+            ys = flip(ys) if reverse else ys
             return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
 
         if remat is not None:  # the engine keeps a state a chunk; this leaves out the projections, too

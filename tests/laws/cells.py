@@ -164,17 +164,6 @@ distinct_cell = pytest.mark.parametrize("name", DISTINCT)
 distinct_method = _parametrized(DISTINCT_PAIRS)
 distinct_faster_method = _parametrized(_faster(DISTINCT_PAIRS))
 distinct_way = _parametrized(_ways(DISTINCT_PAIRS))
-# What an engine does and not a cell, such as to turn a loop round, is tried on a cell of each, and on those that have
-# an engine of their own.
-ENGINES = {*DISTINCT, "gla", "mlstm", "rg_lru", "qrnn", "conv_gru"}
-DIRECTIONS = {
-    f"{name}-{method}-{'reverse' if reverse else 'forward'}": (name, method, reverse)
-    for name, method in WAYS
-    for reverse in (False, True)
-    if not reverse or name in ENGINES
-}
-every_engine = _parametrized([pair for pair in WAYS if pair[0] in ENGINES])
-every_way_and_direction = pytest.mark.parametrize(("name", "method", "reverse"), DIRECTIONS.values(), ids=DIRECTIONS)
 every_direction = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 

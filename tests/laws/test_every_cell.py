@@ -13,10 +13,9 @@ from laws.cells import (
     B,
     T,
     every_cell,
-    every_engine,
+    every_direction,
     every_plain_loop,
     every_way,
-    every_way_and_direction,
     inputs,
     make,
     spread,
@@ -29,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 NEVER = np.zeros((T, B), bool)
 
 
-@every_way_and_direction
+@every_direction
+@every_way
 def test_equals_the_definition(name, method, reverse):
     """Values and every gradient, of packed rows with holes."""
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS["packed_holes"])
@@ -48,7 +48,8 @@ def by_definition(name, *, reverse):
     return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
 
 
-@every_way_and_direction
+@every_direction
+@every_way
 def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     params, xs, carry = inputs(name)
     mask = steps("00000", "01100")
@@ -58,7 +59,8 @@ def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     jax.tree.map(lambda after, before: np.testing.assert_array_equal(after[0], before[0]), actual["carry"], carry)
 
 
-@every_way_and_direction
+@every_direction
+@every_way
 def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
     params, xs, carry = inputs(name)
     mask, resets = FLOWS["packed_holes"]
@@ -81,7 +83,8 @@ def test_nothing_of_the_carry_survives_a_reset(name, method):
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(actual["d_carry"]))
 
 
-@every_way_and_direction
+@every_direction
+@every_way
 def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     """A NaN within the sequence that runs first."""
     params, xs, carry = inputs(name)
@@ -96,7 +99,8 @@ def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     assert_close(actual["carry"], expected["carry"])
 
 
-@every_way_and_direction
+@every_direction
+@every_way
 def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     """Two chunks, each the whole with the other's steps masked."""
     params, xs, carry = inputs(name)
@@ -135,7 +139,7 @@ def test_projection_is_the_same_for_one_step_and_for_many(name):
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
 
 
-@every_engine
+@every_way
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
