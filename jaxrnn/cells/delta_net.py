@@ -4,7 +4,6 @@ Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, 
 `rate [D, heads]`; the gated one has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate [heads]`, too.
 """
 
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -67,20 +66,15 @@ def delta_net(
     """
     keys, values = checks.head_sizes("delta_net", features, heads, keys, values)
     checks.check_choice("delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
-    heads_init = partial(
-        initializers.head_params,
-        heads=heads,
-        keys=keys,
-        values=values,
-        features=features,
-        kernel_init=kernel_init,
-        param_dtype=param_dtype,
-    )
+    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_rate = jax.random.split(key)
         rate = initializers.per_gate(kernel_init, k_rate, in_features, 1, heads, param_dtype)
-        return heads_init(k_heads, in_features) | {"rate": rate[:, 0]}
+        return {
+            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
+            "rate": rate[:, 0],
+        }
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         return _delta_inputs(params, xs, eigenvalues)
@@ -138,21 +132,13 @@ def gated_delta_net(
     """
     keys, values = checks.head_sizes("gated_delta_net", features, heads, keys, values)
     checks.check_choice("gated_delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
-    heads_init = partial(
-        initializers.head_params,
-        heads=heads,
-        keys=keys,
-        values=values,
-        features=features,
-        kernel_init=kernel_init,
-        param_dtype=param_dtype,
-    )
+    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rates, k_decay = jax.random.split(key, 4)
         rates = initializers.per_gate(kernel_init, k_rates, in_features, 2, heads, param_dtype)
         return {
-            **heads_init(k_heads, in_features),
+            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
             **initializers.step_params(k_decay, heads, param_dtype=param_dtype),
             "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
             "rate": rates[:, 0],

@@ -62,21 +62,13 @@ def gla(
       ((5, 2, 8), (2, 2, 4, 4))
     """
     keys, values = checks.head_sizes("gla", features, heads, keys, values)
-    heads_init = partial(
-        initializers.head_params,
-        heads=heads,
-        keys=keys,
-        values=values,
-        features=features,
-        kernel_init=kernel_init,
-        param_dtype=param_dtype,
-    )
+    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_down, k_up = jax.random.split(key, 4)
         draw = partial(initializers.per_gate, kernel_init, dtype=param_dtype)
         return {
-            **heads_init(k_heads, in_features),
+            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
             "gate": draw(k_gate, in_features, heads, values),
             "decay_down": draw(k_down, in_features, 1, RANK),
             "decay_up": draw(k_up, RANK, heads, keys),

@@ -70,27 +70,18 @@ def ssd(
     checks.check_time_steps("ssd", dt_min, dt_max)
 
     def init(key: Array, in_features: int) -> Params:
-        k_heads, k_read, k_gate, k_step, k_decay = jax.random.split(key, 5)
+        k_input, k_read, k_value, k_gate, k_step, k_decay, k_out = jax.random.split(key, 7)
         draw = partial(initializers.per_gate, kernel_init, rows=in_features, dtype=param_dtype)
-        params = initializers.head_params(
-            k_heads,
-            in_features,
-            heads=heads,
-            keys=1,
-            values=values,
-            features=features,
-            kernel_init=kernel_init,
-            param_dtype=param_dtype,
-        )
-        k_input, k_output = jax.random.split(k_read)
         return {
-            **{name: params[name] for name in ("value", "scale", "out")},
             **initializers.step_params(k_decay, heads, dt_min=dt_min, dt_max=dt_max, param_dtype=param_dtype),
             "input": draw(k_input, gates=1, features=keys),
-            "read": draw(k_output, gates=1, features=keys),
+            "read": draw(k_read, gates=1, features=keys),
+            "value": draw(k_value, gates=heads, features=values),
             "gate": draw(k_gate, gates=heads, features=values),
             "step": draw(k_step, gates=1, features=heads),
             "skip": jnp.ones((heads,), param_dtype),
+            "scale": jnp.ones((heads, values), param_dtype),
+            "out": draw(k_out, rows=heads * values, gates=1, features=features).reshape(heads, values, features),
         }
 
     def value(params: Params, xs: Array) -> Array:
