@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from jaxrnn import initializers, interop
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.carries import BegunCarry, ComplexCarry, ElmanCarry, GRUCarry, HiddenCarry, LSTMCarry, MatrixCarry
+from jaxrnn.carries import (
+    BegunCarry,
+    ComplexCarry,
+    ElmanCarry,
+    GRUCarry,
+    HiddenCarry,
+    LSTMCarry,
+    MatrixCarry,
+    MLSTMCarry,
+)
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
@@ -27,7 +36,7 @@ from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
-from jaxrnn.cells.mlstm import MLSTMCarry, mlstm
+from jaxrnn.cells.mlstm import mlstm
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn

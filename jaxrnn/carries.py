@@ -44,6 +44,17 @@ class LSTMCarry(NamedTuple):
     h: Array
 
 
+class MLSTMCarry(NamedTuple):
+    """`C [*batch, heads, K, V]`, the memory; `n [*batch, heads, K]`, its normalizer; and `m [*batch, heads]`.
+
+    Both are scaled by `exp(−m)`, which keeps them in the range of numbers.
+    """
+
+    C: Array
+    n: Array
+    m: Array
+
+
 class MatrixCarry(NamedTuple):
     """`S [*batch, heads, K, V]`, a matrix a head."""
 

@@ -4,44 +4,17 @@ Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `gate_b
 `out [heads, V, H]`; of the input and the forget gate, in this order, `rate [D, 2, heads]` and `rate_bias [2, heads]`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.nn import log_sigmoid, sigmoid
+from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import accumulator, compute_dtype
-from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import flip, loop, silence
-from jaxrnn.recurrence.matrix import heads_of, merged, normalized, under
-from jaxrnn.recurrence.matrix_scan import run
-from jaxrnn.types import Array, Cell, Flow, Params
-
-LARGEST = 80.0  # an exponent: what is divided by its power is 0 for all that follows, and not 0 times infinity
-
-
-class MLSTMCarry(NamedTuple):
-    """`C [*batch, heads, K, V]`, the memory; `n [*batch, heads, K]`, its normalizer; and `m [*batch, heads]`.
-
-    Both are scaled by `exp(−m)`, which keeps them in the range of numbers.
-    """
-
-    C: Array
-    n: Array
-    m: Array
-
-
-class Projected(NamedTuple):
-    """A projected input, with the logarithms of both gates, and the input itself."""
-
-    q: Array
-    k: Array
-    v: Array
-    i: Array
-    f: Array
-    x: Array
+from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
+from jaxrnn.recurrence.matrix import heads_of, merged, normalized
+from jaxrnn.types import Array, Cell, Params
 
 
 def mlstm(
@@ -92,87 +65,19 @@ def mlstm(
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rate = jax.random.split(key, 3)
         sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-        forget = jnp.linspace(3, 6, heads, dtype=accumulator(param_dtype))
-        bias = jnp.stack([0.1 * jax.random.normal(k_rate, (heads,), forget.dtype), forget])
         return {
             **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
+            **gate_params(k_rate, in_features, heads, param_dtype),
             "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
             "gate_bias": jnp.zeros((heads, values), param_dtype),
-            "rate": jnp.zeros((in_features, 2, heads), param_dtype),
-            "rate_bias": bias.astype(param_dtype),
         }
 
-    def wide(params: Params, compute: Any) -> Params:
-        return {name: p.astype(accumulator(compute)) for name, p in params.items()}
-
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:
-        kind = accumulator(compute_dtype(dtype, *params.values()))
-        shapes = (heads, keys, values), (heads, keys), (heads,)
-        return MLSTMCarry(*(jnp.zeros((*batch_shape, *shape), kind) for shape in shapes))
-
-    def project(params: Params, xs: Array) -> Projected:
-        compute = compute_dtype(dtype, xs, *params.values())
-        xs, params = xs.astype(compute), wide(params, compute)
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
         q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))
-        rates = heads_of(xs, params["rate"]) + params["rate_bias"]
-        return Projected(q, k * keys**-0.5, v, rates[..., 0, :], log_sigmoid(rates[..., 1, :]), xs)
+        return {"q": q, "k": k * keys**-0.5, "v": v, **log_gates(params, xs)}
 
-    def output(params: Params, ys: Array, m: Array, xs: Array) -> Array:
-        """From `Cᵀ q` and `nᵀ q` side by side."""
-        params = wide(params, xs.dtype)
-        least = jnp.exp(jnp.minimum(-m, LARGEST))[..., None]  # 1, on the scale of the carry
-        h = ys[..., :-1] / jnp.maximum(jnp.abs(ys[..., -1:]), least)
-        h = sigmoid(heads_of(xs, params["gate"]) + params["gate_bias"]) * normalized(h, params["scale"])
-        return merged(h, params["out"], xs.dtype).astype(xs.dtype)
+    def readout(params: Params, hs: Array, xs: Array) -> Array:
+        hs = sigmoid(heads_of(xs, params["gate"]) + params["gate_bias"]) * normalized(hs, params["scale"])
+        return merged(hs, params["out"], xs.dtype)
 
-    def step(params: Params, carry: MLSTMCarry, z: Projected) -> tuple[MLSTMCarry, Array]:
-        m, (decay, gain) = _stabilized(carry.m, (z.i, z.f))
-        S, y = advance(_joined(carry), _inputs(z, decay, gain))
-        return _parted(S, m), output(params, y, m, z.x)
-
-    def scan(
-        params: Params, carry: MLSTMCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
-    ) -> tuple[MLSTMCarry, Array]:
-        def whole(params: Params, carry: MLSTMCarry, xs: Array) -> tuple[MLSTMCarry, Array]:
-            steps = (project(params, xs), flow.valid, flow.resets)
-            z, valid, resets = flip(steps) if reverse else steps
-            fresh = flow.fresh
-
-            def held(m: Array, x: Any) -> tuple[Array, Any]:
-                m, out = _stabilized(m, x)
-                return m, (m, *out)
-
-            of_m = Flow(valid, resets, None if fresh is None else fresh.m)
-            m, (ms, decay, gain) = loop(held, carry.m, (z.i, z.f), of_m, unroll=unroll)
-            inputs = under(Flow(valid, resets), _inputs(z, decay, gain))
-            S, ys = run(inputs, _joined(carry), None if fresh is None else _joined(fresh), chunk=chunk, method=method)
-            ys = silence(valid, output(params, ys, ms, z.x))
-            return _parted(S, m), flip(ys) if reverse else ys
-
-        return (whole if remat is None else jax.checkpoint(whole))(params, carry, xs)
-
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
-
-
-def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-    """The next `m`, and what it leaves of the logarithms of the forget and the input gate: neither is above 0."""
-    i, f = gates
-    new = jnp.maximum(f + m, i)
-    return new, (f + m - new, i - new)
-
-
-def _inputs(z: Projected, decay: Array, gain: Array) -> Inputs:
-    return Inputs(z.q, z.k * jnp.exp(gain)[..., None], _with_ones(z.v), decay[..., None])
-
-
-def _with_ones(v: Array) -> Array:
-    """Values with a further one of 1, under which the state keeps the normalizer."""
-    return jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
-
-
-def _joined(carry: MLSTMCarry) -> Array:
-    return jnp.concatenate([carry.C, carry.n[..., None]], -1)
-
-
-def _parted(S: Array, m: Array) -> MLSTMCarry:
-    return MLSTMCarry(S[..., :-1], S[..., -1], m)
+    return exponential_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)

@@ -71,9 +71,6 @@ def matrix_cell(
       ((5, 2, 8), (2, 2, 4, 4))
     """
 
-    def wide(params: Params, compute: Any) -> Params:
-        return {name: p.astype(accumulator(compute)) for name, p in params.items()}
-
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kind = accumulator(compute_dtype(dtype, *params.values()))
         return MatrixCarry(jnp.zeros((*batch_shape, heads, keys, values), kind))
@@ -122,6 +119,11 @@ def under(flow: Flow, inputs: Inputs) -> Inputs:
         k, log_decay, beta = silence(flow.valid, (inputs.k, inputs.log_decay, inputs.beta))
         inputs = inputs._replace(k=k, log_decay=log_decay, beta=beta)
     return inputs if flow.resets is None else inputs._replace(resets=flow.resets[..., None])
+
+
+def wide(params: Params, dtype: Any) -> Params:
+    """Parameters in float32 at least, for a computation in `dtype`."""
+    return {name: p.astype(accumulator(dtype)) for name, p in params.items()}
 
 
 def heads_of(xs: Array, kernel: Array) -> Array:

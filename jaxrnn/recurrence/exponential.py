@@ -1,0 +1,139 @@
+"""`exponential_cell`: `matrix_cell` with exponential input gates, which a normalizer and a stabilizer keep in range."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import log_sigmoid
+
+from jaxrnn.carries import MLSTMCarry
+from jaxrnn.precision import accumulator, compute_dtype
+from jaxrnn.recurrence.chunkwise import Inputs, advance
+from jaxrnn.recurrence.loop import flip, loop, silence
+from jaxrnn.recurrence.matrix import heads_of, under, wide
+from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.types import Array, Cell, Flow, Params
+
+LARGEST = 80.0  # an exponent: what is divided by its power is 0 for all that follows, and not 0 times infinity
+
+
+class Projected(NamedTuple):
+    """A projected input, and the input itself in the dtype of the computation."""
+
+    q: Array
+    k: Array
+    v: Array
+    log_input: Array
+    log_forget: Array
+    x: Array
+
+
+def exponential_cell(
+    inputs: Callable[[Params, Array], dict[str, Array]],
+    init: Callable[..., Params],
+    heads: int,
+    keys: int,
+    values: int,
+    *,
+    readout: Callable[[Params, Array, Array], Array],
+    chunk: int = 64,
+    dtype: Any = None,
+) -> Cell:
+    """Makes a cell of `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ` and `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` a head.
+
+    Memory and normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output. What
+    functions are given of parameters is in float32 at least, the inputs are in the dtype of the computation.
+
+    Args:
+      inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v, "log_input": log i, "log_forget": log f}` over any
+        leading axes: `q` and `k [..., heads, K]`, `v [..., heads, V]`, and of both gates `[..., heads]`.
+      init: `(key, in_features) -> params`.
+      heads: how many matrices the memory consists of.
+      keys: K, their rows.
+      values: V, their columns.
+      readout: `(params, hs [..., heads, V], xs) -> y`, the output.
+      chunk: steps of a chunk.
+      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
+
+    Returns:
+      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MLSTMCarry(C, n, m)`,
+      zero at first.
+    """
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:
+        kind = accumulator(compute_dtype(dtype, *params.values()))
+        shapes = (heads, keys, values), (heads, keys), (heads,)
+        return MLSTMCarry(*(jnp.zeros((*batch_shape, *shape), kind) for shape in shapes))
+
+    def project(params: Params, xs: Array) -> Projected:
+        xs = xs.astype(compute_dtype(dtype, xs, *params.values()))
+        return Projected(**inputs(wide(params, xs.dtype), xs), x=xs)
+
+    def output(params: Params, ys: Array, m: Array, xs: Array) -> Array:
+        """From `Cᵀ q` and `nᵀ q` side by side."""
+        least = jnp.exp(jnp.minimum(-m, LARGEST))[..., None]  # 1, on the scale of the carry
+        hs = ys[..., :-1] / jnp.maximum(jnp.abs(ys[..., -1:]), least)
+        return readout(wide(params, xs.dtype), hs, xs).astype(xs.dtype)
+
+    def step(params: Params, carry: MLSTMCarry, z: Projected) -> tuple[MLSTMCarry, Array]:
+        m, (decay, gain) = _stabilized(carry.m, (z.log_input, z.log_forget))
+        S, y = advance(_joined(carry), _scaled(z, decay, gain))
+        return _parted(S, m), output(params, y, m, z.x)
+
+    def scan(
+        params: Params, carry: MLSTMCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+    ) -> tuple[MLSTMCarry, Array]:
+        def whole(params: Params, carry: MLSTMCarry, xs: Array) -> tuple[MLSTMCarry, Array]:
+            steps = (project(params, xs), flow.valid, flow.resets)
+            z, valid, resets = flip(steps) if reverse else steps
+            fresh = flow.fresh
+
+            def held(m: Array, gates: tuple[Array, Array]) -> tuple[Array, Any]:
+                m, out = _stabilized(m, gates)
+                return m, (m, *out)
+
+            of_m = Flow(valid, resets, None if fresh is None else fresh.m)
+            m, (ms, decay, gain) = loop(held, carry.m, (z.log_input, z.log_forget), of_m, unroll=unroll)
+            scaled = under(Flow(valid, resets), _scaled(z, decay, gain))
+            S, ys = run(scaled, _joined(carry), None if fresh is None else _joined(fresh), chunk=chunk, method=method)
+            ys = silence(valid, output(params, ys, ms, z.x))
+            return _parted(S, m), flip(ys) if reverse else ys
+
+        return (whole if remat is None else jax.checkpoint(whole))(params, carry, xs)
+
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+
+
+def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:
+    """Draws what `log_gates` needs: at first it sees no input, and forgets at rates from `σ(3)` to `σ(6)`."""
+    forget = jnp.linspace(3, 6, heads, dtype=accumulator(param_dtype))
+    bias = jnp.stack([0.1 * jax.random.normal(key, (heads,), forget.dtype), forget])
+    return {"rate": jnp.zeros((in_features, 2, heads), param_dtype), "rate_bias": bias.astype(param_dtype)}
+
+
+def log_gates(params: Params, xs: Array) -> dict[str, Array]:
+    """The logarithms of `exp(W_i x + b_i)` and `σ(W_f x + b_f)`, the two of them side by side in the parameters."""
+    rates = heads_of(xs, params["rate"]) + params["rate_bias"]
+    return {"log_input": rates[..., 0, :], "log_forget": log_sigmoid(rates[..., 1, :])}
+
+
+def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+    """The next `m`, and what it leaves of the logarithms of the forget and the input gate: neither is above 0."""
+    i, f = gates
+    new = jnp.maximum(f + m, i)
+    return new, (f + m - new, i - new)
+
+
+def _scaled(z: Projected, decay: Array, gain: Array) -> Inputs:
+    """With a further value of 1, under which the state keeps the normalizer."""
+    v = jnp.concatenate([z.v, jnp.ones_like(z.v[..., :1])], -1)
+    return Inputs(z.q, z.k * jnp.exp(gain)[..., None], v, decay[..., None])
+
+
+def _joined(carry: MLSTMCarry) -> Array:
+    return jnp.concatenate([carry.C, carry.n[..., None]], -1)
+
+
+def _parted(S: Array, m: Array) -> MLSTMCarry:
+    return MLSTMCarry(S[..., :-1], S[..., -1], m)
