@@ -1,6 +1,6 @@
 """Cells made of cells: what is random is tested by its distribution, what is not by its definition."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -221,17 +221,22 @@ def test_learned_carry_is_where_sequences_and_resets_begin():
     assert np.abs(grads["initial_c"]).min() > 0
 
 
-def test_heads_are_blocks_of_a_dense_kernel():
-    cell, plain = jaxrnn.heads(jaxrnn.gru(H), 2), jaxrnn.gru(H)
+@pytest.mark.parametrize("make", [jaxrnn.gru, partial(jaxrnn.antisymmetric, gated=True)], ids=["gru", "antisymmetric"])
+def test_heads_are_blocks_of_a_dense_kernel(make):
+    """Also of a kernel that the cell makes another of before it runs."""
+    cell, plain = jaxrnn.heads(make(H), 2), make(H)
     params, xs, carry = problem(cell)
-    whole = np.zeros((H, 3, H))
+    whole = np.zeros((H, params["recurrent_kernel"].shape[2], H))
     for n, block in enumerate(params["recurrent_kernel"]):
         part = slice(2 * n, 2 * n + 2)
         whole[part, :, part] = block
     expected = jaxrnn.unroll(plain, params | {"recurrent_kernel": jnp.asarray(whole)}, xs, carry)
     for method in ("scan", "fused"):
         close(jaxrnn.unroll(cell, params, xs, carry, method=method), expected)
-    drawn = cell.init(KEY, D)["recurrent_kernel"][1, :, 2]
+
+
+def test_heads_are_drawn_one_by_one():
+    drawn = jaxrnn.heads(jaxrnn.gru(H), 2).init(KEY, D)["recurrent_kernel"][1, :, 2]
     close(drawn @ drawn.T, jnp.eye(2), 1e-6)
 
 
@@ -254,6 +259,10 @@ ERRORS = [
     (lambda: jaxrnn.weight_norm(jaxrnn.dense(4)), "weight_norm: cell is a Layer"),
     (lambda: jaxrnn.heads(jaxrnn.lstm(4), 3), "heads: count is 3, expected a divisor of 4, the width of the state"),
     (lambda: jaxrnn.heads(jaxrnn.gru(4, reset="before"), 2), "heads: cell has methods"),
+    (
+        lambda: jaxrnn.heads(jaxrnn.weight_norm(jaxrnn.lstm(4)), 2),
+        r"heads: cell does not run on a recurrent_kernel in blocks, .*: weight_norm\(heads\(cell, 2\)\)",
+    ),
     (lambda: jaxrnn.heads(jaxrnn.lstm(4), 0), "heads: count is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.with_carry(3), "with_carry: cell is 3, expected a Cell"),
     (lambda: jaxrnn.learned_carry(None), "learned_carry: cell is None, expected a Cell"),

@@ -87,8 +87,8 @@ def antisymmetric(
 
     def transform(params: Params) -> Params:
         """The cell that the engine runs has a recurrent kernel for each gate."""
-        W = params["recurrent_kernel"]
-        A = W - W.T - gamma * jnp.eye(features, dtype=W.dtype)[:, None]
-        return params | {"recurrent_kernel": jnp.repeat(A, len(gates), axis=1)}
+        W = params["recurrent_kernel"]  # perhaps in blocks, as `heads` makes them
+        A = W - jnp.swapaxes(W, -3, -1) - gamma * jnp.eye(W.shape[-1], dtype=W.dtype)[:, None]
+        return params | {"recurrent_kernel": jnp.repeat(A, len(gates), axis=-2)}
 
     return reparametrized(dense_cell(pointwise, init, HiddenCarry, gates=gates, dtype=dtype), init, transform)

@@ -1,6 +1,9 @@
 """`heads`: a recurrent kernel in blocks."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
@@ -23,7 +26,8 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
       A `Cell` with `recurrent_kernel [N, H/N, G, H/N]`, and all else as `cell` has it.
 
     Raises:
-      ValueError: `cell` has no such recurrent kernel; `count` is not a positive int that divides its width.
+      ValueError: `cell` has no such recurrent kernel, or needs it whole, as a `weight_norm` inside does; `count` is not
+        a positive int that divides its width.
 
     Example:
       >>> import jax, jaxrnn
@@ -52,6 +56,17 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
             initializers.per_gate(recurrent_kernel_init, k, size, gates, size, dtype)
             for k in jax.random.split(k_blocks, count)
         ]
-        return params | {"recurrent_kernel": jax.numpy.stack(blocks)}
+        return params | {"recurrent_kernel": jnp.stack(blocks)}
 
+    def one_step(key: Array) -> Any:
+        params = init(key, 2)
+        return cell.step(params, cell.init_carry(params), cell.project(params, jnp.zeros(2)))
+
+    try:
+        jax.eval_shape(one_step, jax.random.key(0))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "heads: cell does not run on a recurrent_kernel in blocks, expected one that does; what needs the whole "
+            f"kernel goes around the heads: weight_norm(heads(cell, {count}))"
+        ) from error
     return cell._replace(init=init)
