@@ -60,16 +60,7 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(2, len(cells), sharey=True)
-    for i, what in enumerate(WHATS):
-        for ax, cell in zip(axes[i], cells, strict=True):
-            plots.dots(ax, pick(result["rows"], cell=cell, what=what), shapes)
-            plots.title(ax, f"{TITLES[cell]}, {what}")
-    for ax in axes[-1]:
-        plots.label(ax, x="milliseconds")
-    plots.legend(figure)
-    return figure
+    return plots.times(result, WHATS, "{cell}, {what}")
 
 
 QUESTION = Question("against_peers", __doc__, measure, show, draw)

@@ -52,15 +52,7 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(len(WHATS), len(cells), sharey=True)
-    for row, what in zip(axes, WHATS, strict=True):
-        for ax, cell in zip(row, cells, strict=True):
-            plots.dots(ax, pick(result["rows"], cell=cell, what=what), shapes)
-            plots.title(ax, f"{TITLES[cell]}, {what} in bfloat16")
-            plots.label(ax, x="milliseconds")
-    plots.legend(figure)
-    return figure
+    return plots.times(result, WHATS, "{cell}, {what} in bfloat16")
 
 
 QUESTION = Question("half_precision", __doc__, measure, show, draw)

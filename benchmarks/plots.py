@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.environment import machine
+from benchmarks.problems import TITLES
 from benchmarks.results import Result, Row, digits, pick, unique
 
 INK, QUIET, RULE = "#1f2933", "#66727f", "#d9dee4"
@@ -82,6 +83,20 @@ def dots(ax: Axes, rows: list[Row], shapes: Sequence[str]) -> None:
     for edge in range(1, len(shapes)):
         ax.axhline(edge - 0.5, color=RULE, linewidth=0.7)
     ax.grid(axis="y", visible=False)
+
+
+def times(result: Result, whats: Sequence[str], titles: str) -> Figure:
+    """Dots at every shape, a panel a cell, a line a kind of run; `titles` has `{cell}` and `{what}` in it."""
+    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
+    figure, axes = panels(len(whats), len(cells), sharey=True)
+    for line, what in zip(axes, whats, strict=True):
+        for ax, cell in zip(line, cells, strict=True):
+            dots(ax, pick(result["rows"], cell=cell, what=what), shapes)
+            title(ax, titles.format(cell=TITLES[cell], what=what))
+    for ax in axes[-1]:
+        label(ax, x="milliseconds")
+    legend(figure)
+    return figure
 
 
 def bars(ax: Axes, shapes: Sequence[str], series: dict[str, dict[str, float]], *, log: bool = False) -> None:
