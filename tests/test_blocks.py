@@ -1,4 +1,4 @@
-"""Mamba and the blocks of Griffin and Mamba against loops in float64 NumPy, and their initial values."""
+"""Mamba and the blocks of Griffin and Mamba against loops in float64 NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -114,24 +114,7 @@ def test_steps_of_any_length_stay_finite():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
-# --- initial values ------------------------------------------------------------------------------------------------
-
-
-def uniform(values, low, high):
-    """Whether values spread evenly: the greatest distance between their distribution and the uniform one (p ≈ 1e-4)."""
-    values, n = np.sort(np.asarray(values, np.float64).ravel()), np.size(values)
-    distance = np.abs((values - low) / (high - low) - (np.arange(n) + 0.5) / n).max()
-    return distance < 2.3 / np.sqrt(n) and values[0] >= low - 1e-6 and values[-1] <= high + 1e-6
-
-
-def test_mamba_starts_as_published():
-    params = initial(jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5), 256)
-    assert uniform(np.log(softplus(np.float64(params["step_bias"]))), np.log(0.01), np.log(0.5))
-    assert uniform(params["step_up"], -1 / 3, 1 / 3)
-    np.testing.assert_allclose(np.exp(params["log_rate"]), np.tile([1, 2, 3, 4], (1024, 1)), rtol=1e-6)
-    np.testing.assert_array_equal(params["skip"], 1)
-    for name, inputs in (("kernel", 256), ("input", 1024), ("read", 1024), ("step_down", 1024)):
-        np.testing.assert_allclose(params[name].std() * np.sqrt(inputs), 1, atol=0.05)
+# --- sizes ---------------------------------------------------------------------------------------------------------
 
 
 def test_mamba_takes_a_sixteenth_of_its_width_for_steps():
@@ -142,15 +125,6 @@ def test_mamba_takes_a_sixteenth_of_its_width_for_steps():
     ]
     assert shapes[0]["step_down"].shape == (33, 3)
     assert shapes[1]["branch"]["layer_1"]["step_down"].shape == (66, 3)
-
-
-def test_a_griffin_block_starts_with_slow_decays_and_without_biases():
-    params = initial(jaxrnn.griffin_block(8, width=256), 64)
-    decay = np.float64(params["branch"]["layer_1"]["decay"])
-    assert uniform(np.exp(-8 * softplus(decay)), 0.9, 0.999)
-    assert not any(params[name].any() for name in ("bias", "out_bias"))
-    np.testing.assert_allclose(params["kernel"].std() * 8, 1, atol=0.05)
-    np.testing.assert_allclose(params["out"].std() * 16, 1, atol=0.05)
 
 
 # --- errors --------------------------------------------------------------------------------------------------------

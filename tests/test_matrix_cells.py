@@ -1,4 +1,4 @@
-"""Cells with a matrix for a state against loops in float64 NumPy, and their initial values."""
+"""Cells with a matrix for a state against loops in float64 NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -153,39 +153,6 @@ def test_attention_without_a_readout_puts_heads_side_by_side():
     q, k, v = (xs @ params["kernel"][:, i, 1] for i in range(3))
     _, ys = jaxrnn.unroll(cell, params, xs)
     np.testing.assert_allclose(ys[:, K:], np.tril(q @ k.T) @ v, atol=1e-11)
-
-
-# --- initial values ------------------------------------------------------------------------------------------------
-
-
-def uniform(values, low, high):
-    """Whether values spread evenly: the greatest distance between their distribution and the uniform one (p ≈ 1e-4)."""
-    values, n = np.sort(np.asarray(values, np.float64)), len(values)
-    distance = np.abs((values - low) / (high - low) - (np.arange(n) + 0.5) / n).max()
-    return distance < 2.3 / np.sqrt(n) and values[0] >= low - 1e-6 and values[-1] <= high + 1e-6
-
-
-def test_steps_and_rates_start_as_in_mamba_2():
-    params = jaxrnn.initializers.step_params(jax.random.key(0), 1000, dt_min=0.01, dt_max=0.5)
-    assert uniform(np.log(softplus(np.float64(params["step_bias"]))), np.log(0.01), np.log(0.5))
-    assert uniform(np.exp(params["log_rate"]), 1, 16)
-
-
-@pytest.mark.parametrize("make", [jaxrnn.ssd, jaxrnn.gated_delta_net])
-def test_kernels_start_with_the_variance_of_their_inputs(make):
-    params = make(32).init(jax.random.key(0), 256)
-    for kernel in {"query", "key", "value", "gate", "input", "read"} & params.keys():
-        np.testing.assert_allclose(params[kernel].std() * 16, 1, atol=0.06)
-    np.testing.assert_allclose(params["out"].std() * np.sqrt(32), 1, atol=0.1)
-    np.testing.assert_array_equal(params["scale"], 1)
-
-
-def test_gated_linear_attention_starts_by_keeping():
-    """`σ(…)^(1/16)` is close to 1 before anything is learned."""
-    cell = jaxrnn.gla(32)
-    xs = np.random.default_rng(0).normal(size=(100, 16))
-    decay = cell.project(cell.init(jax.random.key(0), 16), xs).inputs.log_decay
-    assert 0.9 < np.exp(decay).mean() < 0.99
 
 
 # --- errors --------------------------------------------------------------------------------------------------------

@@ -83,14 +83,6 @@ def test_extreme_gates_stay_finite_over_many_steps(gain, forget):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads)))
 
 
-def test_initial_gates():
-    """They see no input; forgetting begins slowly, at another rate in each head; inputs come in whole."""
-    params = jaxrnn.mlstm(64, heads=32).init(jax.random.key(0), D)
-    assert not params["rate"].any()
-    np.testing.assert_allclose(params["rate_bias"][1], np.linspace(3, 6, 32), rtol=1e-6)
-    assert 0.07 < params["rate_bias"][0].std() < 0.13
-
-
 def test_sizes_are_checked():
     with pytest.raises(ValueError, match=r"^mlstm: heads is 4, expected a divisor of features, 6, or keys and values$"):
         jaxrnn.mlstm(6)

@@ -34,8 +34,9 @@ def rg_lru(
     `rₜ, iₜ = σ(W xₜ + b)`, each its own, `vₜ = W_x xₜ + b_x`, `log aₜ = −8 rₜ softplus(Λ)` and
     `hₜ = aₜ ⊙ hₜ₋₁ + √(1 − aₜ²) ⊙ iₜ ⊙ vₜ` (De et al. 2024, "Griffin: mixing gated linear recurrences with local
     attention for efficient language models"; `vₜ` is the linear layer before the unit there). The first step of a
-    sequence adds `iₜ ⊙ vₜ` whole, as if the state had been in balance before. At first `a` under an open gate is
-    uniform between `a_min` and `a_max`.
+    sequence adds `iₜ ⊙ vₜ` whole, as if the state had been in balance before. At first `a` under an open gate, which is
+    `exp(−8 softplus(Λ))`, is uniform between `a_min` and `a_max`, as in the paper; its authors' code draws the eighth
+    root `exp(−softplus(Λ))` there instead, with a uniform square.
 
     Args:
       features: H, the width of the state.
