@@ -52,6 +52,7 @@ from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.layer_norm import layer_norm
+from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
@@ -133,6 +134,7 @@ __all__ = [
     "min_gru",
     "min_lstm",
     "mlstm",
+    "mlstm_block",
     "nnx",
     "peephole_lstm",
     "projected_cell",

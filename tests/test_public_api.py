@@ -69,6 +69,7 @@ NAMES = [
     "min_gru",
     "min_lstm",
     "mlstm",
+    "mlstm_block",
     "nnx",
     "peephole_lstm",
     "projected_cell",

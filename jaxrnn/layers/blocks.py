@@ -1,6 +1,5 @@
 """`griffin_block` and `mamba_block`: a short convolution and a recurrence in one branch, a gate in the other."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -11,11 +10,10 @@ from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.causal_conv import causal_conv
+from jaxrnn.layers.gated import gated
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
-from jaxrnn.precision import accumulator, compute_dtype, product
-from jaxrnn.recurrence.loop import silence, valid_steps
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.types import Layer
 
 
 def griffin_block(
@@ -67,7 +65,7 @@ def griffin_block(
         causal_conv(kernel_size, **common),
         rnn(rg_lru(width, eigenvalues=eigenvalues, use_value_kernel=False, **common)),
     )
-    return _gated("griffin_block", branch, width, features, activation=jax.nn.gelu, use_bias=True, **common)
+    return gated("griffin_block", branch, width, features, activation=jax.nn.gelu, use_bias=True, **common)
 
 
 def mamba_block(
@@ -120,74 +118,4 @@ def mamba_block(
         causal_conv(kernel_size, activation=jax.nn.silu, **common),
         rnn(mamba(width, states=states, rank=rank, use_value_kernel=False, **common)),
     )
-    return _gated("mamba_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)
-
-
-def _gated(
-    where: str,
-    branch: Layer,
-    width: int,
-    features: int,
-    *,
-    activation: Callable[[Array], Array],
-    use_bias: bool,
-    kernel_init: Initializer,
-    dtype: Any,
-    param_dtype: Any,
-) -> Layer:
-    """`yₜ = W_o (branch(W_x x)ₜ ⊙ activation(W_g xₜ))`; its carry is the branch's."""
-
-    def init(key: Array, in_features: int) -> Params:
-        k_kernel, k_branch, k_out = jax.random.split(key, 3)
-        out = kernel_init(k_out, (width, features), accumulator(param_dtype)).astype(param_dtype)
-        params = {
-            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, 2, width, param_dtype),
-            "branch": branch.init(k_branch, width),
-            "out": out,
-        }
-        biases = {"bias": jnp.zeros((2, width), param_dtype), "out_bias": jnp.zeros(features, param_dtype)}
-        return params | (biases if use_bias else {})
-
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return branch.init_carry(params["branch"], batch_shape)
-
-    def run(params: Params, xs: Array, inner: Callable[[Array], tuple[Carry, Array]]) -> tuple[Carry, Array]:
-        compute = compute_dtype(dtype, xs, params["kernel"])
-        x, gate = (product(xs, params["kernel"][:, i], compute) for i in (0, 1))
-        if use_bias:
-            x, gate = (z + bias.astype(z.dtype) for z, bias in zip((x, gate), params["bias"], strict=True))
-        carry, hs = inner(x.astype(compute))
-        ys = product(hs.astype(gate.dtype) * activation(gate), params["out"], compute)
-        return carry, (ys + params["out_bias"].astype(ys.dtype) if use_bias else ys).astype(compute)
-
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        del key  # nothing is random
-        xs = checks.xs_of(where, xs)
-        checks.check_params(where, layer, params, xs.shape[-1], checks.shape_words(xs))
-        checks.check_steps(where, xs, lengths, mask, resets)
-        valid = valid_steps(lengths, mask, len(xs))
-
-        def inner(xs: Array) -> tuple[Carry, Array]:
-            return branch.apply(params["branch"], carry, xs, mask=valid, resets=resets)
-
-        carry_after, ys = run(params, silence(valid, xs), inner)
-        return carry_after, silence(valid, ys)
-
-    step_branch = checks.step_of(where, branch)
-
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = checks.xs_of(where, x, name="x", axes=1, layout="[*batch, D]")
-        checks.check_params(where, layer, params, x.shape[-1], f"x of shape {x.shape}")
-        return run(params, x, lambda x: step_branch(params["branch"], carry, x))
-
-    layer = Layer(init, init_carry, apply, step, draws=False)
-    return layer
+    return gated("mamba_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)

@@ -41,6 +41,7 @@ LAYERS = {
     "blocks": jaxrnn.stack(
         jaxrnn.causal_conv(3, features=H, activation=jnp.exp), jaxrnn.griffin_block(H, width=2, kernel_size=2)
     ),
+    "mlstm_block": jaxrnn.mlstm_block(2, heads=2, block_size=2, kernel_size=3, chunk=2),
     "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),
     "stack": jaxrnn.stack(
         jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(LSTM), jaxrnn.dense(D))),

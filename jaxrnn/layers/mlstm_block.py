@@ -1,0 +1,134 @@
+"""`mlstm_block`: xLSTM's block around the LSTM with a matrix for a memory."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.layers.causal_conv import causal_conv
+from jaxrnn.layers.gated import gated
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.stack import stack
+from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
+from jaxrnn.recurrence.kernels import through
+from jaxrnn.recurrence.matrix import normalized
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+
+def mlstm_block(
+    features: int,
+    *,
+    expand: int = 2,
+    heads: int = 4,
+    block_size: int = 4,
+    kernel_size: int = 4,
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Layer:
+    """xLSTM's block: `yₜ = W_o ((norm(hₜ) + s ⊙ cₜ) ⊙ silu(W_g xₜ))` with `c = silu(conv(u))` and `uₜ = W_x xₜ`.
+
+    In every head `hₜ` is what an `mlstm` reads from its memory for `qₜ = W_q cₜ`, `√K kₜ = W_k cₜ` and `vₜ = W_v uₜ`,
+    with the gates `iₜ = exp(W_i zₜ + b_i)` and `fₜ = σ(W_f zₜ + b_f)` of `zₜ = [qₜ, √K kₜ, vₜ]` of all heads; `W_q`,
+    `W_k` and `W_v` are block-diagonal (Beck et al. 2024, "xLSTM: extended long short-term memory"). `norm` takes a head
+    to mean 0 and variance 1, then scales it. The convolution and the gates have biases. At first `s` is 1, the gates
+    see no input, `b_f` goes from 3 to 6 over the heads and `b_i ~ N(0, 0.1²)`. The norm before the block and the sum
+    with its input are left to the caller: `residual(stack(layer_norm(), mlstm_block(D)))`.
+
+    Args:
+      features: H, the width of the output.
+      expand: how many times wider the recurrence is, `E = expand * H`.
+      heads: how many matrices the memory consists of, each of `E / heads` rows and columns.
+      block_size: b, the features that a block of `W_q`, `W_k` and `W_v` leads from and to; `E` makes each one matrix.
+      kernel_size: of the causal convolution, which is depthwise.
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Layer` with a `step`. Its parameters are `kernel [D, 2, E]` (branch, gate), `out [E, H]` and, under `"branch"`,
+      in `layer_0` those of the `causal_conv`, in `layer_1` `query`, `key`, `value [E / b, b, b]`, `scale` and `skip
+      [E]`, and of the input and the forget gate, in this order, `rate [3 E, 2, heads]` and `rate_bias [2, heads]`. Its
+      carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
+
+    Raises:
+      ValueError: an argument is not a positive int; `heads` or `block_size` does not divide `expand * features`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.mlstm_block(8)))
+      >>> params = layer.init(jax.random.key(0), 8)
+      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 8)))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+    sizes = {"features": features, "expand": expand, "heads": heads, "block_size": block_size, "chunk": chunk}
+    for name, value in sizes.items():
+        checks.check_positive("mlstm_block", name, value)
+    width = expand * features
+    for name in ("heads", "block_size"):
+        if width % sizes[name]:
+            raise ValueError(f"mlstm_block: {name} is {sizes[name]}, expected a divisor of expand * features, {width}")
+    common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
+    branch = stack(
+        _beside_input(causal_conv(kernel_size, activation=jax.nn.silu, **common)),
+        rnn(_cell(width, heads, block_size, chunk, **common)),
+    )
+    return gated("mlstm_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)
+
+
+def _beside_input(layer: Layer) -> Layer:
+    """`yₜ = [layer(x)ₜ, xₜ]`."""
+
+    def apply(params: Params, carry: Carry | None, xs: Array, **steps: Any) -> tuple[Carry, Array]:
+        carry, ys = layer.apply(params, carry, xs, **steps)
+        return carry, jnp.concatenate([ys, xs], -1)
+
+    layer_step = checks.step_of("mlstm_block", layer)
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        carry, y = layer_step(params, carry, x)
+        return carry, jnp.concatenate([y, x], -1)
+
+    return layer._replace(apply=apply, step=step)
+
+
+def _cell(
+    width: int, heads: int, block_size: int, chunk: int, *, kernel_init: Initializer, dtype: Any, param_dtype: Any
+) -> Cell:
+    """The recurrence with its skip, of inputs after and before the convolution, side by side."""
+    keys = width // heads
+
+    def init(key: Array, in_features: int) -> Params:
+        del in_features  # twice the width
+        k_query, k_key, k_value, k_rate = jax.random.split(key, 4)
+
+        def blocks(key: Array) -> Array:
+            drawn = initializers.per_gate(kernel_init, key, block_size, width // block_size, block_size, param_dtype)
+            return drawn.swapaxes(0, 1)
+
+        return {
+            "query": blocks(k_query),
+            "key": blocks(k_key),
+            "value": blocks(k_value),
+            **gate_params(k_rate, 3 * width, heads, param_dtype),
+            "scale": jnp.ones(width, param_dtype),
+            "skip": jnp.ones(width, param_dtype),
+        }
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        sources = {"query": xs[..., :width], "key": xs[..., :width], "value": xs[..., width:]}
+        made = [through(params[name][:, :, None], xs.dtype)(source) for name, source in sources.items()]
+        q, k, v = (a.reshape(*a.shape[:-1], heads, keys) for a in made)
+        return {"q": q, "k": k * keys**-0.5, "v": v, **log_gates(params, jnp.concatenate(made, -1).astype(xs.dtype))}
+
+    def readout(params: Params, hs: Array, xs: Array) -> Array:
+        centred = hs - hs.mean(-1, keepdims=True)
+        ys = normalized(centred, params["scale"].reshape(heads, -1)).reshape(*hs.shape[:-2], width)
+        return ys + params["skip"] * xs[..., :width]
+
+    return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, dtype=dtype)
