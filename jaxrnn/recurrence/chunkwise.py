@@ -55,6 +55,16 @@ def stepwise(inputs: Inputs, state: Array, fresh: Array | None = None) -> tuple[
 
 def chunked(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
     """The same a chunk at a time. The gradient keeps the states between chunks and makes the rest again."""
+    # XLA copies whole sequences before the loop where a batch, or the heads, are an axis of length 1.
+    ones = tuple(i for i, n in enumerate(state.shape[:-2]) if n == 1)
+    later = tuple(i + 1 for i in ones)
+    inputs = jax.tree.map(lambda x: jnp.squeeze(x, later), inputs)
+    state, fresh = jax.tree.map(lambda x: jnp.squeeze(x, ones), (state, fresh))
+    state, ys = _chunks(inputs, state, fresh, size)
+    return jnp.expand_dims(state, ones), jnp.expand_dims(ys, later)
+
+
+def _chunks(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
     total = inputs.q.shape[0]
     size = min(size, total)
     count = -(-total // size)
