@@ -17,6 +17,7 @@ QUESTIONS = (
     "networks",
     "own_cell",
     "linear",
+    "packages",
     "characters",
 )
 STOPPED = 130  # by Ctrl-C
@@ -30,6 +31,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   networks        deep networks beside PyTorch's
   own_cell        a user's cell beside the built-in one, and beside a loop by hand
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
+  packages        linear recurrences beside public JAX packages
   characters      every cell on one text: how fast, and how good
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 

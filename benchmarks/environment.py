@@ -14,7 +14,19 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jaxrnn", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
+PACKAGES = (
+    "jaxrnn",
+    "jax",
+    "jaxlib",
+    "flax",
+    "dm-haiku",
+    "equinox",
+    "keras",
+    "torch",
+    "recurrentgemma",
+    "memax",
+    "numpy",
+)
 SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "XLA_", "OMP_", "MKL_", "NPROC", "KMP_")
 
 

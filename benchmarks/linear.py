@@ -5,7 +5,7 @@ a constant number of tokens, as sequences grow; and layers of all such cells bes
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -151,13 +151,16 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
                 samples = round_robin({name: two[what] for name, two in made.items()}, args.repeats, f"{kind} {shape}")
                 rows += [about(kind, shape, what, name) | summary(samples[name]) for name in made]
             for name, two in made.items():
-                mebibytes = round(two["training"].temporary_bytes() / 2**20, 3) or 0.001
-                rows.append(about(kind, shape, "temporaries", name) | {"median": mebibytes})
+                rows.append(about(kind, shape, "temporaries", name) | {"median": mebibytes(two["training"])})
     return rows
 
 
 def about(kind: str, shape: str, what: str, contender: str) -> Row:
     return {"cell": kind, "shape": shape, "what": what, "contender": contender}
+
+
+def mebibytes(program: Program) -> float:
+    return round(program.temporary_bytes() / 2**20, 3) or 0.001  # ratios divide by it
 
 
 def agree(kind: str, outputs: dict[str, Any]) -> None:
@@ -187,14 +190,14 @@ def show(result: Result) -> str:
     )
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Result, logarithmic: Collection[str] = (ELEMENTWISE,)) -> Figure:
     kinds = unique(result["rows"], "cell")
     figure, axes = plots.panels(len(kinds), len(WHATS), width=5.0)
     for row, kind in zip(axes, kinds, strict=True):
         for ax, (what, unit) in zip(row, WHATS.items(), strict=True):
             rows = pick(result["rows"], cell=kind, what=what)
             series = {name: medians(rows, contender=name) for name in unique(rows, "contender")}
-            plots.bars(ax, unique(rows, "shape"), series, log=kind == ELEMENTWISE)
+            plots.bars(ax, unique(rows, "shape"), series, log=kind in logarithmic)
             plots.title(ax, f"{kind}, {what}")
             plots.label(ax, y=unit)
     plots.legend(figure)

@@ -19,6 +19,7 @@ from benchmarks import (
     memory,
     networks,
     own_cell,
+    packages,
     plots,
     results,
     scaling,
@@ -42,6 +43,7 @@ MODULES = (
     networks,
     own_cell,
     linear,
+    packages,
     characters,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}

@@ -3,15 +3,20 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jax import lax
 
-from benchmarks import report, results
+from benchmarks import linear_peers, packages, report, results
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
 from benchmarks.harness import main
+from benchmarks.linear_peers import PACKAGES, Entrant
+from benchmarks.linear_peers.jaxrnn import entrant
+from benchmarks.linear_peers.problems import REAL, make_problem
 from benchmarks.parity import Parity, ParityError, admitted
 from benchmarks.peers import PEERS, Field, jaxrnn
 from benchmarks.problems import SHAPES, Shape, make_case, shape_of
@@ -35,7 +40,7 @@ def runs(tmp_path_factory):
 def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     result = results.load(runs / "here" / f"{name}.json")
     assert result["question"] == name
-    assert result["skipped"] == {}
+    assert set(result["skipped"]) <= (set(PACKAGES) if name == "packages" else set())
     for key in (
         "date",
         "versions",
@@ -150,6 +155,41 @@ def test_a_peer_that_breaks_down_is_left_out_aloud(monkeypatch):
     monkeypatch.setattr("flax.linen.RNN.__call__", lambda *args, **kwargs: 1 / 0)
     assert len(admitted(make_case("elman", TINY, seed=0), field)) == 1
     assert field.skipped == {"flax linen, elman, float32": "failed with ZeroDivisionError: division by zero"}
+
+
+def test_packages_are_timed_both_ways(runs):
+    rows = results.pick(results.load(runs / "here" / "packages.json")["rows"], cell="complex h = a h + b")
+    assert [(row["what"], row["contender"]) for row in rows] == [
+        (what, name)
+        for what in ("forward", "training", "temporaries")
+        for name in ("jaxrnn", "S5-style associative scan")
+    ]
+
+
+def test_a_package_computes_the_same_breaks_down_aloud_or_ends_the_run():
+    given, skipped = make_problem(REAL, (5, 2, 4), seed=0), {}
+    ours = entrant(given)
+    broken = Entrant("broken", lambda b: 1 / 0, given.arrays[1:])
+    found = packages.admitted(given, [ours, replace(ours, name="same"), broken], skipped)
+    assert [it.name for it in found] == ["jaxrnn", "same"]
+    assert skipped == {"broken, h = a h + b": "failed with ZeroDivisionError: division by zero"}
+    for other in (lambda a, b: 2 * ours.run(a, b), lambda a, b: ours.run(a, lax.stop_gradient(b))):
+        with pytest.raises(ParityError, match=r"other: (outputs|gradients of inputs) of h = a h \+ b deviate by"):
+            packages.admitted(given, [ours, replace(ours, name="other", run=other)], skipped)
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    real = linear_peers.import_module
+
+    def missing(name):
+        if name.endswith("memax"):
+            raise ModuleNotFoundError("No module named 'memax'", name="memax")
+        return real(name) if name.endswith("s5") else None
+
+    monkeypatch.setattr("benchmarks.linear_peers.import_module", missing)
+    skipped = {}
+    assert linear_peers.installed(skipped)[-1].__name__ == "benchmarks.linear_peers.s5"
+    assert skipped == {"memax": 'memax is not installed; pip install -e ".[bench]" brings it'}
 
 
 def test_shapes_by_name_and_in_numbers():
