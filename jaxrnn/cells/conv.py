@@ -1,5 +1,6 @@
 """Convolutional cells, for states that are images. Gate orders: LSTM `i f g o`, GRU `r z n`."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -231,9 +232,9 @@ def _convolved(xs: Array, kernel: Array, dtype: Any) -> tuple[Array, ...]:
     """
     spatial = kernel.ndim - 3
     form = SPACE[:spatial]
-    images = xs.reshape(-1, *xs.shape[-1 - spatial :]).astype(dtype)
+    images = xs.reshape(math.prod(xs.shape[: -1 - spatial]), *xs.shape[-1 - spatial :]).astype(dtype)
     flat = kernel.reshape(*kernel.shape[:-2], -1).astype(dtype)
     layout = (f"N{form}C", f"{form}IO", f"N{form}C")
     out = lax.conv_general_dilated(images, flat, (1,) * spatial, "SAME", dimension_numbers=layout)
-    out = out.reshape(*xs.shape[:-1], -1).astype(accumulator(dtype))
+    out = out.reshape(*xs.shape[:-1], flat.shape[-1]).astype(accumulator(dtype))
     return tuple(jnp.split(out, kernel.shape[-2], axis=-1))

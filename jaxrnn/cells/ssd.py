@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
@@ -95,7 +96,7 @@ def ssd(
 
     def readout(params: Params, ys: Array, xs: Array) -> Array:
         ys = silu(heads_of(xs, params["gate"])) * (ys + params["skip"][:, None] * value(params, xs))
-        whole = normalized(ys.reshape(*ys.shape[:-2], -1), params["scale"].reshape(-1))
+        whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
         return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
 
     return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxrnn.carries import MatrixCarry
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -85,7 +86,7 @@ def matrix_cell(
         return Projected(Inputs(made["q"], made["k"], made["v"], decay, None if beta is None else beta[..., None]), xs)
 
     def output(params: Params, ys: Array, x: Array) -> Array:
-        ys = ys.reshape(*ys.shape[:-2], -1) if readout is None else readout(wide(params, x.dtype), ys, x)
+        ys = lax.collapse(ys, -2) if readout is None else readout(wide(params, x.dtype), ys, x)
         return ys.astype(x.dtype)
 
     def step(params: Params, carry: Carry, z: Projected) -> tuple[Carry, Array]:
@@ -134,12 +135,12 @@ def heads_of(xs: Array, kernel: Array) -> Array:
 
 def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
     """`ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
-    return product(ys.reshape(*ys.shape[:-2], -1), kernel.reshape(-1, kernel.shape[-1]), dtype)
+    return product(lax.collapse(ys, -2), lax.collapse(kernel, 0, 2), dtype)
 
 
 def normalized(ys: Array, scale: Array) -> Array:
     """Each head of `ys [..., heads, V]` over its root mean square, times `scale [heads, V]`."""
-    return ys * jax.lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * scale
+    return ys * lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * scale
 
 
 def gated_output(params: Params, ys: Array, xs: Array) -> Array:

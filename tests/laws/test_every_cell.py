@@ -139,6 +139,22 @@ def test_projection_is_the_same_for_one_step_and_for_many(name):
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
 
 
+@every_cell
+def test_no_steps_and_no_rows(name):
+    """Shapes tell all that there is to tell."""
+
+    def loss(*args):
+        after, ys = jaxrnn.unroll(make(name), *args)
+        return ys.sum(), (after, ys)
+
+    outputs = jax.eval_shape(loss, *inputs(name))[1][1].shape[2:]
+    for time, batch in ((0, (B,)), (T, (0,))):
+        params, xs, carry = inputs(name, time=time, batch=batch)
+        gradients, (after, ys) = jax.eval_shape(jax.grad(loss, has_aux=True), params, xs, carry)
+        assert ys.shape == (time, *batch, *outputs)
+        assert jax.tree.map(jnp.shape, (after, gradients)) == jax.tree.map(jnp.shape, (carry, params))
+
+
 @every_way
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
