@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxrnn import batch_major
+from jaxrnn import batch_major, checks
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.partitioning import Names, Partitioning, partitioned
 from jaxrnn.types import Array, Carry, Cell, Layer
@@ -29,7 +29,8 @@ class RNN(nnx.Module):
       rngs: its stream `params` draws the parameters. It is not kept.
 
     Raises:
-      ValueError: `cell` is neither a cell nor a layer; `partitioning` does not fit the parameters.
+      ValueError: `cell` is neither a cell nor a layer; `in_features` is not a positive int; `partitioning` does not
+        fit the parameters.
 
     Example:
       >>> import jax, jaxrnn
@@ -60,6 +61,7 @@ class RNN(nnx.Module):
         self.reverse = reverse
         self.keep_order = keep_order
         self.deterministic = deterministic
+        checks.check_positive("nnx.RNN", "in_features", in_features)
         params = as_layer("nnx.RNN", cell).init(rngs.params(), in_features)
         params = partitioned("nnx.RNN", params, partitioning or {}, _with_names)
         for name, value in params.items():

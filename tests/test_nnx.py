@@ -227,3 +227,8 @@ def test_errors_name_the_argument(call: dict[str, Any], message: str) -> None:
 def test_only_cells_and_layers_are_taken() -> None:
     with pytest.raises(ValueError, match=r"nnx.RNN: cell is of type function, expected a Cell or a Layer"):
         jaxrnn.nnx.RNN(jaxrnn.lstm, D, rngs=nnx.Rngs(0))
+
+
+def test_there_has_to_be_an_input() -> None:
+    with pytest.raises(ValueError, match=r"nnx.RNN: in_features is 0, expected an int of 1 or more"):
+        jaxrnn.nnx.RNN(CELLS["lstm"], 0, rngs=nnx.Rngs(0))

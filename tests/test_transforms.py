@@ -265,6 +265,10 @@ ERRORS = [
     ),
     (lambda: jaxrnn.heads(jaxrnn.lstm(4), 0), "heads: count is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.with_carry(3), "with_carry: cell is 3, expected a Cell"),
+    (
+        lambda: jaxrnn.learned_carry(jaxrnn.zoneout(jaxrnn.learned_carry(jaxrnn.lstm(4)), 0.1)),
+        r"learned_carry: cell has parameters \['initial_c', 'initial_h'\], expected one whose carry is not learned yet",
+    ),
     (lambda: jaxrnn.learned_carry(None), "learned_carry: cell is None, expected a Cell"),
 ]
 

@@ -1,5 +1,6 @@
 """`learned_carry`: the state that a sequence starts from is learned."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
@@ -21,7 +22,7 @@ def learned_carry(cell: Cell) -> Cell:
       A `Cell` with the carry of `cell`.
 
     Raises:
-      ValueError: `cell` is not a cell.
+      ValueError: `cell` is not a cell, or has parameters `initial_…` already.
 
     Example:
       >>> import jax, jaxrnn
@@ -31,6 +32,9 @@ def learned_carry(cell: Cell) -> Cell:
       ((8,), (8,))
     """
     checks.check_cell("learned_carry", cell)
+    names = jax.eval_shape(lambda key: cell.init(key, 2), jax.random.key(0))
+    if taken := sorted(name for name in names if name.startswith(PREFIX)):
+        raise ValueError(f"learned_carry: cell has parameters {taken}, expected one whose carry is not learned yet")
 
     def init(key: Array, in_features: int) -> Params:
         params = cell.init(key, in_features)

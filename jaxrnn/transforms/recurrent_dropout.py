@@ -38,7 +38,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
     if "fused" not in cell.methods:
         raise ValueError(
             f"recurrent_dropout: cell has methods {cell.methods}, expected one with 'fused', as dense_cell makes; "
-            "zoneout and weight_dropout take any cell"
+            "zoneout and weight_dropout take others, too"
         )
 
     def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:

@@ -21,7 +21,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     Args:
       cell: whose output is the field `h` of its carry.
       rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}` or `LSTMCarry(0.5, 0.05)`;
-        a field that is not named has 0. Where fields have a meaning only together, as those of `slstm`, name `h` alone.
+        a field that is not named has 0. Where fields have a meaning only together, as those of `slstm` or `rg_lru`,
+        name `h` alone.
 
     Returns:
       A `Cell` with the parameters and the carry of `cell`.
