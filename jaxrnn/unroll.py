@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.recurrence.loop import entries, loop, segmented, silence, valid_steps
+from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
+from jaxrnn.recurrence.segments import remade
 from jaxrnn.sharding import laid_as, vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat
 
@@ -62,8 +63,8 @@ def unroll(
         replaces the state before that step, valid or not. The segments stay the same under `reverse`.
       reverse: from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the dense engine. `"auto"` takes the fastest.
-      remat: what to compute again in the backward pass instead of keeping it: None, nothing; `"step"` or
-        `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
+      remat: what to compute again in the backward pass instead of keeping it: None, nothing, but for what the CPU makes
+        again in less time; `"step"` or `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
       unroll: steps written out in one iteration of the compiled loop.
       key: draws the masks of a cell that has any (`zoneout`, `recurrent_dropout`, `weight_dropout`), once, before the
         loop; None: deterministic. Other cells do not look at it.
@@ -129,7 +130,7 @@ def _unroll(
     if key is not None and cell.draw is not None:
         cell, params, noise = cell.draw(key, params, xs.shape[:-1])
 
-    def run(carry: Carry, inputs: Any) -> tuple[Carry, Array]:
+    def run(params: Params, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
         xs, valid, resets, masks = inputs
         flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
         if method != "scan" and cell.scan is not None:
@@ -140,8 +141,8 @@ def _unroll(
 
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
     if isinstance(remat, int):
-        return segmented(jax.checkpoint(run, prevent_cse=False), carry, inputs, remat, reverse=reverse)
-    return run(carry, inputs)
+        return remade(run, params, carry, inputs, remat, reverse=reverse)
+    return run(params, carry, inputs)
 
 
 def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:

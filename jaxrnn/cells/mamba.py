@@ -38,7 +38,8 @@ def mamba(
     short convolution and the gated branch around it, too. At first `−A` is 1, 2, … N in each feature (S4D-real),
     `softplus(b)` is log-uniform between `dt_min` and `dt_max`, and `d` is 1.
 
-    Its methods keep `hₜ`, `[T, *batch, H * N]`; `remat="carries"` makes gradients keep less.
+    `"auto"` on the CPU holds the states `hₜ` of some steps at a time; whatever else runs it holds `[T, *batch, H * N]`,
+    and `remat` makes gradients keep less.
 
     Args:
       features: H, the width of `uₜ` and of the output.

@@ -17,6 +17,7 @@ from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.loop import flip
+from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.types import Array, Cell, Flow, Params
 
 
@@ -112,18 +113,21 @@ def qrnn(
         return QRNNCarry(state.h, pending), y.astype(z.dtype)
 
     def scan(
-        params: Params, carry: QRNNCarry, xs: Array, flow: Flow, *, reverse: bool, remat: Any, **how: Any
+        params: Params, carry: QRNNCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
     ) -> tuple[QRNNCarry, Array]:
-        def run(params: Params, carry: QRNNCarry, xs: Array) -> tuple[QRNNCarry, Array]:
+        def run(params: Params, carry: QRNNCarry, xs: Array, flow: Flow) -> tuple[QRNNCarry, Array]:
             turn: Callable[[Any], Any] = flip if reverse else lambda x: x
             parts, fresh = project(params, xs), flow.fresh
             flags = {"valid": turn(flow.valid), "resets": turn(flow.resets), "fresh": fresh and fresh.pending}
             pending, sums = delayed.over_time(carry.pending, turn(parts), **flags)
             own = flow._replace(fresh=fresh and HiddenCarry(fresh.c))
+            how = {"method": method, "reverse": reverse, "remat": None, "unroll": unroll}
             state, ys = pool_scan({}, HiddenCarry(carry.c), biased(params, turn(sums)), own, **how)
             return QRNNCarry(state.h, pending), ys.astype(parts.dtype)
 
-        how |= {"reverse": reverse, "remat": None}
-        return (run if remat is None else jax.checkpoint(run))(params, carry, xs)
+        step_bytes = carry.c.size * count * window * carry.c.dtype.itemsize
+        return in_segments(
+            run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
+        )
 
     return Cell(init, init_carry, project, step, scan, "linear_diagonal", pool.methods)

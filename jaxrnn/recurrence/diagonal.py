@@ -12,6 +12,7 @@ from jaxrnn.carries import BegunCarry, ComplexCarry, HiddenCarry
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
+from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -114,7 +115,7 @@ def diagonal_cell(
     ) -> tuple[Carry, Array]:
         del unroll  # a body of one multiplication and one addition gains nothing from it
 
-        def run(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
+        def run(params: Params, carry: Carry, xs: Array, flow: Flow) -> tuple[Carry, Array]:
             z = project(params, xs)
             params = wide(params, z.x.dtype)
             a, b, begun = z.a, z.b, None
@@ -133,9 +134,11 @@ def diagonal_cell(
             h = states(a, b, _state(carry), fresh and _state(fresh))
             return _carry(carry, h[last], begun), silence(flow.valid, output(params, h, z.x))
 
-        if remat is not None:  # states, too, are made again: that costs less than the coefficients
-            run = jax.checkpoint(run)
-        return run(params, carry, xs)
+        # Complex numbers count twice: their products and gradients are made of real and imaginary parts.
+        step_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(carry)) * (2 if complex_state else 1)
+        return in_segments(
+            run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
+        )
 
     methods = ("scan", "associative", "chunked")
     return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods)

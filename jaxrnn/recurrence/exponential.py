@@ -11,8 +11,9 @@ from jaxrnn.carries import MLSTMCarry
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import flip, loop, silence
-from jaxrnn.recurrence.matrix import heads_of, under, wide
+from jaxrnn.recurrence.matrix import heads_of, input_bytes, under, wide
 from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.types import Array, Cell, Flow, Params
 
 LARGEST = 80.0  # an exponent: what is divided by its power is 0 for all that follows, and not 0 times infinity
@@ -84,7 +85,7 @@ def exponential_cell(
     def scan(
         params: Params, carry: MLSTMCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
     ) -> tuple[MLSTMCarry, Array]:
-        def whole(params: Params, carry: MLSTMCarry, xs: Array) -> tuple[MLSTMCarry, Array]:
+        def whole(params: Params, carry: MLSTMCarry, xs: Array, flow: Flow) -> tuple[MLSTMCarry, Array]:
             steps = (project(params, xs), flow.valid, flow.resets)
             z, valid, resets = flip(steps) if reverse else steps
             fresh = flow.fresh
@@ -100,7 +101,8 @@ def exponential_cell(
             ys = silence(valid, output(params, ys, ms, z.x))
             return _parted(S, m), flip(ys) if reverse else ys
 
-        return (whole if remat is None else jax.checkpoint(whole))(params, carry, xs)
+        how = {"method": method, "reverse": reverse, "remat": remat}
+        return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.C), multiple=chunk, **how)
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
 

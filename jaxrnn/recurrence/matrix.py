@@ -12,6 +12,7 @@ from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import flip, silence
 from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
@@ -98,7 +99,7 @@ def matrix_cell(
     ) -> tuple[Carry, Array]:
         del unroll
 
-        def whole(params: Params, carry: Carry, xs: Array) -> tuple[Carry, Array]:
+        def whole(params: Params, carry: Carry, xs: Array, flow: Flow) -> tuple[Carry, Array]:
             z = project(params, xs)
             steps = under(flow, z.inputs)
             steps = flip(steps) if reverse else steps
@@ -107,11 +108,16 @@ def matrix_cell(
             ys = flip(ys) if reverse else ys
             return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
 
-        if remat is not None:  # the engine keeps a state a chunk; this leaves out the projections, too
-            whole = jax.checkpoint(whole)
-        return whole(params, carry, xs)
+        how = {"method": method, "reverse": reverse, "remat": remat}
+        return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+
+
+def input_bytes(S: Array) -> int:
+    """Of the queries, keys and values of one step, for states `S`."""
+    keys, values = S.shape[-2:]
+    return S.size // (keys * values) * (2 * keys + values) * S.dtype.itemsize
 
 
 def under(flow: Flow, inputs: Inputs) -> Inputs:
