@@ -1,5 +1,6 @@
 """jaxrnn itself."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ def outputs(cell: jaxrnn.Cell, params: Any, xs: jax.Array) -> jax.Array:
 
 
 def entrant(problem: Problem) -> Entrant:
+    run: Callable[..., jax.Array]
     if problem.kind in LAYERS:
         run = partial(outputs, LAYERS[problem.kind](problem.cotangent.shape[-1]))
     else:

@@ -25,8 +25,9 @@ NAME = "memax"
 def entrants(problem: Problem) -> list[Entrant]:
     if problem.kind == LRU:
         return [_lru(*problem.arrays)]
-    run = {REAL: scan, DELTA: delta}.get(problem.kind)
-    return [Entrant(NAME, run, tuple(map(swapped, problem.arrays)))] if run else []
+    if problem.kind not in (REAL, DELTA):
+        return []
+    return [Entrant(NAME, scan if problem.kind == REAL else delta, tuple(map(swapped, problem.arrays)))]
 
 
 def scan(a: jax.Array, b: jax.Array) -> jax.Array:

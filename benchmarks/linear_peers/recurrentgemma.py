@@ -1,7 +1,7 @@
 """recurrentgemma: its linear scan, and its RG-LRU, which has gates in blocks; here one block, a full matrix.
 
-Off the TPU its scan is JAX's loop. Left to its defaults it unrolls nothing; its layer has it unroll 128 steps, which
-takes up to a minute to compile, and longer to run on the CPU.
+Off the TPU its scan is JAX's loop. Left to its defaults it unrolls nothing; its layer has it unroll 128 steps, which on
+the CPU takes longer to compile, and to run.
 """
 
 from typing import Any
