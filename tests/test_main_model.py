@@ -45,6 +45,12 @@ def test_every_cell_of_the_package_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("cell", model.CELLS)
+def test_every_cell_takes_any_width(cell: str) -> None:
+    for width in (1, 6):
+        jax.eval_shape(lambda key, width=width: model.CELLS[cell](width).init(key, SIZE), jax.random.key(0))
+
+
+@pytest.mark.parametrize("cell", model.CELLS)
 def test_every_cell_fits(cell: str) -> None:
     layer = model.character_model(cell, 2, 8, SIZE)
     params = jax.eval_shape(lambda key: layer.init(key, SIZE), jax.random.key(0))

@@ -54,6 +54,11 @@ def evenly_timed(features: int) -> Cell:
     )
 
 
+def in_heads(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
+    """`cell` with 4 heads, or with fewer where 4 do not divide the width."""
+    return lambda features: cell(features, heads=math.gcd(features, 4))
+
+
 # Every cell of the package that takes vectors, by its constructor's name and form: `features -> Cell`.
 CELLS: dict[str, Callable[[int], Cell]] = {
     "elman": elman,
@@ -72,7 +77,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
     "layer_norm_lstm": layer_norm_lstm,
     "layer_norm_gru": layer_norm_gru,
-    "slstm": lambda features: slstm(features, heads=math.gcd(features, 4)),
+    "slstm": in_heads(slstm),
     "cfc": evenly_timed,
     "sru": sru,
     "qrnn": qrnn,
@@ -82,11 +87,11 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "rg_lru": rg_lru,
     "s5": s5,
     "mamba": mamba,
-    "gla": gla,
-    "ssd": ssd,
-    "mlstm": mlstm,
-    "delta_net": delta_net,
-    "gated_delta_net": gated_delta_net,
+    "gla": in_heads(gla),
+    "ssd": in_heads(ssd),
+    "mlstm": in_heads(mlstm),
+    "delta_net": in_heads(delta_net),
+    "gated_delta_net": in_heads(gated_delta_net),
 }
 
 DROPOUT = 0.5
