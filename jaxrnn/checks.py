@@ -85,8 +85,8 @@ def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, fea
     None: as many as the flags leave over, for what acts at each step alone.
     """
     if features is None:
-        axes = [1 + jnp.ndim(lengths)] if lengths is not None else []
-        axes += [jnp.ndim(flags) for flags in (mask, resets) if flags is not None]
+        axes = [1 + np.ndim(lengths)] if lengths is not None else []
+        axes += [np.ndim(flags) for flags in (mask, resets) if flags is not None]
         features = max(1, xs.ndim - max(axes, default=0))
     because, steps = shape_words(xs), xs.shape[:-features]
     if lengths is not None and mask is not None:

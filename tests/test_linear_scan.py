@@ -260,6 +260,7 @@ ERRORS = {
     r"h0 has shape \(3,\), expected \(2,\) from b of shape \(3, 2\)": lambda: jaxrnn.linear_scan(x, x, np.ones(3)),
     r"resets has shape \(2,\), expected \(3,\)": lambda: jaxrnn.linear_scan(x, x, resets=np.ones(2, bool)),
     "resets has dtype float64, expected bool": lambda: jaxrnn.linear_scan(x, x, resets=x),
+    "resets is a list, expected an array": lambda: jaxrnn.linear_scan(x, x, resets=[True] * 3),
     "method is 'fused', expected one of 'auto', 'scan'": lambda: jaxrnn.linear_scan(x, x, method="fused"),
 }
 

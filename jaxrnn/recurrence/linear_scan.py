@@ -65,6 +65,7 @@ def linear_scan(
         raise checks.ShapeError(f"linear_scan: a has shape {a.shape}, expected that of b, {b.shape}, or 1 for any axis")
     checks.check_shape("linear_scan", "h0", h0, b.shape[1:], because)
     if resets is not None:
+        checks.check_array("linear_scan", "resets", resets)
         checks.check_flags("linear_scan", "resets", resets, b.shape[: max(1, jnp.ndim(resets))], because)
     checks.check_choice("linear_scan", "method", method, ("auto", *WAYS))
     dtype = jnp.result_type(a, b, h0)
