@@ -93,7 +93,7 @@ UNROLL = [
     (lambda: unroll(lengths=ROW / 2), "unroll: lengths has dtype float", "expected an integer one"),
     (lambda: unroll(lengths=ROW > 0), "unroll: lengths has dtype bool, expected an integer one"),
     (lambda: unroll(lengths=[1, 2]), "unroll: lengths is a list, expected an array"),
-    (lambda: stack(mask=[[True, True]] * 5), "stack: mask is a list, expected an array"),
+    (lambda: DENSE.apply(DENSE_PARAMS, None, XS, mask=[[True, True]] * 5), "dense: mask is a list, expected an array"),
     (lambda: unroll(mask=FLAGS.T), "unroll: mask has shape (2, 5), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
     (lambda: unroll(mask=FLAGS * 1.0), "unroll: mask has dtype float", "expected bool; ", "compare with 0"),
     (lambda: unroll(resets=FLAGS[:, 0]), "unroll: resets has shape (5,), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
