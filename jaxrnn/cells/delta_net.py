@@ -13,7 +13,7 @@ from jax.nn import sigmoid, silu, softplus
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import product
-from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized
+from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -155,9 +155,4 @@ def gated_delta_net(
 def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:
     q, k, v = (silu(heads_of(xs, params[name])) for name in ("query", "key", "value"))
     beta = sigmoid(product(xs, params["rate"], xs.dtype))
-    return {"q": _unit(q), "k": _unit(k), "v": v, "beta": beta if eigenvalues == "positive" else 2 * beta}
-
-
-def _unit(x: Array) -> Array:
-    """Over its length; zero stays zero, and has a gradient."""
-    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+    return {"q": unit(q), "k": unit(k), "v": v, "beta": beta if eigenvalues == "positive" else 2 * beta}

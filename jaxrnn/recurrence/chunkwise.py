@@ -4,6 +4,9 @@ Inside a chunk all states follow from the one before it, `S`. With `bᵢ` the su
 `kᵢ uᵢᵀ`, where `uᵢ = βᵢ (vᵢ − (kᵢ ⊙ exp bᵢ)ᵀ S − Σ (kᵢ ⊙ exp(bᵢ − bⱼ))ᵀ kⱼ uⱼ)` over the steps `j` before: a triangular
 system, which products of matrices solve for a whole chunk (Yang et al. 2024, "Parallelizing linear transformers with
 the delta rule over sequence length"; without a delta rule `uᵢ = vᵢ`).
+
+More generally a step reads along one vector and erases along another, `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`. Step `i`
+then adds `kᵢ vᵢᵀ − eᵢ wᵢᵀ`, where what it reads, `wᵢ`, comes from a system of the same kind.
 """
 
 from typing import Any, NamedTuple
@@ -26,6 +29,8 @@ class Inputs(NamedTuple):
       v: `[T, *batch, heads, V]`.
       log_decay: `[T, *batch, heads, K]`; the last axis may be 1. None: nothing decays.
       beta: `[T, *batch, heads, 1]`; None: `k vᵀ` is added as it is.
+      read: r, like `q`; None: nothing is read and erased. It comes with `erase`, and without `beta`.
+      erase: e, like `q`.
       resets: bool `[T, *batch, 1]`; None: nowhere.
     """
 
@@ -34,6 +39,8 @@ class Inputs(NamedTuple):
     v: Array
     log_decay: Array | None = None
     beta: Array | None = None
+    read: Array | None = None
+    erase: Array | None = None
     resets: Array | None = None
 
 
@@ -44,6 +51,8 @@ def advance(S: Array, x: Inputs, fresh: Array | None = None) -> tuple[Array, Arr
     if x.log_decay is not None:
         S = jnp.exp(x.log_decay)[..., None] * S
     u = x.v if x.beta is None else x.beta * (x.v - jnp.einsum("...k,...kv->...v", x.k, S))
+    if x.read is not None and x.erase is not None:
+        S = S - x.erase[..., None] * jnp.einsum("...k,...kv->...v", x.read, S)[..., None, :]
     S = S + x.k[..., None] * u[..., None, :]
     return S, jnp.einsum("...k,...kv->...v", x.q, S)
 
@@ -110,7 +119,7 @@ def _mended(inputs: Inputs, state: Array) -> tuple[Inputs, Array, Array]:
 
 
 def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
-    q, k, v, log_decay, beta = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:5]))
+    q, k, v, log_decay, beta, read, erase = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:7]))
     size = q.shape[-2]
     log_decay = jnp.zeros((size, 1), q.dtype) if log_decay is None else log_decay
     b = jnp.cumsum(log_decay, -2)
@@ -131,14 +140,21 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
             return x @ S
         return jnp.where(other, 0, x) @ S + (0 if fresh is None else jnp.where(other, x, 0) @ fresh)
 
-    u = v
+    def earlier(x: Array, k: Array) -> Array:
+        return jnp.where(t[:, None] > t, _pairs(x, k, b, sees), 0)
+
+    added = [(k, v)]
     if beta is not None:
-        A = beta * jnp.where(t[:, None] > t, _pairs(k, k, b, sees), 0)
-        u = inverse(A) @ (beta * (v - seen(k)))
-    y = seen(q) + _pairs(q, k, b, sees) @ u
+        added = [(k, inverse(beta * earlier(k, k)) @ (beta * (v - seen(k))))]
+    if read is not None and erase is not None:
+        added += [(-erase, inverse(earlier(read, erase)) @ (seen(read) + earlier(read, k) @ v))]
+    y = seen(q)
     start = S if other is None else jnp.where(other[..., -1:, :], 0 if fresh is None else fresh, S)
     last = jnp.where(sees[..., -1, :, None], jnp.exp(b[..., -1:, :] - b), 0)
-    S = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start + jnp.swapaxes(k * last, -1, -2) @ u
+    S = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start
+    for key, value in added:
+        y = y + _pairs(q, key, b, sees) @ value
+        S = S + jnp.swapaxes(key * last, -1, -2) @ value
     return S, jnp.moveaxis(y, -2, 0)
 
 

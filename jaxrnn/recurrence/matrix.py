@@ -45,7 +45,9 @@ def matrix_cell(
 
     Args:
       inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v}` over any leading axes: `q` and `k [..., heads, K]`,
-        `v [..., heads, V]`; and `"log_decay"` and `"beta"` as `matrix_scan` has them, if there are any.
+        `v [..., heads, V]`; and `"log_decay"` and `"beta"` as `matrix_scan` has them, if there are any. In place of
+        `"beta"` there may be `"read"` and `"erase"`, r and `e [..., heads, K]` in
+        `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`.
       init: `(key, in_features) -> params`.
       heads: how many matrices the state consists of.
       keys: K, their rows.
@@ -81,10 +83,8 @@ def matrix_cell(
         compute = compute_dtype(dtype, xs, *params.values())
         xs = xs.astype(compute)
         made = inputs(wide(params, compute), xs)
-        decay, beta = made.get("log_decay"), made.get("beta")
-        if decay is not None and decay.ndim < made["q"].ndim:
-            decay = decay[..., None]
-        return Projected(Inputs(made["q"], made["k"], made["v"], decay, None if beta is None else beta[..., None]), xs)
+        axes = made["q"].ndim  # of what is one number a head, too
+        return Projected(Inputs(**{name: a if a.ndim == axes else a[..., None] for name, a in made.items()}), xs)
 
     def output(params: Params, ys: Array, x: Array) -> Array:
         ys = lax.collapse(ys, -2) if readout is None else readout(wide(params, x.dtype), ys, x)
@@ -123,8 +123,8 @@ def input_bytes(S: Array) -> int:
 def under(flow: Flow, inputs: Inputs) -> Inputs:
     """The inputs under masks and resets: an invalid step adds nothing to a state that does not decay."""
     if flow.valid is not None:
-        k, log_decay, beta = silence(flow.valid, (inputs.k, inputs.log_decay, inputs.beta))
-        inputs = inputs._replace(k=k, log_decay=log_decay, beta=beta)
+        names = ("k", "log_decay", "beta", "read", "erase")
+        inputs = inputs._replace(**{name: silence(flow.valid, getattr(inputs, name)) for name in names})
     return inputs if flow.resets is None else inputs._replace(resets=flow.resets[..., None])
 
 
@@ -147,6 +147,11 @@ def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
 def normalized(ys: Array, scale: Array) -> Array:
     """Each head of `ys [..., heads, V]` over its root mean square, times `scale [heads, V]`."""
     return ys * lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def unit(x: Array) -> Array:
+    """Over its length; zero stays zero, and has a gradient."""
+    return x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
 
 
 def gated_output(params: Params, ys: Array, xs: Array) -> Array:

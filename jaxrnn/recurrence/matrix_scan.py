@@ -88,7 +88,7 @@ def matrix_scan(
     check("state", _floating("state", state, "[*batch, heads, K, V]"), shape, because)
     inputs, state = jax.tree.map(
         lambda x: x if x.dtype == bool else x.astype(accumulator(dtype)),
-        (Inputs(q, k, v, log_decay, beta, resets), state),
+        (Inputs(q, k, v, log_decay, beta, resets=resets), state),
     )
     state, ys = run(inputs, state, chunk=chunk, method=method)
     return state, ys.astype(dtype)
