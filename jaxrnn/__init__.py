@@ -41,6 +41,7 @@ from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
 from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
@@ -91,6 +92,7 @@ __all__ = [
     "MatrixCarry",
     "Noise",
     "QRNNCarry",
+    "RWKV7Carry",
     "SLSTMCarry",
     "ShapeError",
     "antisymmetric",
@@ -144,6 +146,7 @@ __all__ = [
     "residual",
     "rg_lru",
     "rnn",
+    "rwkv7",
     "s5",
     "slstm",
     "sru",

@@ -17,6 +17,7 @@ CELLS = {
     "expanded": lambda: jaxrnn.mamba(H, states=2, **WIDE),
     "window": lambda: jaxrnn.qrnn(H, **WIDE),
     "matrix": lambda: jaxrnn.gla(H, heads=2, chunk=2, **WIDE),
+    "window and matrix": lambda: jaxrnn.rwkv7(H, heads=2, rank=2, gate_rank=2, chunk=2, **WIDE),
     "normalized": lambda: jaxrnn.mlstm(H, heads=2, chunk=2, **WIDE),
 }
 BACKWARDS = ("first step apart", "window", "matrix", "normalized")  # the others are run like one of these

@@ -98,6 +98,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "mlstm": partial(jaxrnn.mlstm, heads=2, keys=4, values=3, chunk=2),
     "delta_net": partial(jaxrnn.delta_net, heads=2, keys=4, values=3, chunk=2),
     "gated_delta_net": partial(jaxrnn.gated_delta_net, heads=2, keys=4, values=3, chunk=2),
+    "rwkv7": partial(jaxrnn.rwkv7, heads=2, keys=4, values=3, rank=2, gate_rank=2, chunk=2),
     "sru": jaxrnn.sru,
     "qrnn": partial(jaxrnn.qrnn, window=3),
     "irnn": jaxrnn.irnn,

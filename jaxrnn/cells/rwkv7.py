@@ -1,0 +1,203 @@
+"""RWKV-7's time mixing. Order of `mix [6, D]`: `r d k v a g` (receptance, decay, key, value, rate, gate).
+
+Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `out [heads, V, H]`; for decays `decay_down [D, R]`,
+`decay_up [R, heads, K]` and `decay_bias [heads, K]`, likewise `rate_…` for rates, `gate_down [D, G]` and
+`gate_up [G, heads, V]`; `erase`, `replace`, `bonus [heads, K]`; `scale`, `bias [heads, V]` of the group norm.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import sigmoid
+
+from jaxrnn import checks, initializers
+from jaxrnn.initializers import Initializer
+from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.recurrence import delayed
+from jaxrnn.recurrence.chunkwise import Inputs, advance
+from jaxrnn.recurrence.loop import flip, silence
+from jaxrnn.recurrence.matrix import heads_of, input_bytes, merged, under, unit, wide
+from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.types import Array, Cell, Flow, Params
+
+LEAST = math.exp(-0.5)  # no logarithm of a decay is below its negative
+EPSILON = 64e-5  # of the group norm
+MIXES = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)  # exponents of what the channels see of the present at first
+
+
+class RWKV7Carry(NamedTuple):
+    """`x [*batch, D]`, the last input, and `S [*batch, heads, K, V]`, a matrix a head."""
+
+    x: Array
+    S: Array
+
+
+def rwkv7(
+    features: int,
+    *,
+    heads: int = 4,
+    keys: int | None = None,
+    values: int | None = None,
+    rank: int | None = None,
+    gate_rank: int | None = None,
+    chunk: int = 64,
+    kernel_init: Initializer = initializers.lecun_normal,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """RWKV-7's time mixing: a delta rule with a decay and a rate for every key channel.
+
+    `xₜⁱ = xₜ + μⁱ ⊙ (xₜ₋₁ − xₜ)` for each `i` of `r d k v a g`; in every head `rₜ, kₜ, vₜ = W xₜⁱ`, each its own,
+    `wₜ = exp(−e^(−½) σ(W₂ tanh(W₁ xₜᵈ) + b))`, `aₜ = σ(W₂ W₁ xₜᵃ + b)` and `gₜ = W₂ σ(W₁ xₜᵍ)`, each its own. With `κₜ`
+    of length 1 in the direction of `ξ ⊙ kₜ`, and `k̃ₜ = kₜ ⊙ (1 + (aₜ − 1) ⊙ α)`,
+    `Sₜ = (diag(wₜ) − (aₜ ⊙ κₜ) κₜᵀ) Sₜ₋₁ + k̃ₜ vₜᵀ`, `pₜ = norm(Sₜᵀ rₜ) + (rₜ · (ρ ⊙ k̃ₜ)) vₜ`, `yₜ = W_o (gₜ ⊙ pₜ)`
+    (Peng et al. 2025, "RWKV-7 'Goose' with expressive dynamic state evolution"). `norm` is a layer norm of each head.
+    The paper's value residual is left out: it needs the values of a network's first layer. `xₜ₋₁` is the last valid
+    input of the sequence, zero at its beginning.
+
+    At first `μ`, `b`, `ξ`, `α` and `ρ` are as in the authors' code for the first of several layers, where channels
+    forget at rates of their own; the `W₁` are zero and the `W₂` orthogonal, times 0.1. `W_o`, which is zero there, is
+    not: that asks for a residual connection.
+
+    Args:
+      features: H, the width of the output.
+      heads: how many matrices the state consists of.
+      keys: K, rows of each; `H / heads` if None.
+      values: V, columns of each; `H / heads` if None.
+      rank: R, of what makes decays and rates; `2.5 √H` if None, as a multiple of 32.
+      gate_rank: G, of what makes the gate; `5 √H` if None, likewise.
+      chunk: steps that are run as products of matrices.
+      kernel_init: draws `W_r`, `W_k`, `W_v` and `W_o`: `(key, (inputs, outputs), dtype) -> Array`.
+      dtype: of the computation; None: what inputs and parameters promote to.
+      param_dtype: of the parameters.
+
+    Returns:
+      A `Cell` with carry `RWKV7Carry(x, S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.rwkv7(8, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.x.shape, carry.S.shape
+      ((5, 2, 8), (2, 3), (2, 2, 4, 4))
+    """
+    keys, values = checks.head_sizes("rwkv7", features, heads, keys, values)
+    rank = _multiple(2.5 * math.sqrt(features)) if rank is None else rank
+    gate_rank = _multiple(5 * math.sqrt(features)) if gate_rank is None else gate_rank
+    checks.check_positive("rwkv7", "rank", rank)
+    checks.check_positive("rwkv7", "gate_rank", gate_rank)
+    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_decay, k_rate, k_gate = jax.random.split(key, 4)
+        kind, channels = accumulator(param_dtype), heads * keys
+
+        def up(key: Array, rows: int, width: int) -> Array:
+            scale = 0.1 * max(1, math.sqrt(rows / (heads * width)))
+            return jax.nn.initializers.orthogonal(scale)(key, (rows, heads * width), kind).reshape(rows, heads, width)
+
+        rising = jnp.linspace(0, 1, channels, dtype=kind).reshape(heads, keys)
+        across = jnp.linspace(-1, 1, keys, dtype=kind)  # a head
+        params = {
+            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=kind),
+            "mix": 1 - (jnp.arange(in_features, dtype=kind) / in_features) ** jnp.array(MIXES, kind)[:, None],
+            "decay_down": jnp.zeros((in_features, rank), kind),
+            "decay_up": up(k_decay, rank, keys),
+            "decay_bias": -5.5 + 6 * rising + 2.5 * across * jnp.abs(across),
+            "rate_down": jnp.zeros((in_features, rank), kind),
+            "rate_up": up(k_rate, rank, keys),
+            "rate_bias": -0.19 + 0.4 * (rising - 0.5) + 0.3 * across * jnp.abs(across),
+            "gate_down": jnp.zeros((in_features, gate_rank), kind),
+            "gate_up": up(k_gate, gate_rank, values),
+            "erase": 0.71 - 0.1 * (rising - 0.5),
+            "replace": jnp.full((heads, keys), 1.02, kind),
+            "bonus": jnp.full((heads, keys), -0.04, kind),
+            "bias": jnp.zeros((heads, values), kind),
+        }
+        return {name: p.astype(param_dtype) for name, p in params.items()}
+
+    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> RWKV7Carry:
+        kind = accumulator(compute_dtype(dtype, *params.values()))
+        shapes = (params["mix"].shape[-1],), (heads, keys, values)
+        return RWKV7Carry(*(jnp.zeros((*batch_shape, *shape), kind) for shape in shapes))
+
+    def project(params: Params, xs: Array) -> Array:
+        return xs.astype(compute_dtype(dtype, xs, *params.values()))
+
+    def seen(params: Params, xs: Array, before: Array) -> tuple[Inputs, Array]:
+        """Of inputs and those before them: what comes into the recurrence, and the gate."""
+        params, compute = wide(params, xs.dtype), xs.dtype
+        x_r, x_d, x_k, x_v, x_a, x_g = ((xs + mix * (before - xs)).astype(compute) for mix in params["mix"])
+
+        def through(x: Array, name: str, activation: Any = lambda x: x) -> Array:
+            narrow = activation(product(x, params[f"{name}_down"], compute))
+            return heads_of(narrow.astype(compute), params[f"{name}_up"])
+
+        k = heads_of(x_k, params["key"])
+        log_decay = -LEAST * sigmoid(through(x_d, "decay", jnp.tanh) + params["decay_bias"])
+        rate = sigmoid(through(x_a, "rate") + params["rate_bias"])
+        along = unit(params["erase"] * k)
+        made = Inputs(
+            q=heads_of(x_r, params["query"]),
+            k=k * (1 + (rate - 1) * params["replace"]),
+            v=heads_of(x_v, params["value"]),
+            log_decay=log_decay,
+            read=along * jnp.exp(-log_decay),  # of a state that has not decayed yet
+            erase=rate * along,
+        )
+        return made, through(x_g, "gate", sigmoid)
+
+    def output(params: Params, ys: Array, z: Inputs, gate: Array, compute: Any) -> Array:
+        params = wide(params, compute)
+        centred = ys - ys.mean(-1, keepdims=True)
+        normed = centred * lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)
+        bonus = (z.q * params["bonus"] * z.k).sum(-1, keepdims=True) * z.v
+        ys = gate * (params["scale"] * normed + params["bias"] + bonus)
+        return merged(ys, params["out"], compute).astype(compute)
+
+    def step(params: Params, carry: RWKV7Carry, x: Array) -> tuple[RWKV7Carry, Array]:
+        z, gate = seen(params, x, carry.x)
+        S, y = advance(carry.S, z)
+        return RWKV7Carry(x.astype(carry.x.dtype), S), output(params, y, z, gate, x.dtype)
+
+    def scan(
+        params: Params, carry: RWKV7Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+    ) -> tuple[RWKV7Carry, Array]:
+        del unroll
+
+        def whole(params: Params, carry: RWKV7Carry, xs: Array, flow: Flow) -> tuple[RWKV7Carry, Array]:
+            inputs = (project(params, xs), flow.valid, flow.resets)
+            xs, valid, resets = flip(inputs) if reverse else inputs
+            fresh_x, fresh_S = (None, None) if flow.fresh is None else flow.fresh
+            last, before = _shifted(carry.x, xs, valid, resets, fresh_x)
+            z, gate = seen(params, xs, before)
+            S, ys = run(under(Flow(valid, resets), z), carry.S, fresh_S, chunk=chunk, method=method)
+            ys = silence(valid, output(params, ys, z, gate, xs.dtype))
+            return RWKV7Carry(last, S), flip(ys) if reverse else ys
+
+        how = {"method": method, "reverse": reverse, "remat": remat}
+        return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
+
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+
+
+def _shifted(
+    last: Array, xs: Array, valid: Array | None, resets: Array | None, fresh: Array | None
+) -> tuple[Array, Array]:
+    """The last input, and before each step the one before it."""
+    parts = jnp.stack([jnp.zeros_like(xs), xs], -2)
+    fresh = None if fresh is None else fresh[..., None, :]
+    pending, before = delayed.over_time(last[..., None, :], parts, valid=valid, resets=resets, fresh=fresh)
+    return pending[..., 0, :], before
+
+
+def _multiple(size: float) -> int:
+    return 32 * max(1, round(size / 32))
