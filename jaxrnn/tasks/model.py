@@ -29,6 +29,7 @@ from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import qrnn
 from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.rwkv7 import rwkv7
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
 from jaxrnn.cells.sru import sru
@@ -92,6 +93,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "mlstm": in_heads(mlstm),
     "delta_net": in_heads(delta_net),
     "gated_delta_net": in_heads(gated_delta_net),
+    "rwkv7": in_heads(rwkv7),
 }
 
 DROPOUT = 0.5
