@@ -172,6 +172,6 @@ def test_half_precision_is_that_of_the_products_alone(name, method):
     assert actual["ys"].dtype == jnp.bfloat16
     for leaf in jax.tree.leaves(cast(actual["carry"], jnp.float32)):  # had it been in half precision: its own rounding
         rounded = leaf == leaf.astype(jnp.bfloat16)
-        kept = (leaf == 1).all() or np.isin(leaf, np.float32(xs)).all()  # a flag that there was a step; inputs themselves
+        kept = (leaf == 1).all() or np.isin(leaf, np.float32(xs)).all()  # a flag: there was a step; an input itself
         assert not rounded.all() or kept
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(actual["carry"]))
