@@ -62,9 +62,8 @@ def test_every_cell_fits(cell: str) -> None:
     assert layer.step is not None
 
 
-def test_the_loss_is_that_of_each_next_character(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "DROPOUT", 0.0)
-    layer, params = model.character_model("gru", 2, 8, SIZE), small()[1]
+def test_the_loss_is_that_of_each_next_character() -> None:
+    layer, params = model.character_model("gru", 2, 8, SIZE, drops=False), small()[1]
     carry = layer.init_carry(params, (1,))
     loss, _ = model.objective(layer, SIZE)(params, carry, jnp.asarray(IDS[:, None]), jax.random.key(0))
     np.testing.assert_allclose(loss, np.mean(nats(layer, params, IDS)), rtol=1e-5)

@@ -134,8 +134,10 @@ def diagonal_cell(
             h = states(a, b, _state(carry), fresh and _state(fresh))
             return _carry(carry, h[last], begun), silence(flow.valid, output(params, h, z.x))
 
-        # Complex numbers count twice: their products and gradients are made of real and imaginary parts.
-        step_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(carry)) * (2 if complex_state else 1)
+        # Complex states count twice, for their real and imaginary parts are computed with apart, and so do those whose
+        # first step adds something else, for that is made at every step.
+        step_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(carry))
+        step_bytes *= 2 if complex_state or first is not None else 1
         return in_segments(
             run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
         )

@@ -34,8 +34,12 @@ from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
+from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.layer_norm import layer_norm
+from jaxrnn.layers.mlstm_block import mlstm_block
+from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.train import Objective
@@ -96,17 +100,47 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "rwkv7": in_heads(rwkv7),
 }
 
-DROPOUT = 0.5
+
+def narrow_mlstm_block(features: int) -> Layer:
+    """An `mlstm_block` of any width."""
+    parts = math.gcd(2 * features, 4)
+    return mlstm_block(features, heads=parts, block_size=parts)
+
+
+# Published blocks, by the names of the cells inside: `features -> Layer`.
+BLOCKS: dict[str, Callable[[int], Layer]] = {
+    "rg_lru": griffin_block,
+    "mamba": mamba_block,
+    "mlstm": narrow_mlstm_block,
+}
+
+DROPOUT = 0.5  # between layers
+DROPOUT_ADDED = 0.1  # of what a residual block adds
 CHUNK = 1024  # characters of the held-out text in one call of the network
 TEMPERATURE = 0.7
 CLIP = 1.0  # the gradient's largest norm
 WARMUP = 0.05  # of the steps
 
 
-def character_model(cell: str, layers: int, hidden: int, size: int) -> Layer:
-    """`layers` of `cell`, dropout after each, and a readout of logits over `size` characters."""
-    recurrent = [(rnn(CELLS[cell](hidden)), dropout(DROPOUT)) for _ in range(layers)]
-    return stack(*(layer for pair in recurrent for layer in pair), dense(size))
+def character_model(cell: str, layers: int, hidden: int, size: int, *, drops: bool = True) -> Layer:
+    """`layers` of `cell`, dropout after each if it `drops`, and a readout of logits over `size` characters.
+
+    A linear recurrence has little use for another one on top: it stands in residual blocks, each before a second one of
+    two layers at each step alone.
+    """
+    if not CELLS[cell](hidden).structure.startswith("linear"):
+        recurrent = [(rnn(CELLS[cell](hidden)), dropout(DROPOUT if drops else 0)) for _ in range(layers)]
+        return stack(*(layer for pair in recurrent for layer in pair), dense(size))
+
+    def added(*inner: Layer) -> Layer:
+        return residual(stack(layer_norm(), *inner, dropout(DROPOUT_ADDED if drops else 0)))
+
+    def pair() -> tuple[Layer, Layer]:
+        mixing = BLOCKS[cell](hidden) if cell in BLOCKS else rnn(CELLS[cell](hidden))
+        return added(mixing), added(dense(2 * hidden, activation=jax.nn.gelu), dense(hidden))
+
+    blocks = [pair() for _ in range(layers)]
+    return stack(dense(hidden), *(block for two in blocks for block in two), layer_norm(), dense(size))
 
 
 def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
