@@ -169,10 +169,8 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str) ->
     structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(tree) != structure:
         missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        if not missing and not unknown:
-            said = f"is a {type(tree).__name__}, expected {_spelled(expected)}"
-        else:
-            said = f"lacks {missing} and has unknown {unknown}, expected {_spelled(expected)}"
+        wrong = [f"lacks {missing}"] * bool(missing) + [f"has unknown {unknown}"] * bool(unknown)
+        said = f"{' and '.join(wrong) or f'is a {type(tree).__name__}'}, expected {_spelled(expected)}"
         raise ShapeError(f"{where}: {name} {said} from {because}")
     for path, leaf in found.items():
         check_shape(where, name + path, leaf, wanted[path].shape, because)

@@ -195,6 +195,22 @@ def test_extreme_gates_stay_finite_over_many_steps(rule):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome(q, k, v, gate)))
 
 
+@pytest.mark.parametrize("least", [-1e9, -np.inf])
+def test_a_step_may_forget_everything(least):
+    """What decays after it, in the same chunk, is as exact as ever."""
+    q, k, v = (np.ones((32, 1, 1), np.float32) for _ in range(3))
+    gate = np.where(np.arange(32) == 5, least, -0.05).astype(np.float32)[:, None]
+
+    def outcome(method):
+        def loss(gate):
+            return jnp.sin(jaxrnn.matrix_scan(q, k, v, log_decay=gate, method=method)[1]).sum()
+
+        return jax.value_and_grad(loss)(gate)
+
+    for got, expected in zip(outcome("chunked"), outcome("scan"), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_half_precision_is_summed_in_single():
     ones = jnp.ones((1000, 1, 1), jnp.bfloat16)
     for method in ("scan", "chunked"):

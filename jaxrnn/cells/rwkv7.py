@@ -135,7 +135,8 @@ def rwkv7(
     def seen(params: Params, xs: Array, before: Array) -> tuple[Inputs, Array]:
         """Of inputs and those before them: what comes into the recurrence, and the gate."""
         params, compute = wide(params, xs.dtype), xs.dtype
-        x_r, x_d, x_k, x_v, x_a, x_g = ((xs + mix * (before - xs)).astype(compute) for mix in params["mix"])
+        x = xs.astype(before.dtype)
+        x_r, x_d, x_k, x_v, x_a, x_g = ((x + mix * (before - x)).astype(compute) for mix in params["mix"])
 
         def through(x: Array, name: str, activation: Any = lambda x: x) -> Array:
             narrow = activation(product(x, params[f"{name}_down"], compute))

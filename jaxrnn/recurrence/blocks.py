@@ -62,7 +62,7 @@ def backward(
         dcarry, *sums = state
         part = operands._replace(xs=xs)
         d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, in_place=in_place)
-        sums = jax.tree.map(jnp.add, tuple(sums), (d.weights, d.fresh, d.scale))
+        sums = jax.tree.map(lambda total, x: total + x.astype(total.dtype), tuple(sums), (d.weights, d.fresh, d.scale))
         return (d.carry, *sums), d.xs
 
     wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision

@@ -9,6 +9,7 @@ More generally a step reads along one vector and erases along another, `Sₜ = (
 then adds `kᵢ vᵢᵀ − eᵢ wᵢᵀ`, where what it reads, `wᵢ`, comes from a system of the same kind.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -64,6 +65,8 @@ def stepwise(inputs: Inputs, state: Array, fresh: Array | None = None) -> tuple[
 
 def chunked(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
     """The same a chunk at a time. The gradient keeps the states between chunks and makes the rest again."""
+    if inputs.log_decay is not None:  # in a sum with a lesser one others would be lost, and this leaves nothing either
+        inputs = inputs._replace(log_decay=jnp.maximum(inputs.log_decay, math.log(jnp.finfo(state.dtype).tiny)))
     # XLA copies whole sequences before the loop where a batch, or the heads, are an axis of length 1.
     ones = tuple(i for i, n in enumerate(state.shape[:-2]) if n == 1)
     later = tuple(i + 1 for i in ones)

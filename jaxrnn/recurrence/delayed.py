@@ -7,6 +7,7 @@ to come is `pending [*batch, taps − 1, F]`, the carry: linear in the inputs, s
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.precision import accumulator
 from jaxrnn.types import Array
 
 
@@ -65,7 +66,7 @@ def over_time(
 
 
 def _promoted(pending: Array, parts: Array) -> tuple[Array, Array]:
-    dtype = jnp.promote_types(pending.dtype, parts.dtype)
+    dtype = accumulator(parts.dtype)
     return pending.astype(dtype), parts.astype(dtype)
 
 

@@ -67,7 +67,7 @@ def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
 
 def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
     zs = product(xs, flat(weights.kernel), dtype)
-    return zs if weights.bias is None else zs + flat(weights.bias)
+    return zs if weights.bias is None else zs + flat(weights.bias).astype(zs.dtype)
 
 
 def _entering(h: Array, scale: Array | None) -> Array:
@@ -116,12 +116,13 @@ def forward(
     """`(carry, ys, saved)`."""
     weights = operands.weights
     through = kernels.through(weights.recurrent, spec.dtype)
-    bias = None if weights.bias is None else flat(weights.bias)
+    wide = accumulator(spec.dtype)
+    bias = None if weights.bias is None else flat(weights.bias).astype(wide)
 
     def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
         if at_t.resets is not None:
             carry = select(at_t.resets, operands.fresh, carry)
-        z_and_bias = z if bias is None else z + bias
+        z_and_bias = z.astype(wide) if bias is None else z.astype(wide) + bias
         gates = meet(spec, z_and_bias, through(_entering(carry.h, operands.scale)))
         new, y, _ = elementwise(spec, weights.small, weights.projection, carry, each_gate(spec, gates), at_t)
         if not save:

@@ -42,7 +42,7 @@ def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
         return lambda dr: product(dr, flat, dtype)
     if kernel.ndim == 2:
         wide = kernel.astype(accumulator(dtype))
-        return lambda dr: (_split(dr, gates) * wide).sum(-2)
+        return lambda dr: (_split(dr, gates).astype(wide.dtype) * wide).sum(-2)
     turned = kernel.transpose(0, 2, 3, 1)
 
     def merged(dr: Array) -> Array:

@@ -79,7 +79,7 @@ def outcome(run: Callable[..., Any]) -> Callable[..., Any]:
 
     def scalar(params: Any, xs: Any, carry: Any, *rest: Any) -> Any:
         out = run(params, xs, carry, *rest)
-        return sum(jnp.vdot(cotangent(leaf), leaf) for leaf in jax.tree.leaves(out)), out
+        return sum(jnp.vdot(cotangent(leaf), leaf).astype(float) for leaf in jax.tree.leaves(out)), out
 
     def everything(*args: Any) -> Any:
         grads, (carry, ys) = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(*args)
