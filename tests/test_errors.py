@@ -69,7 +69,7 @@ UNROLL = [
         "(T=5, 2, 7)",
     ),
     (lambda: unroll(cell=jaxrnn.gru(4)), "unroll: params lacks", "recurrent_bias", "expected a dict with keys"),
-    (lambda: unroll(params=PARAMS | {"peephole": XS}), "unroll: params lacks []", "unknown", "peephole"),
+    (lambda: unroll(params=PARAMS | {"peephole": XS}), "unroll: params has unknown", "peephole"),
     (
         lambda: unroll(params=PARAMS | {"bias": np.zeros((4, 4), int)}),
         "unroll: params['bias'] has dtype int",
