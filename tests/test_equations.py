@@ -7,7 +7,7 @@ import pytest
 
 import jaxrnn
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H = 6, 3, 2, 4
 

@@ -7,6 +7,8 @@ import pytest
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 XS = jnp.ones((5, 2, 3))
 ROW = np.array([1, 2])
 FLAGS = np.ones((5, 2), bool)

@@ -15,6 +15,8 @@ from flax import nnx
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SYMBOLS, WIDTH, H, B, T, STEPS = 4, 8, 16, 32, 8, 80
 LAYERS = {
     "lstm": jaxrnn.lstm(H),

@@ -19,6 +19,8 @@ from golden.store import B, D, H, T
 import jaxrnn
 from jaxrnn.interop import from_flax, to_flax
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 LINEN = {
     "linen.LSTMCell": linen.LSTMCell,
     "linen.OptimizedLSTMCell": linen.OptimizedLSTMCell,

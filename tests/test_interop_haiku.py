@@ -12,6 +12,8 @@ from golden.store import D, H
 import jaxrnn
 from jaxrnn.interop import from_haiku, to_haiku
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NAMES = {"lstm": "lstm", "gru_before": "gru", "elman_relu": "vanilla_rnn", "conv_lstm": "conv1_d_lstm"}
 
 

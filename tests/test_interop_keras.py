@@ -13,6 +13,8 @@ from golden.store import D, H
 import jaxrnn
 from jaxrnn.interop import from_keras, to_keras
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NETWORKS = {
     "lstm": {},
     "lstm_without_bias": {},

@@ -13,6 +13,8 @@ from golden.store import D, H
 import jaxrnn
 from jaxrnn.interop import from_torch, to_torch
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NETWORKS = {
     "lstm": {},
     "lstm_projected": {},

@@ -9,6 +9,8 @@ import pytest
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 T, B, D, H = 6, 3, 4, 8
 KEY = jax.random.key(0)
 

@@ -11,6 +11,8 @@ from flax import nnx
 
 import jaxrnn
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def normal(seed: int, *shape: int) -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

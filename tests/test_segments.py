@@ -7,6 +7,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.recurrence import segments
+from quick import jit
 
 T, B, D, H = 11, 2, 3, 4
 WIDE = {"param_dtype": jnp.float64}
@@ -35,7 +36,7 @@ def outcome(cell, params, carry, xs, method, **options):
         carry, ys = jaxrnn.unroll(cell, params, xs, carry, method=method, **options)
         return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(carry)), (carry, ys)
 
-    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, carry, xs)
+    return jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, carry, xs)
 
 
 @pytest.mark.usefixtures("x64", "quick_compilation", "in_segments")
@@ -72,7 +73,7 @@ def test_a_large_recurrence_holds_a_segment_at_a_time():
     params, xs = cell.init(jax.random.key(0), 8), jnp.ones((256, 32, 8))
 
     def temporaries(method):
-        gradient = jax.jit(jax.grad(lambda params: jaxrnn.unroll(cell, params, xs, method=method)[1].sum()))
+        gradient = jit(jax.grad(lambda params: jaxrnn.unroll(cell, params, xs, method=method)[1].sum()))
         return gradient.lower(params).compile().memory_analysis().temp_size_in_bytes
 
     assert temporaries("auto") < 0.4 * temporaries("scan")

@@ -15,6 +15,8 @@ import jaxrnn
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 LAYER = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(4)), jaxrnn.dropout(0.5), jaxrnn.dense(1))
 XS = jax.random.normal(jax.random.key(1), (4, 5, 3, 1))  # four windows of five steps
 PARAMS = LAYER.init(jax.random.key(0), 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 import jaxrnn
 from laws.cells import batch_of, make, space_of
+from quick import jit
 
 
 def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
@@ -122,7 +123,7 @@ def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -
 
 @cache
 def _compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
-    return jax.jit(outcome(unrolled(name, method, **options)))
+    return jit(outcome(unrolled(name, method, **options)))
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float = 1e-10) -> None:

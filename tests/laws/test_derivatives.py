@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from laws.cells import FLOWS, distinct_faster_method, every_way, inputs
 from laws.reference import assert_close, compiled, cotangent, outcome, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -38,13 +39,13 @@ def scalar(f):
 @cache
 def jacobian_by_scan(name):
     point, f = flat(name, "scan")
-    return jax.jit(jax.jacrev(f))(point)
+    return jit(jax.jacrev(f))(point)
 
 
 @cache
 def hessian_by_scan(name):
     point, f = flat(name, "scan")
-    return jax.jit(jax.hessian(scalar(f)))(point)
+    return jit(jax.hessian(scalar(f)))(point)
 
 
 def directions(point, count):
@@ -55,14 +56,14 @@ def directions(point, count):
 @distinct_faster_method
 def test_jacobian(name, method, derivative):
     point, f = flat(name, method)
-    assert_close(jax.jit(derivative(f))(point), jacobian_by_scan(name))
+    assert_close(jit(derivative(f))(point), jacobian_by_scan(name))
 
 
 @distinct_faster_method
 def test_jvp_and_its_vmap(name, method):
     point, f = flat(name, method)
     vs = directions(point, 2)
-    actual = jax.jit(jax.vmap(lambda v: jax.jvp(f, (point,), (v,))[1]))(vs)
+    actual = jit(jax.vmap(lambda v: jax.jvp(f, (point,), (v,))[1]))(vs)
     assert_close(actual, vs @ jacobian_by_scan(name).T)
 
 
@@ -72,7 +73,7 @@ def test_linearize_and_its_transpose(name, method):
     v = directions(point, 1)[0]
     w = cotangent(jacobian_by_scan(name)[:, 0])
 
-    @jax.jit
+    @jit
     def push_and_pull(v, w):
         push = jax.linearize(f, point)[1]
         return push(v), jax.linear_transpose(push, point)(w)[0]
@@ -91,7 +92,7 @@ HESSIAN_TIMES_VECTOR = {
 def test_second_derivatives_along_a_direction(name, method, order):
     point, f = flat(name, method)
     v = directions(point, 1)[0]
-    actual = jax.jit(partial(HESSIAN_TIMES_VECTOR[order], scalar(f)))(point, v)
+    actual = jit(partial(HESSIAN_TIMES_VECTOR[order], scalar(f)))(point, v)
     assert_close(actual, hessian_by_scan(name) @ v)
 
 
@@ -103,20 +104,20 @@ def test_forward_over_forward(name, method):
     def along_v(x):
         return jax.jvp(scalar(f), (x,), (v,))[1]
 
-    assert_close(jax.jit(lambda x: jax.jvp(along_v, (x,), (w,))[1])(point), v @ hessian_by_scan(name) @ w)
+    assert_close(jit(lambda x: jax.jvp(along_v, (x,), (w,))[1])(point), v @ hessian_by_scan(name) @ w)
 
 
 @distinct_faster_method
 def test_forward_over_reverse(name, method):
     point, f = flat(name, method)
-    assert_close(jax.jit(jax.hessian(scalar(f)))(point), hessian_by_scan(name))
+    assert_close(jit(jax.hessian(scalar(f)))(point), hessian_by_scan(name))
 
 
 @distinct_faster_method
 def test_checkpoint(name, method):
     point, f = flat(name, method)
     cotangents = cotangent(jacobian_by_scan(name)[:, 0])
-    actual = jax.jit(jax.grad(lambda x: jnp.vdot(cotangents, jax.checkpoint(f)(x))))(point)
+    actual = jit(jax.grad(lambda x: jnp.vdot(cotangents, jax.checkpoint(f)(x))))(point)
     assert_close(actual, cotangents @ jacobian_by_scan(name))
 
 
@@ -131,7 +132,7 @@ def test_within_a_scan(name, method):
 
     params, xs, carry = inputs(name, time=4)
     args = (params, xs, carry, *(flags[:4] for flags in FLOWS["packed_holes"]))
-    assert_close(jax.jit(outcome(windows))(*args), compiled(name, "scan")(*args))
+    assert_close(jit(outcome(windows))(*args), compiled(name, "scan")(*args))
 
 
 @every_way
@@ -140,7 +141,7 @@ def test_jvp_equals_a_finite_difference(name, method):
     point, restore = ravel_pytree(args)
     v = directions(point, 1)[0]
 
-    @jax.jit
+    @jit
     def f_and_jvp(x):
         return jax.jvp(lambda x: numbers(unrolled(name, method)(*restore(x), *flow)), (x,), (v,))
 

@@ -22,6 +22,7 @@ from laws.cells import (
     steps,
 )
 from laws.reference import ROWS, assert_close, cast, compiled, definition, entry, outcome, row, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -135,7 +136,7 @@ def test_one_more_batch_axis(name, method):
 @every_cell
 def test_projection_is_the_same_for_one_step_and_for_many(name):
     params, xs, _ = inputs(name)
-    project = jax.jit(make(name).project)
+    project = jit(make(name).project)
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
 
 
@@ -158,7 +159,7 @@ def test_no_steps_and_no_rows(name):
 @every_way
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
-    actual = jax.jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
+    actual = jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
     b = B - 1
     assert_close(entry(actual, b), outcome(definition(name))(*row(args, b)))
 

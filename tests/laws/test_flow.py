@@ -1,6 +1,5 @@
 """Lengths, directions, chunks and sequences: other words for the same steps."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import pytest
 import jaxrnn
 from laws.cells import FLOWS, B, T, distinct_cell, distinct_method, distinct_way, every_direction, inputs, make
 from laws.reference import assert_close, compiled, outcome, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -17,7 +17,7 @@ NEVER = np.zeros((T, B), bool)
 @distinct_cell
 def test_lengths_are_a_mask_from_the_left(name):
     args = inputs(name)
-    run = jax.jit(lambda *args: jaxrnn.unroll(make(name), *args[:3], lengths=args[3]))
+    run = jit(lambda *args: jaxrnn.unroll(make(name), *args[:3], lengths=args[3]))
     for lengths in ([5, 3], [0, 1], [9, 4]):  # a length beyond T counts as T
         mask = np.arange(T)[:, None] < np.array(lengths)
         expected = compiled(name, "scan")(*args, mask, NEVER)
@@ -43,7 +43,7 @@ def test_chunks_equal_the_whole(name, method):
         return carry, jnp.concatenate([early, late])
 
     args = (*inputs(name), *FLOWS["packed_holes"])
-    assert_close(jax.jit(outcome(chunked))(*args), compiled(name, method)(*args))
+    assert_close(jit(outcome(chunked))(*args), compiled(name, method)(*args))
 
 
 @every_direction

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 import jaxrnn
 from laws.cells import CELLS, FLOWS, B, H, distinct_cell, distinct_way, every_way, inputs, make, space_of
 from laws.reference import assert_close, compiled, outcome, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -28,14 +29,14 @@ def sharded(run, *in_specs):
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
-    assert_close(jax.jit(outcome(run))(*args), compiled(name, method)(*args))
+    assert_close(jit(outcome(run))(*args), compiled(name, method)(*args))
 
 
 @distinct_way
 def test_shard_map_may_leave_the_carry_out(name, method):
     params, xs, _ = inputs(name)
     run = sharded(lambda params, xs: unrolled(name, method)(params, xs, None), TIMED)
-    assert_close(jax.jit(run)(params, xs), jaxrnn.unroll(make(name), params, xs))
+    assert_close(jit(run)(params, xs), jaxrnn.unroll(make(name), params, xs))
 
 
 @every_way
@@ -99,7 +100,7 @@ def test_a_second_step_compiles_nothing(name):
 def test_a_second_compiled_gradient_traces_nothing(name):
     cell, traced = CELLS[name](H), []
 
-    @jax.jit
+    @jit
     def gradient(params, xs):
         traced.append(name)
         return jax.grad(lambda params: jaxrnn.unroll(cell, params, xs)[1].sum())(params)

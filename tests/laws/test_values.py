@@ -19,6 +19,7 @@ from laws.cells import (
     make,
 )
 from laws.reference import assert_close, compiled, definition, outcome, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -63,7 +64,7 @@ def test_the_carry_and_every_flag_may_be_left_out(name, method):
         return definition(name)(params, xs, make(name).init_carry(params, xs.shape[1:-1]), *flow)
 
     params, xs, _ = inputs(name)
-    actual = jax.jit(outcome(unrolled(name, method)))(params, xs, None)
+    actual = jit(outcome(unrolled(name, method)))(params, xs, None)
     assert_close(actual, outcome(from_rest)(params, xs, None, *FLOWS["plain"]))
 
 
@@ -94,7 +95,7 @@ def test_runs_without_jit(name, method):
 def test_an_empty_batch_has_empty_results(name, method, remat):
     args = inputs(name, batch=(0,))
     none = np.zeros((5, 0), bool)
-    out = jax.jit(outcome(unrolled(name, method, remat=remat))).lower(*args, none, none).out_info
+    out = jit(outcome(unrolled(name, method, remat=remat))).lower(*args, none, none).out_info
     assert out["ys"].shape[:2] == (5, 0)
     for key, arg in zip(("d_params", "d_xs", "d_carry"), args, strict=True):
         assert jax.tree.map(lambda leaf: leaf.shape, out[key]) == jax.tree.map(lambda leaf: leaf.shape, arg)

@@ -7,6 +7,7 @@ import pytest
 
 from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, inputs
 from laws.reference import ROWS, assert_close, compiled, definition, entry, outcome, row, unrolled
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 @distinct_way
 def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
-    actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
+    actual = jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
     assert_close(actual, compiled(name, method)(*args))
 
 
@@ -26,7 +27,7 @@ def test_nested_vmaps_are_batch_axes(name, method):
     expected = compiled(name, method)(*args, mask, resets)
     inner = jax.vmap(unrolled(name, method), **ROWS)
     nested = jax.vmap(inner, in_axes=(None, 2, 1, 2, 2), out_axes=(1, 2))
-    assert_close(jax.jit(outcome(nested))(*args, mask, resets), expected)
+    assert_close(jit(outcome(nested))(*args, mask, resets), expected)
 
 
 @distinct_faster_method
@@ -35,7 +36,7 @@ def test_vmap_within_a_batch_is_a_batch_axis(name, method):
     draw = np.random.default_rng(1)
     mask, resets = draw.random((3, 2, 3)) < 0.7, draw.random((3, 2, 3)) < 0.3
     expected = compiled(name, method)(*args, mask, resets)
-    actual = jax.jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args, mask, resets)
+    actual = jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args, mask, resets)
     assert_close(actual, expected)
 
 
@@ -49,7 +50,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *rows)
     in_axes = [None] * len(shared)
     in_axes[at] = axis
-    actual = jax.jit(jax.vmap(unrolled(name, method), in_axes=in_axes))(*shared[:at], batch, *shared[at + 1 :])
+    actual = jit(jax.vmap(unrolled(name, method), in_axes=in_axes))(*shared[:at], batch, *shared[at + 1 :])
     for b in range(B):
         expected = definition(name)(*shared[:at], rows[b], *shared[at + 1 :])
         assert_close(entry(actual, b), expected)
@@ -62,7 +63,7 @@ def test_ensembles_are_each_member_alone(name, method):
     _, xs, carry = inputs(name)
     flow = FLOWS["packed_holes"]
     run = jax.vmap(outcome(unrolled(name, method)), in_axes=(0, None, None, None, None))
-    actual = jax.jit(run)(params, xs, carry, *flow)
+    actual = jit(run)(params, xs, carry, *flow)
     for m, member in enumerate(members):
         expected = compiled(name, method)(member, xs, carry, *flow)
         assert_close(entry(actual, m), expected)
@@ -80,7 +81,7 @@ def test_members_with_data_of_their_own(name, method):
     def run(kernel, *args):
         return unrolled(name, method)(params | {own: kernel}, *args)
 
-    actual = jax.jit(jax.vmap(run, in_axes=(0, 1, 0, 1, 1)))(kernels, xs, carry, *flow)
+    actual = jit(jax.vmap(run, in_axes=(0, 1, 0, 1, 1)))(kernels, xs, carry, *flow)
     for b, member in enumerate(members):
         mine = params | {own: member[own]}
         expected = definition(name)(mine, *row((params, xs, carry, *flow), b)[1:])

@@ -8,6 +8,7 @@ from laws.cells import FLOWS, B, D, H, T, inputs, make
 from laws.reference import assert_close, definition, outcome
 
 import jaxrnn
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -38,7 +39,7 @@ def merged(params, xs, carry, mask, resets):
 def test_equals_the_two_directions_alone():
     """Values and all gradients, whatever is masked and wherever sequences begin."""
     args = (*arguments(), *FLOWS["packed_holes"])
-    assert_close(jax.jit(outcome(merged))(*args), outcome(alone)(*args))
+    assert_close(jit(outcome(merged))(*args), outcome(alone)(*args))
 
 
 def test_a_layer_goes_backwards_as_a_whole():
@@ -97,7 +98,7 @@ def test_padding_is_silent_whatever_the_merge():
         ys = layer.apply(params, carry, xs, lengths=LENGTHS)[1]
         return ys.sum(), ys
 
-    grads, ys = jax.jit(jax.grad(total, has_aux=True))(params)
+    grads, ys = jit(jax.grad(total, has_aux=True))(params)
     assert (ys[3:, 0] == 0).all() and (ys[:, 1] == 0).all() and (ys[:3, 0] > 1).all()
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 

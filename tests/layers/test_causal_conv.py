@@ -7,6 +7,7 @@ import pytest
 
 import jaxrnn
 from layers.cases import B, D, H, T, params_of, random
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -24,7 +25,7 @@ def looped(params, xs):
 def test_equals_a_loop_in_numpy(kernel_size, features):
     layer = jaxrnn.causal_conv(kernel_size, features=features, activation=jnp.tanh)
     params, xs = params_of(layer), random(T, B, D)
-    _, ys = jax.jit(layer.apply)(params, None, xs)
+    _, ys = jit(layer.apply)(params, None, xs)
     np.testing.assert_allclose(ys, np.tanh(looped(params, xs)), rtol=0, atol=1e-13)
 
 
@@ -33,7 +34,7 @@ def test_holes_are_not_seen_and_a_reset_empties_the_window():
     layer = jaxrnn.causal_conv(3)
     params, xs = params_of(layer), random(7, D)
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
-    _, ys = jax.jit(layer.apply)(params, None, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
+    _, ys = jit(layer.apply)(params, None, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
     expected = np.concatenate([looped(params, xs[[0, 2, 3]]), looped(params, xs[[5, 6]])])
     np.testing.assert_allclose(ys[mask], expected, rtol=0, atol=1e-13)
     assert (ys[~mask] == 0).all()
@@ -42,7 +43,7 @@ def test_holes_are_not_seen_and_a_reset_empties_the_window():
 def test_half_precision_is_summed_in_single():
     layer = jaxrnn.causal_conv(4)
     params, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (params_of(layer), random(T, D)))
-    carry, ys = jax.jit(layer.apply)(params, None, xs)
+    carry, ys = jit(layer.apply)(params, None, xs)
     exact = looped(*jax.tree.map(lambda a: np.asarray(a, np.float64), (params, xs)))
     np.testing.assert_array_equal(ys, jnp.asarray(exact, jnp.float32).astype(jnp.bfloat16))
     assert (carry.pending.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
@@ -53,14 +54,14 @@ def test_looks_as_far_back_in_a_stream_from_behind():
     layer = jaxrnn.causal_conv(3)
     both = jaxrnn.bidirectional(layer)
     params, xs = params_of(both), random(T, B, D)
-    _, ys = jax.jit(both.apply)(params, None, xs)
+    _, ys = jit(both.apply)(params, None, xs)
     np.testing.assert_allclose(ys[..., D:], looped(params["backward"], xs[::-1])[::-1], rtol=0, atol=1e-13)
 
 
 def test_kernels_start_with_the_variance_of_their_window():
     for features, inputs in ((None, 4), (500, 4 * 300)):
         layer = jaxrnn.causal_conv(4, features=features, use_bias=False)
-        params = jax.jit(layer.init, static_argnums=1)(jax.random.key(0), 300)
+        params = jit(layer.init, static_argnums=1)(jax.random.key(0), 300)
         np.testing.assert_allclose(params["kernel"].std() * np.sqrt(inputs), 1, rtol=0.05)
         assert "bias" not in params
 

@@ -23,6 +23,7 @@ from layers.cases import (
     every_layer,
     numbers,
 )
+from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -32,7 +33,7 @@ def applied(name: str) -> Callable[..., Any]:
     """`apply` from the layer's own carry; compiled once for all laws, which therefore share their shapes."""
     layer = LAYERS[name]
 
-    @jax.jit
+    @jit
     def run(params: Any, xs: Any, **steps: Any) -> Any:
         return layer.apply(params, layer.init_carry(params, xs.shape[1:-1]), xs, **steps)
 
@@ -47,7 +48,7 @@ def graded(name: str) -> Callable[..., Any]:
         ys = LAYERS[name].apply(params, None, xs, lengths=LENGTHS, key=key)[1]
         return jnp.vdot(cotangent(ys), ys), ys
 
-    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    return jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
 
 
 def cotangent(ys: Any) -> Any:
@@ -109,7 +110,7 @@ def test_vmap_is_a_batch_axis(name: str) -> None:
         ys = jax.vmap(one, in_axes=(1, 0), out_axes=1)(xs, LENGTHS)
         return jnp.vdot(cotangent(ys), ys), ys
 
-    close(jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, xs), graded(name)(params, xs, None))
+    close(jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, xs), graded(name)(params, xs, None))
 
 
 @every_layer
@@ -124,14 +125,14 @@ def test_no_steps_leave_the_carry(name: str) -> None:
 def test_chunks_equal_the_whole(name: str) -> None:
     params, xs = numbers(name)
     carry, early = applied(name)(params, xs[:3, 0])
-    carry, late = jax.jit(LAYERS[name].apply)(params, carry, xs[3:, 0])
+    carry, late = jit(LAYERS[name].apply)(params, carry, xs[3:, 0])
     close((carry, jnp.concatenate([early, late])), applied(name)(params, xs[:, 0]))
 
 
 @every_causal_layer
 def test_a_stream_equals_the_whole(name: str) -> None:
     params, xs = numbers(name)
-    step = jax.jit(lambda *args: jaxrnn.step(LAYERS[name], *args))
+    step = jit(lambda *args: jaxrnn.step(LAYERS[name], *args))
     carry, ys = LAYERS[name].init_carry(params, xs.shape[2:-1]), []
     for x in xs[:, 0]:
         carry, y = step(params, carry, x)

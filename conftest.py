@@ -3,6 +3,7 @@ more compiled programs than a process can hold.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -25,6 +26,13 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_examples(request: pytest.FixtureRequest) -> None:
+    """The same for what docstrings show."""
+    if request.path.is_relative_to(Path(__file__).parent / "jaxrnn"):
+        request.getfixturevalue("quick_compilation")
 
 
 @pytest.fixture(scope="module", autouse=True)
