@@ -78,7 +78,7 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    figure, axes = plots.panels(1, 1, width=8.0, height=5.0)
+    figure, axes = plots.panels(1, 1, width=10.0, height=9.0)
     ax = axes[0, 0]
     bits = {row["contender"]: row for row in pick(result["rows"], what=BITS)}
     best = bits.pop(NGRAM)["median"]

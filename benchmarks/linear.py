@@ -196,8 +196,12 @@ def draw(result: Result, logarithmic: Collection[str] = (ELEMENTWISE,)) -> Figur
     for row, kind in zip(axes, kinds, strict=True):
         for ax, (what, unit) in zip(row, WHATS.items(), strict=True):
             rows = pick(result["rows"], cell=kind, what=what)
-            series = {name: medians(rows, contender=name) for name in unique(rows, "contender")}
-            plots.bars(ax, unique(rows, "shape"), series, log=kind in logarithmic)
+            names, shapes = unique(rows, "contender"), unique(rows, "shape")
+            series = {name: medians(rows, contender=name) for name in names}
+            if kind == CELLS:  # too many for colours
+                shapes, series = names, {OURS: {name: at[shapes[0]] for name, at in series.items()}}
+                ax.tick_params(axis="x", labelrotation=45)
+            plots.bars(ax, shapes, series, log=kind in logarithmic)
             plots.title(ax, f"{kind}, {what}")
             plots.label(ax, y=unit)
     plots.legend(figure)
