@@ -1,7 +1,8 @@
 """What do the engines of linear recurrences gain over `lax.scan` and `lax.associative_scan`, and over dense cells?
 
 Elementwise, `h = a h + b`; with a matrix for a state, gated linear attention and the delta rule with 4 heads of 64; at
-a constant number of tokens, as sequences grow; and layers of all such cells beside an LSTM's and a GRU's.
+a constant number of tokens, as sequences grow; and layers of all such cells beside an LSTM's and a GRU's. How well each
+of them reads a text in how much time is the question of `benchmarks.characters`.
 """
 
 import argparse
@@ -32,7 +33,10 @@ ELEMENTWISE, ATTENTION, DELTA, GROWTH, CELLS = (
     "gated delta rule, as T grows",
     "cells",
 )
-LAYERS = ("lstm", "gru", "min_gru", "min_lstm", "lru", "rg_lru", "s5", "gla", "ssd", "delta_net", "gated_delta_net")
+DENSE_LAYERS = ("lstm", "gru")
+DIAGONAL_LAYERS = ("min_gru", "min_lstm", "lru", "rg_lru", "s5", "qrnn", "mamba")
+MATRIX_LAYERS = ("gla", "ssd", "delta_net", "gated_delta_net", "mlstm", "rwkv7")
+LAYERS = (*DENSE_LAYERS, *DIAGONAL_LAYERS, *MATRIX_LAYERS)
 Case = tuple[str, dict[str, tuple[Callable[..., Any], Any]]]  # shape; each contender with its arguments
 
 
