@@ -204,7 +204,7 @@ def draw(result: Result, logarithmic: Collection[str] = (ELEMENTWISE,)) -> Figur
             series = {name: medians(rows, contender=name) for name in names}
             if kind == CELLS:  # too many for colours
                 shapes, series = names, {OURS: {name: at[shapes[0]] for name, at in series.items()}}
-                ax.tick_params(axis="x", labelrotation=45)
+                ax.tick_params(axis="x", labelrotation=90)
             plots.bars(ax, shapes, series, log=kind in logarithmic)
             plots.title(ax, f"{kind}, {what}")
             plots.label(ax, y=unit)
