@@ -41,11 +41,14 @@ def test_shard_map_may_leave_the_carry_out(name, method):
 
 @every_way
 def test_strict_promotion_of_dtypes(name, method):
-    """In half precision, where sums and carries have another dtype than parameters and inputs."""
+    """In half precision, too, where sums and carries have another dtype than parameters and inputs."""
     params, xs, carry = inputs(name)
-    params, xs = jax.tree.map(jnp.bfloat16, (params, xs))
-    with jax.numpy_dtype_promotion("strict"):
-        jax.eval_shape(outcome(unrolled(name, method)), params, xs, carry, *FLOWS["packed_holes"])
+    run = outcome(unrolled(name, method))
+    for dtype in (xs.dtype, jnp.bfloat16):
+        cast = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), (params, xs))
+        with jax.numpy_dtype_promotion("strict"):
+            out = jax.eval_shape(run, *cast, carry, *FLOWS["packed_holes"])
+        assert out["ys"].dtype == out["d_xs"].dtype == dtype
 
 
 @contextmanager
