@@ -62,7 +62,30 @@ CASES = {
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_are_the_equations(case):
-    cell, step, space = CASES[case]
+    hold(*CASES[case])
+
+
+def wave(x):
+    """A gate that opens for large inputs of either sign."""
+    return jnp.sin(x) ** 2
+
+
+WAVES = {
+    "lstm over a line": jaxrnn.conv_lstm(H, (2,), gate_activation=wave),
+    "gru, reset before": jaxrnn.conv_gru(H, (3, 3), gate_activation=wave),
+    "gru, reset after": jaxrnn.conv_gru(H, (3,), reset="after", gate_activation=wave),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", WAVES)
+def test_gates_take_another_activation(case, monkeypatch):
+    monkeypatch.setitem(globals(), "sigmoid", lambda x: np.sin(x) ** 2)
+    hold(WAVES[case], *CASES[case][1:])
+
+
+def hold(cell, step, space):
+    """Compares outputs and the final carry with a loop over `step`."""
     draw = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
     params = {name: draw.normal(size=p.shape) * 0.5 for name, p in shapes.items()}

@@ -77,7 +77,30 @@ EQUATIONS = {
     [(equation, method) for equation, (cell, *_) in EQUATIONS.items() for method in jaxrnn.methods(cell)],
 )
 def test_equals_a_loop_in_numpy(equation, method):
-    cell, gates, fields = EQUATIONS[equation]
+    hold(equation, *EQUATIONS[equation], method)
+
+
+def wave(x):
+    """A gate that opens for large inputs of either sign."""
+    return jnp.sin(x) ** 2
+
+
+WAVES = {
+    lstm: jaxrnn.lstm(H, gate_activation=wave),
+    gru_after: jaxrnn.gru(H, gate_activation=wave),
+    gru_before: jaxrnn.gru(H, reset="before", gate_activation=wave),
+    gru_to_bias: jaxrnn.gru(H, reset="to_bias", gate_activation=wave),
+}
+
+
+@pytest.mark.parametrize("equation", WAVES, ids=lambda equation: equation.__name__)
+def test_gates_take_another_activation(equation, monkeypatch):
+    monkeypatch.setitem(globals(), "sigma", lambda x: np.sin(x) ** 2)
+    hold(equation, WAVES[equation], *EQUATIONS[equation][1:], "auto")
+
+
+def hold(equation, cell, gates, fields, method):
+    """Compares outputs and the final carry with a loop over `equation`."""
     draw = np.random.default_rng(0)
     xs = draw.normal(size=(T, B, D))
     W, U = ({gate: draw.normal(size=(n, H)) for gate in gates} for n in (D, H))

@@ -142,9 +142,43 @@ def test_weights_that_do_not_fit(weights, message):
         from_flax(weights)
 
 
-def test_the_convolutional_cell_has_one_activation():
-    with pytest.raises(ValueError, match=r"activation is .*, expected jnp\.tanh: ConvLSTMCell has no other"):
+@pytest.mark.parametrize("name", [name for name in (*LINEN, *NNX) if "Simple" not in name and "Conv" not in name])
+def test_gates_of_another_activation(name):
+    """One step of Flax's own cell with a `gate_fn` for which `1 − g(x)` is not `g(−x)`."""
+    options = {"gate_fn": lambda x: jnp.sin(x) ** 2, "activation_fn": jax.nn.elu}
+    given = {"gate_activation": options["gate_fn"], "activation": options["activation_fn"]}
+    weights = weights_of(name)
+    layer, params = from_flax(weights, **given)
+    carry = drawn_carry(layer, params)
+    first = tuple(carry) if len(carry) > 1 else carry.h
+    if name in LINEN:
+        after, y = LINEN[name](H, **options).apply({"params": weights}, first, XS[0])
+    else:
+        module = NNX[name](D, H, rngs=nnx.Rngs(0), **options)
+        nnx.update(module, weights)
+        after, y = module(first, XS[0])
+    chex.assert_trees_all_close(layer.step(params, carry, XS[0]), (type(carry)(*jax.tree.leaves(after)), y), atol=1e-5)
+    with pytest.raises(ValueError, match="layer computes something else than flax would"):
+        to_flax(layer, params, cell=name, activation=jax.nn.elu)
+    chex.assert_trees_all_equal(from_flax(to_flax(layer, params, cell=name, **given), **given)[1], params)
+
+
+def drawn_carry(layer, params):
+    shapes = jax.tree.map(jnp.shape, layer.init_carry(params, (B,)))
+    return type(shapes)(**store.draw(np.random.default_rng(2), shapes._asdict()))
+
+
+def test_cells_whose_activations_are_fixed():
+    with pytest.raises(ValueError, match=r" activation is .*, expected jnp\.tanh: ConvLSTMCell has no other"):
         from_flax(weights_of("linen.ConvLSTMCell"), activation=jax.nn.relu)
+    with pytest.raises(
+        ValueError, match=r"gate_activation is .*, expected jax\.nn\.sigmoid: ConvLSTM"
+    ):
+        from_flax(weights_of("linen.ConvLSTMCell"), gate_activation=jax.nn.relu)
+    with pytest.raises(
+        ValueError, match=r"gate_activation is .*: a SimpleCell has no gates"
+    ):
+        from_flax(weights_of("nnx.SimpleCell"), gate_activation=jax.nn.relu)
 
 
 def test_cells_that_flax_has_not():

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NETWORKS = {
     "lstm": {},
     "lstm_without_bias": {},
+    "lstm_hard_sigmoid": {"gate_activation": jax.nn.hard_sigmoid},
     "gru": {"kind": "GRU", "merge": "sum"},
+    "gru_hard_sigmoid": {"kind": "GRU", "gate_activation": jax.nn.hard_sigmoid, "activation": jax.nn.elu},
     "gru_before": {"kind": "GRU", "merge": "ave"},
     "gru_without_bias": {"kind": "GRU", "reset_after": True},
     "gru_before_without_bias": {"kind": "GRU", "reset_after": False},
@@ -61,7 +63,7 @@ def test_agrees_with_keras(name):
 @every_network
 def test_round_trip(name):
     golden, layer, params = read(name)
-    options = {option: value for option, value in NETWORKS[name].items() if option in ("merge", "activation")}
+    options = {option: value for option, value in NETWORKS[name].items() if option not in ("kind", "reset_after")}
     weights = to_keras(layer, params, **options)
     chex.assert_trees_all_equal(params, from_keras(weights, **NETWORKS[name])[1])
 
@@ -108,6 +110,11 @@ WRONG = {
         {"kind": "GRU", "reset_after": True},
         "reset_after is True, expected False from a bias of shape (15,)",
     ),
+    "no gates": (
+        weights(1),
+        {"kind": "SimpleRNN", "gate_activation": jax.nn.relu},
+        "expected jax.nn.sigmoid: a SimpleRNN has no gates",
+    ),
     "list": (
         [np.ones(3)],
         {},
@@ -130,6 +137,10 @@ def test_weights_that_do_not_fit(own, options, message):
 HAS_NONE = {
     "activation": (
         jaxrnn.rnn(jaxrnn.elman(H, activation=jax.nn.relu)),
+        "layer computes something else than keras would",
+    ),
+    "gate activation": (
+        jaxrnn.rnn(jaxrnn.lstm(H, gate_activation=jax.nn.hard_sigmoid)),
         "layer computes something else than keras would",
     ),
     "reset": (

@@ -1,6 +1,7 @@
 """The cells that vary the classical ones against loops in float64 NumPy, written from the published equations."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -223,7 +224,35 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("equation", EQUATIONS, ids=lambda equation: equation.__name__)
 def test_equals_a_loop_in_numpy(equation):
-    cell, draw = EQUATIONS[equation], np.random.default_rng(0)
+    hold(equation, EQUATIONS[equation])
+
+
+def wave(x):
+    """A gate that opens for large inputs of either sign, so that `1 - wave(x)` is not `wave(-x)`."""
+    return jnp.sin(x) ** 2
+
+
+WAVES = {
+    peephole_lstm: jaxrnn.peephole_lstm(H, gate_activation=wave),
+    coupled_lstm: jaxrnn.coupled_lstm(H, gate_activation=wave),
+    janet: jaxrnn.janet(H, gate_activation=wave),
+    mgu_before: jaxrnn.mgu(H, reset="before", gate_activation=wave),
+    mgu_keep: jaxrnn.mgu(H, gate="keep", gate_activation=wave),
+    projected_lstm: jaxrnn.projected_lstm(H, 3, gate_activation=wave),
+    layer_norm_lstm: jaxrnn.layer_norm_lstm(H, gate_activation=wave),
+    layer_norm_gru: jaxrnn.layer_norm_gru(H, gate_activation=wave),
+}
+
+
+@pytest.mark.parametrize("equation", WAVES, ids=lambda equation: equation.__name__)
+def test_gates_take_another_activation(equation, monkeypatch):
+    monkeypatch.setitem(globals(), "sigma", lambda x: np.sin(x) ** 2)
+    hold(equation, WAVES[equation])
+
+
+def hold(equation, cell):
+    """Compares outputs and the final carry with a loop over `equation`."""
+    draw = np.random.default_rng(0)
 
     def random(leaf):
         return draw.normal(size=leaf.shape)

@@ -24,6 +24,7 @@ def conv_lstm(
     kernel_size: Sequence[int],
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -44,6 +45,7 @@ def conv_lstm(
       features: H, the channels of the state.
       kernel_size: of the window, an int for each of 1, 2 or 3 spatial axes.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias.
       kernel_init: draws `kernel [*kernel_size, D, 4, H]` gate by gate: `(key, (*kernel_size, D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [*kernel_size, H, 4, H]` gate by gate.
@@ -71,8 +73,8 @@ def conv_lstm(
     def step(params: Params, carry: LSTMCarry, zs: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         rs = _convolved(carry.h, params["recurrent_kernel"], zs[0].dtype)
         i, f, g, o = (z.astype(r.dtype) + r for z, r in zip(zs, rs, strict=True))
-        c = sigmoid(f) * carry.c + sigmoid(i) * activation(g)
-        h = sigmoid(o) * activation(c)
+        c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
+        h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h.astype(zs[0].dtype)
 
     init = partial(
@@ -94,6 +96,7 @@ def conv_gru(
     *,
     reset: Literal["before", "after"] = "before",
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
     use_bias: bool = True,
@@ -113,6 +116,7 @@ def conv_gru(
       kernel_size: of the window, an int for each of 1, 2 or 3 spatial axes.
       reset: where the reset gate meets the candidate.
       activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gates.
       kernel_init: draws `kernel [*kernel_size, D, 3, H]` gate by gate: `(key, (*kernel_size, D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [*kernel_size, H, 3, H]` gate by gate.
       use_bias: whether there is any.
@@ -141,7 +145,7 @@ def conv_gru(
     def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         U, (r_x, z_x, n_x) = params["recurrent_kernel"], (z.astype(carry.h.dtype) for z in zs)
         r_h, z_h = _convolved(carry.h, U[..., :2, :], zs[0].dtype)
-        r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+        r, z = gate_activation(r_x + r_h), gate_activation(z_x + z_h)
         (n_h,) = _convolved(r * carry.h, U[..., 2:, :], zs[0].dtype)
         h = (1 - z) * activation(n_x + n_h) + z * carry.h
         return HiddenCarry(h), h.astype(zs[0].dtype)
@@ -149,7 +153,7 @@ def conv_gru(
     def after(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         r_x, z_x, n_x = (z.astype(carry.h.dtype) for z in zs)
         r_h, z_h, n_h = _convolved(carry.h, params["recurrent_kernel"], zs[0].dtype)
-        r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+        r, z = gate_activation(r_x + r_h), gate_activation(z_x + z_h)
         n_h = n_h + params["recurrent_bias"].astype(n_h.dtype) if use_bias else n_h
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
         return HiddenCarry(h), h.astype(zs[0].dtype)

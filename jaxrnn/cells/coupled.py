@@ -18,6 +18,7 @@ def coupled_lstm(
     features: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -35,6 +36,7 @@ def coupled_lstm(
     Args:
       features: H, the width of the state.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias.
       kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
@@ -62,8 +64,8 @@ def coupled_lstm(
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's
         f, g, o = gates
-        c = sigmoid(f) * carry.c + sigmoid(-f) * activation(g)  # 1 − σ(f) = σ(−f), without cancellation
-        h = sigmoid(o) * activation(c)
+        c = gate_activation(f) * carry.c + _one_minus(gate_activation, -f) * activation(g)
+        h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
     init = partial(
@@ -83,6 +85,7 @@ def janet(
     *,
     beta: float = 1.0,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -101,6 +104,7 @@ def janet(
       features: H, the width of the state.
       beta: how much more is taken in than is forgotten; 0 couples the two.
       activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias. For long dependencies the paper has
         `forget_bias=0.0, bias_init=initializers.chrono(max_time, forget=0, input=None)`.
       kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
@@ -130,7 +134,7 @@ def janet(
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         del params  # all of them are the engine's
         s, g = gates
-        h = sigmoid(s) * carry.h + sigmoid(beta - s) * activation(g)  # 1 − σ(s − β) = σ(β − s)
+        h = gate_activation(s) * carry.h + _one_minus(gate_activation, beta - s) * activation(g)
         return HiddenCarry(h), h
 
     init = partial(
@@ -143,3 +147,8 @@ def janet(
         param_dtype=param_dtype,
     )
     return dense_cell(pointwise, init, HiddenCarry, gates=("f", "g"), dtype=dtype)
+
+
+def _one_minus(gate_activation: Callable[[Array], Array], negated: Array) -> Array:
+    """`1 − gate_activation(−negated)`. For a sigmoid that is `sigmoid(negated)`, which does not cancel near 1."""
+    return sigmoid(negated) if gate_activation is sigmoid else 1 - gate_activation(-negated)

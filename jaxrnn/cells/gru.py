@@ -14,12 +14,15 @@ from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.types import Array, Cell, Params
 
+Activation = Callable[[Array], Array]
+
 
 def gru(
     features: int,
     *,
     reset: Literal["after", "before", "to_bias"] = "after",
-    activation: Callable[[Array], Array] = jnp.tanh,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
     use_bias: bool = True,
@@ -41,6 +44,7 @@ def gru(
       features: H, the width of the state.
       reset: which of the three forms.
       activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gates.
       kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
       use_bias: whether there are `bias` and `recurrent_bias`.
@@ -76,7 +80,7 @@ def gru(
         bias_init=bias_init if use_bias else None,
         param_dtype=param_dtype,
     )
-    return forms[reset](init, activation, use_bias, dtype)
+    return forms[reset](init, activation, gate_activation, use_bias, dtype)
 
 
 def _with_vector(init: Callable[..., Params], name: str) -> Callable[..., Params]:
@@ -88,10 +92,12 @@ def _with_vector(init: Callable[..., Params], name: str) -> Callable[..., Params
     return with_vector
 
 
-def _after(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
+def _after(
+    init: Callable[..., Params], activation: Activation, gate_activation: Activation, use_bias: bool, dtype: Any
+) -> Cell:
     def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
         r, z, (n_x, n_h) = gates
-        r, z = sigmoid(r), sigmoid(z)
+        r, z = gate_activation(r), gate_activation(z)
         n = activation(n_x + r * (n_h + params["recurrent_bias"] if use_bias else n_h))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h
@@ -100,11 +106,13 @@ def _after(init: Callable[..., Params], activation: Callable[[Array], Array], us
     return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
 
 
-def _before(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
+def _before(
+    init: Callable[..., Params], activation: Activation, gate_activation: Activation, use_bias: bool, dtype: Any
+) -> Cell:
     del use_bias  # the projection's
 
     def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
-        r, z, n_x, U, dot = _parts(params, carry, zs)
+        r, z, n_x, U, dot = _parts(params, carry, zs, gate_activation)
         n = activation(n_x + dot(r * carry.h, U[:, 2]))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h.astype(zs[0].dtype)
@@ -112,11 +120,13 @@ def _before(init: Callable[..., Params], activation: Callable[[Array], Array], u
     return projected_cell(step, init, GRUCarry, dtype=dtype)
 
 
-def _to_bias(init: Callable[..., Params], activation: Callable[[Array], Array], use_bias: bool, dtype: Any) -> Cell:
+def _to_bias(
+    init: Callable[..., Params], activation: Activation, gate_activation: Activation, use_bias: bool, dtype: Any
+) -> Cell:
     del use_bias  # the projection's
 
     def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
-        r, z, n_x, U, dot = _parts(params, carry, zs)
+        r, z, n_x, U, dot = _parts(params, carry, zs, gate_activation)
         n = activation(n_x + dot((1 - r) * carry.h + r * params["reset_bias"], U[:, 2]))
         h = (1 - z) * carry.h + z * n
         return GRUCarry(h), h.astype(zs[0].dtype)
@@ -124,9 +134,10 @@ def _to_bias(init: Callable[..., Params], activation: Callable[[Array], Array], 
     return projected_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
 
 
-def _parts(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[Any, ...]:
+def _parts(params: Params, carry: GRUCarry, zs: tuple[Array, ...], gate_activation: Activation) -> tuple[Any, ...]:
     """The two gates, the candidate's input, the recurrent kernel, and the product in the computation's dtype."""
     dot = partial(product, dtype=zs[0].dtype)
     U = params["recurrent_kernel"]
     r_x, z_x, n_x = (z.astype(carry.h.dtype) for z in zs)
-    return sigmoid(r_x + dot(carry.h, U[:, 0])), sigmoid(z_x + dot(carry.h, U[:, 1])), n_x, U, dot
+    r, z = (gate_activation(z + dot(carry.h, U[:, k])) for k, z in enumerate((r_x, z_x)))
+    return r, z, n_x, U, dot

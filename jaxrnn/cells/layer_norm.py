@@ -22,6 +22,7 @@ def layer_norm_lstm(
     features: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     epsilon: float = 1e-6,
     kernel_init: Initializer = initializers.lecun_normal,
@@ -41,6 +42,7 @@ def layer_norm_lstm(
     Args:
       features: H, the width of the state.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial β.
       epsilon: ε > 0.
       kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
@@ -69,8 +71,8 @@ def layer_norm_lstm(
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         norm = partial(_norm, epsilon)
         i, f, g, o = map(norm, gates, params["norm_scale"], params["norm_bias"])
-        c = sigmoid(f) * carry.c + sigmoid(i) * activation(g)
-        h = sigmoid(o) * activation(norm(c, params["memory_scale"], params["memory_bias"]))
+        c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
+        h = gate_activation(o) * activation(norm(c, params["memory_scale"], params["memory_bias"]))
         return LSTMCarry(c, h), h
 
     drawn = _params(features, 4, kernel_init, recurrent_kernel_init, param_dtype)
@@ -88,6 +90,7 @@ def layer_norm_gru(
     features: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     epsilon: float = 1e-6,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -106,6 +109,7 @@ def layer_norm_gru(
     Args:
       features: H, the width of the state.
       activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gates.
       epsilon: ε > 0.
       kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
@@ -133,7 +137,7 @@ def layer_norm_gru(
     def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
         r, z, (n_x, n_h) = gates
         r, z, n_x, n_h = map(partial(_norm, epsilon), (r, z, n_x, n_h), params["norm_scale"], params["norm_bias"])
-        r, z = sigmoid(r), sigmoid(z)
+        r, z = gate_activation(r), gate_activation(z)
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
         return GRUCarry(h), h
 

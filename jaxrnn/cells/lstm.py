@@ -18,6 +18,7 @@ def lstm(
     features: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -34,6 +35,7 @@ def lstm(
     Args:
       features: H, the width of the state.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias, so that memory lasts when training begins (Jozefowicz,
         Zaremba & Sutskever 2015).
       kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
@@ -62,8 +64,8 @@ def lstm(
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's
         i, f, g, o = gates
-        c = sigmoid(f) * carry.c + sigmoid(i) * activation(g)
-        h = sigmoid(o) * activation(c)
+        c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
+        h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
     init = partial(

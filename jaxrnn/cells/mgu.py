@@ -21,6 +21,7 @@ def mgu(
     reset: Literal["after", "before"] = "after",
     gate: Literal["update", "keep"] = "update",
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
     use_bias: bool = True,
@@ -45,6 +46,7 @@ def mgu(
       reset: where the gate meets the candidate.
       gate: what it does to the state where it is open.
       activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gates.
       kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 2, H]` gate by gate.
       use_bias: whether there is any.
@@ -84,14 +86,14 @@ def mgu(
 
     def after(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
         f, (n_x, n_h) = gates
-        f = sigmoid(f)
+        f = gate_activation(f)
         carry = updated(f, carry.h, activation(n_x + f * (n_h + params["recurrent_bias"] if use_bias else n_h)))
         return carry, carry.h
 
     def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         dot, U = partial(product, dtype=zs[0].dtype), params["recurrent_kernel"]
         f_x, n_x = (z.astype(carry.h.dtype) for z in zs)
-        f = sigmoid(f_x + dot(carry.h, U[:, 0]))
+        f = gate_activation(f_x + dot(carry.h, U[:, 0]))
         carry = updated(f, carry.h, activation(n_x + dot(f * carry.h, U[:, 1])))
         return carry, carry.h.astype(zs[0].dtype)
 

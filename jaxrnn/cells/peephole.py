@@ -18,6 +18,7 @@ def peephole_lstm(
     features: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -36,6 +37,7 @@ def peephole_lstm(
     Args:
       features: H, the width of the state.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias.
       kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [H, 4, H]` gate by gate.
@@ -64,8 +66,8 @@ def peephole_lstm(
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates
         p_i, p_f, p_o = params["peephole"]
-        c = sigmoid(f + p_f * carry.c) * carry.c + sigmoid(i + p_i * carry.c) * activation(g)
-        h = sigmoid(o + p_o * c) * activation(c)
+        c = gate_activation(f + p_f * carry.c) * carry.c + gate_activation(i + p_i * carry.c) * activation(g)
+        h = gate_activation(o + p_o * c) * activation(c)
         return LSTMCarry(c, h), h
 
     drawn = partial(

@@ -19,6 +19,7 @@ def projected_lstm(
     projection: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    gate_activation: Callable[[Array], Array] = sigmoid,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.lecun_normal,
     recurrent_kernel_init: Initializer = initializers.orthogonal,
@@ -39,6 +40,7 @@ def projected_lstm(
       features: H, the width of the memory.
       projection: P, the width of the state and of the output.
       activation: the nonlinearity of the candidate and of the memory on its way out.
+      gate_activation: σ, the nonlinearity of the gates.
       forget_bias: added to the forget gate's initial bias.
       kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
       recurrent_kernel_init: draws `recurrent_kernel [P, 4, H]` gate by gate.
@@ -68,8 +70,8 @@ def projected_lstm(
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's, which projects h as well
         i, f, g, o = gates
-        c = sigmoid(f) * carry.c + sigmoid(i) * activation(g)
-        h = sigmoid(o) * activation(c)
+        c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
+        h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
     def init(key: Array, in_features: int) -> Params:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -75,7 +76,8 @@ def from_flax(
     params: Any,
     *,
     merge: Merge = "concat",
-    activation: Callable[[Array], Array] = jnp.tanh,
+    activation: layout.Activation = jnp.tanh,
+    gate_activation: layout.Activation = jax.nn.sigmoid,
 ) -> Built:
     """The layer of a recurrent cell of Flax, linen's or NNX's, alone or in `Bidirectional`, with its weights.
 
@@ -87,7 +89,8 @@ def from_flax(
       params: of one cell, with any path before its own names: linen's `variables["params"]`, or
         `nnx.to_pure_dict(nnx.state(module, nnx.Param))`. Of two, with `forward` and `backward` in their paths.
       merge: of `Bidirectional`, what its `merge_fn` does: weights do not tell it.
-      activation: of the cell, its `activation_fn`, likewise.
+      activation: of the cell, its `activation_fn`: weights do not tell it either.
+      gate_activation: of the cell, its `gate_fn`: weights do not tell it either.
 
     Returns:
       `(layer, params)`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, a `janet(beta=0.0)`,
@@ -109,7 +112,8 @@ def from_flax(
     where = "from_flax"
     found = names.groups(where, names.read(where, "params", params, "variables['params']"), LEAVES)
     directions = names.directions(where, found)
-    return build([[_direction(there, own, activation) for there, own in directions]], merge=merge)
+    options = {"activation": activation, "gate_activation": gate_activation}
+    return build([[_direction(there, own, options) for there, own in directions]], merge=merge)
 
 
 def to_flax(
@@ -118,7 +122,8 @@ def to_flax(
     *,
     cell: str | None = None,
     merge: Merge = "concat",
-    activation: Callable[[Array], Array] = jnp.tanh,
+    activation: layout.Activation = jnp.tanh,
+    gate_activation: layout.Activation = jax.nn.sigmoid,
 ) -> dict[str, Any]:
     """The parameters of the Flax cell that computes what `layer` does.
 
@@ -131,6 +136,7 @@ def to_flax(
       cell: the class that is to take them, such as `"nnx.OptimizedLSTMCell"`; None: linen's.
       merge: of the `Bidirectional` that is to take them, what its `merge_fn` does.
       activation: of the cell that is to take them, its `activation_fn`.
+      gate_activation: of the cell that is to take them, its `gate_fn`.
 
     Returns:
       Nested dicts of arrays by Flax's names, zeros where a layer has no bias; in `Bidirectional` after the path
@@ -159,14 +165,17 @@ def to_flax(
         parts = [_weights(where, own, form) for own in level_of(where, params)]
         return names.nested(names.prefixed(paths, parts))
 
-    return verified(where, layer, params, convert, partial(from_flax, merge=merge, activation=activation))
+    reader = partial(from_flax, merge=merge, activation=activation, gate_activation=gate_activation)
+    return verified(where, layer, params, convert, reader)
 
 
-def _direction(where: str, weights: names.Weights, activation: Callable[[Array], Array]) -> Direction:
+def _direction(where: str, weights: names.Weights, activations: dict[str, layout.Activation]) -> Direction:
     form = _recognised(weights)
+    if form.kind == "elman":
+        activations = dict(activations)
+        layout.check_fixed(where, "a SimpleCell has no gates", gate_activation=activations.pop("gate_activation"))
     if form.kind == "conv lstm":
-        if activation is not jnp.tanh:
-            raise ValueError(f"{where}: activation is {activation!r}, expected jnp.tanh: ConvLSTMCell has no other")
+        layout.check_fixed(where, "ConvLSTMCell has no other", **activations)
         return convolution.read(where, weights, form.weights())
     names.check_names(where, weights, form.weights(), "give the parameters of one cell")
     first_input, first_state = f"{form.inputs[0]}/kernel", f"{form.states[0]}/kernel"
@@ -188,7 +197,7 @@ def _direction(where: str, weights: names.Weights, activation: Callable[[Array],
     if form.kind in ("gru", "mgu"):
         zeros = jnp.zeros_like(params["bias"][0])
         params["recurrent_bias"] = weights[f"{form.candidate[0]}/bias"] if form.candidate else zeros
-    return CELLS[form.kind](features, activation=activation), params
+    return CELLS[form.kind](features, **activations), params
 
 
 def _recognised(weights: names.Weights) -> Form:

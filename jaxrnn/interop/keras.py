@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +15,7 @@ from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
-from jaxrnn.types import Array, Layer, Params
+from jaxrnn.types import Cell, Layer, Params
 
 Kind = Literal["LSTM", "GRU", "SimpleRNN"]
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -29,7 +30,8 @@ def from_keras(
     *,
     kind: Kind = "LSTM",
     merge: Merge = "concat",
-    activation: Callable[[Array], Array] = jnp.tanh,
+    activation: layout.Activation = jnp.tanh,
+    gate_activation: layout.Activation = jax.nn.sigmoid,
     reset_after: bool | None = None,
 ) -> Built:
     """The layer of a Keras `LSTM`, `GRU` or `SimpleRNN`, alone or in `Bidirectional`, with its weights.
@@ -42,7 +44,9 @@ def from_keras(
         `kernel`, `recurrent_kernel` and `bias` alone.
       kind: of the layer, by Keras's name.
       merge: of `Bidirectional`, its `merge_mode`: weights do not tell it.
-      activation: of the layer, likewise.
+      activation: of the layer: weights do not tell it either.
+      gate_activation: of an `LSTM` or a `GRU`, its `recurrent_activation`: weights do not tell it either. Keras 3's
+        `"hard_sigmoid"` is `jax.nn.hard_sigmoid`; Keras 2's was `lambda x: jnp.clip(0.2 * x + 0.5, 0, 1)`.
       reset_after: of a `GRU`; needed for one without a bias, and checked for one with.
 
     Returns:
@@ -65,7 +69,10 @@ def from_keras(
     found = names.groups(
         where, names.read(where, "weights", weights, "{v.path: v.numpy() for v in layer.weights}"), NAMES
     )
-    cells = [_direction(there, own, kind, activation, reset_after) for there, own in names.directions(where, found)]
+    activations = {"activation": activation, "gate_activation": gate_activation}
+    if kind == "SimpleRNN":
+        layout.check_fixed(where, "a SimpleRNN has no gates", gate_activation=activations.pop("gate_activation"))
+    cells = [_direction(there, own, kind, activations, reset_after) for there, own in names.directions(where, found)]
     return build([cells], merge=merge)
 
 
@@ -74,7 +81,8 @@ def to_keras(
     params: Params,
     *,
     merge: Merge = "concat",
-    activation: Callable[[Array], Array] = jnp.tanh,
+    activation: layout.Activation = jnp.tanh,
+    gate_activation: layout.Activation = jax.nn.sigmoid,
 ) -> dict[str, np.ndarray]:
     """The weights of the Keras layer that computes what `layer` does.
 
@@ -86,6 +94,7 @@ def to_keras(
       params: its parameters.
       merge: of the `Bidirectional` that is to take the weights, its `merge_mode`.
       activation: of the layer that is to take them.
+      gate_activation: of the layer that is to take them, its `recurrent_activation`.
 
     Returns:
       Arrays by Keras's names: `kernel`, `recurrent_kernel` and `bias`, in `Bidirectional` after a path such as
@@ -112,7 +121,8 @@ def to_keras(
         return names.prefixed(paths, parts)
 
     def reader(reset_after: bool | None) -> Callable[[Any], Built]:
-        return partial(from_keras, kind=kind, merge=merge, activation=activation, reset_after=reset_after)
+        activations = {"activation": activation, "gate_activation": gate_activation}
+        return partial(from_keras, kind=kind, merge=merge, reset_after=reset_after, **activations)
 
     untold = kind == "GRU" and "bias" not in cells[0]
     return verified(where, layer, params, convert, *map(reader, (True, False) if untold else (None,)))
@@ -122,7 +132,7 @@ def _direction(
     where: str,
     weights: names.Weights,
     kind: Kind,
-    activation: Callable[[Array], Array],
+    activations: dict[str, layout.Activation],
     reset_after: bool | None,
 ) -> Direction:
     gates, order = GATES[kind], ORDERS[kind]
@@ -142,8 +152,9 @@ def _direction(
     params = apart | (layout.merge_biases(*apart["bias"], gru=True) if after and use_bias else {})
     if kind == "GRU":
         reset: Literal["after", "before"] = "after" if after else "before"
-        return gru(features, reset=reset, activation=activation, use_bias=use_bias), params
-    return {"LSTM": lstm, "SimpleRNN": elman}[kind](features, activation=activation, use_bias=use_bias), params
+        return gru(features, reset=reset, use_bias=use_bias, **activations), params
+    cell: Callable[..., Cell] = lstm if kind == "LSTM" else elman
+    return cell(features, use_bias=use_bias, **activations), params
 
 
 def _resets_after(where: str, weights: names.Weights, reset_after: bool | None) -> bool:

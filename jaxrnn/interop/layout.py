@@ -1,11 +1,14 @@
 """A cell's parameters in jaxrnn's layout and in the flat one of other frameworks, and which cell they belong to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.types import Array, Params
+
+Activation = Callable[[Array], Array]
 
 # Gates and parameters besides kernel, recurrent_kernel and bias -> the cell.
 KINDS = {
@@ -40,6 +43,15 @@ def kind_of(where: str, params: Params, known: Sequence[str]) -> str:
             f"these cells: {', '.join(known)}"
         )
     return kind
+
+
+def check_fixed(where: str, because: str, **activations: Activation) -> None:
+    """That these activations are the usual ones, since the other framework's cell has no others."""
+    usual = {"activation": (jnp.tanh, "jnp.tanh"), "gate_activation": (jax.nn.sigmoid, "jax.nn.sigmoid")}
+    for name, activation in activations.items():
+        function, spelled = usual[name]
+        if activation is not function:
+            raise ValueError(f"{where}: {name} is {activation!r}, expected {spelled}: {because}")
 
 
 def split(array: Array, gates: int, order: Sequence[int] | None = None) -> Array:

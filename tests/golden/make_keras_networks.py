@@ -19,7 +19,9 @@ SEED = 1991
 NETWORKS = {
     "lstm": (keras.layers.LSTM, {}, "concat"),
     "lstm_without_bias": (keras.layers.LSTM, {"use_bias": False}, None),
+    "lstm_hard_sigmoid": (keras.layers.LSTM, {"recurrent_activation": "hard_sigmoid"}, None),
     "gru": (keras.layers.GRU, {"reset_after": True}, "sum"),
+    "gru_hard_sigmoid": (keras.layers.GRU, {"recurrent_activation": "hard_sigmoid", "activation": "elu"}, "concat"),
     "gru_before": (keras.layers.GRU, {"reset_after": False}, "ave"),
     "gru_without_bias": (keras.layers.GRU, {"use_bias": False}, None),
     "gru_before_without_bias": (keras.layers.GRU, {"use_bias": False, "reset_after": False}, None),
