@@ -171,13 +171,9 @@ def drawn_carry(layer, params):
 def test_cells_whose_activations_are_fixed():
     with pytest.raises(ValueError, match=r" activation is .*, expected jnp\.tanh: ConvLSTMCell has no other"):
         from_flax(weights_of("linen.ConvLSTMCell"), activation=jax.nn.relu)
-    with pytest.raises(
-        ValueError, match=r"gate_activation is .*, expected jax\.nn\.sigmoid: ConvLSTM"
-    ):
+    with pytest.raises(ValueError, match=r"gate_activation is .*, expected jax\.nn\.sigmoid: ConvLSTM"):
         from_flax(weights_of("linen.ConvLSTMCell"), gate_activation=jax.nn.relu)
-    with pytest.raises(
-        ValueError, match=r"gate_activation is .*: a SimpleCell has no gates"
-    ):
+    with pytest.raises(ValueError, match=r"gate_activation is .*: a SimpleCell has no gates"):
         from_flax(weights_of("nnx.SimpleCell"), gate_activation=jax.nn.relu)
 
 
