@@ -15,7 +15,8 @@ from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.tasks.characters import after_interrupt, characters
 from jaxrnn.tasks.model import CELLS
 from jaxrnn.tasks.problem import Problem
-from jaxrnn.tasks.settings import Settings
+from jaxrnn.tasks.report import visible
+from jaxrnn.tasks.settings import LIMITS, Settings
 
 DESCRIPTION = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram
 models of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends as if nothing had happened."""
@@ -73,14 +74,17 @@ def parser() -> Parser:
         said = f"{about} (default: {defaults[name.strip('-').replace('-', '_')]})"
         settings.add_argument(name, help=said, default=argparse.SUPPRESS, **kind)
 
+    def number(name: str, about: str) -> None:
+        setting(name, about, type=whole(*LIMITS[name.strip("-")]), metavar="N")
+
     setting("--cell", f"recurrent cell: {', '.join(CELLS)}", type=spelled, choices=CELLS, metavar="NAME")
-    setting("--layers", "recurrent layers", type=whole(1, 64), metavar="N")
-    setting("--hidden", "width of each", type=whole(1, 65536), metavar="N")
-    setting("--steps", "updates", type=whole(1, 10**9), metavar="N")
-    setting("--window", "characters in an update that gradients flow through", type=whole(1, 10**6), metavar="N")
-    setting("--batch", "places of the text read at once", type=whole(1, 10**6), metavar="N")
+    number("--layers", "recurrent layers")
+    number("--hidden", "width of each")
+    number("--steps", "updates")
+    number("--window", "characters in an update that gradients flow through")
+    number("--batch", "places of the text read at once")
     setting("--learning-rate", "its highest; it rises, then falls along a cosine", type=positive, metavar="X")
-    setting("--seed", "of all that is random", type=whole(0, 2**32 - 1), metavar="N")
+    number("--seed", "of all that is random")
     return flags
 
 
@@ -111,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def complain(problem: Problem | str) -> int:
-    """Says what is wrong, in one line whatever the names in it."""
-    print(f"jaxrnn: {' '.join(str(problem).split())}", file=sys.stderr)
+    """Says what is wrong, in one line that commands no terminal, whatever the names in it."""
+    print(f"jaxrnn: {visible(' '.join(str(problem).split()))}", file=sys.stderr)
     return 2
 
 

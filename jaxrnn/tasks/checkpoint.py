@@ -3,16 +3,19 @@
 import contextlib
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import serialization
 
 from jaxrnn.tasks.problem import Problem
 
 MAGIC = b"jaxrnn checkpoint 1\n"
 DIGEST = hashlib.sha256().digest_size
+REMEDY = "put a copy in its place, or begin a new run with another --out"
 
 
 def write(path: Path, data: bytes) -> None:
@@ -42,28 +45,47 @@ def save(path: Path, state: Any, **plain: Any) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, by name; `state` is for `restore`."""
+    """What `save` wrote, by name; `state` is for `restore`.
+
+    The digest shows damage, not who wrote the file: whoever calls this checks the values before using them.
+    """
     try:
-        data = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may have no end
+            raise Problem(f"{path}: is not a regular file; {REMEDY}")
+        with open(path, "rb") as file:
+            magic, digest = file.read(len(MAGIC)), file.read(DIGEST)
+            payload = file.read() if magic == MAGIC else b""
     except OSError as error:
         raise Problem(f"{path}: cannot be read ({error.strerror}); to begin a new run, drop --resume") from None
-    digest, payload = data[len(MAGIC) :][:DIGEST], data[len(MAGIC) + DIGEST :]
-    if not data.startswith(MAGIC):
+    if magic != MAGIC:
         raise Problem(f"{path}: is no checkpoint of this version of jaxrnn; begin a new run with another --out")
     if hashlib.sha256(payload).digest() != digest:
-        raise Problem(f"{path}: is damaged; put a copy in its place, or begin a new run with another --out")
-    return serialization.msgpack_restore(payload)
+        raise Problem(f"{path}: is damaged; {REMEDY}")
+    try:
+        saved = serialization.msgpack_restore(payload)
+    except Exception:  # bytes that no `save` wrote fail in the decoder in many ways, none of which concerns the user
+        saved = None
+    if not isinstance(saved, dict):
+        raise Problem(f"{path}: has a right digest but contents that jaxrnn did not write; {REMEDY}")
+    return saved
 
 
 def restore(path: Path, like: Any, saved: Any) -> Any:
     """The pytree `saved` in the structure of `like`, whose leaves have its shapes and dtypes."""
     try:
         tree = serialization.from_state_dict(like, saved)
-    except (ValueError, KeyError):
-        tree = None
-    if jax.tree.map(_kind, tree) != jax.tree.map(_kind, like):
+        structure: Any = jax.tree.structure(serialization.to_state_dict(like))
+        fits = jax.tree.structure(saved) == structure and jax.tree.map(_kind, tree) == jax.tree.map(_kind, like)
+    except Exception:  # `saved` may be of any type and depth, and Flax does not check it
+        fits = False
+    if not fits:
         raise Problem(f"{path}: holds another model than its settings make; begin a new run with another --out")
     return tree
+
+
+def finite(tree: Any) -> bool:
+    """Whether every floating or complex number in a pytree of arrays is finite."""
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree) if np.issubdtype(leaf.dtype, np.inexact))
 
 
 def _kind(leaf: Any) -> tuple[Any, Any]:

@@ -69,7 +69,7 @@ def heading(about: dict[str, Any], directory: Path, step: int) -> str:
         "training": f"{settings['steps']:,} steps of {settings['batch']} × {settings['window']} characters",
         "output": f"{directory}, resumed at step {step:,}" if step else str(directory),
     }
-    return "\n".join(f"{name:9} {said}" for name, said in rows.items())
+    return visible("\n".join(f"{name:9} {said}" for name, said in rows.items()))
 
 
 def record_line(record: dict[str, Any], steps: int) -> str:

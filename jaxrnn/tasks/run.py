@@ -17,6 +17,7 @@ import numpy as np
 from jaxrnn.tasks import checkpoint, model, report, text
 from jaxrnn.tasks.ngram import witten_bell
 from jaxrnn.tasks.problem import Problem
+from jaxrnn.tasks.saved import read
 from jaxrnn.tasks.settings import Settings, agreed
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
@@ -67,7 +68,9 @@ class Run:
             ) from None
         params, carry = jax.jit(self._model)(self.init_key)
         self.state = start(params, carry, self.optimizer)
-        self.history = [self._about()]
+        ids, versions = self.corpus.ids, {"python": platform.python_version(), "jax": jax.__version__}
+        bits = witten_bell(ids, self.corpus.split, self.corpus.size)
+        self.history = [self._about() | {"n_gram_bits": bits, "versions": versions | {"jaxrnn": _version()}}]
         self.save()
 
     @classmethod
@@ -80,17 +83,21 @@ class Run:
           source: path of its text, None for the one that it was begun with.
         """
         path = directory / CHECKPOINT
-        saved = checkpoint.load(path)
-        run = cls(directory, agreed(saved["settings"], given), saved["source"] if source is None else source)
-        if run.corpus.sha256 != saved["sha256"]:
+        saved = read(path)
+        run = cls(directory, agreed(saved.settings, given), saved.text(path) if source is None else source)
+        if (run.corpus.sha256, run.corpus.vocabulary) != (saved.sha256, saved.vocabulary):
             raise Problem(
                 f"{path}: was trained on another text than {run.corpus.name}; "
                 "name that text with --text, or begin a new run with another --out"
             )
         like = jax.eval_shape(lambda key: start(*run._model(key), run.optimizer), run.init_key)
-        run.state = checkpoint.restore(path, like, saved["state"])
-        run.step, run.seconds = saved["step"], saved["seconds"]
-        run.losses, run.history = saved["losses"], [json.loads(line) for line in saved["metrics"].splitlines()]
+        run.state = checkpoint.restore(path, like, saved.state)
+        if not checkpoint.finite(run.state._replace(carry=())):  # a carry may begin at −inf
+            raise Problem(f"{path}: holds parameters that are not finite; begin a new run with another --out")
+        run.step, run.seconds, run.losses, run.history = saved.step, saved.seconds, saved.losses, saved.metrics
+        for name, value in run._about().items():
+            if name != "text" and run.history[0][name] != value:  # a text may lie elsewhere by now
+                raise Problem(f"{path}: {name} in the first line of its metrics is not {value}; {checkpoint.REMEDY}")
         return run
 
     def _model(self, key: Array) -> tuple[Params, Carry]:
@@ -98,6 +105,7 @@ class Run:
         return params, self.layer.init_carry(params, (self.settings.batch,))
 
     def _about(self) -> dict[str, Any]:
+        """What the text, the settings and the parameters say of the run."""
         corpus = self.corpus
         return {
             "text": corpus.name,
@@ -105,10 +113,8 @@ class Run:
             "characters": len(corpus.ids),
             "vocabulary": self.corpus.size,
             "held_out": len(corpus.held_out) - 1,
-            "n_gram_bits": witten_bell(corpus.ids, corpus.split, self.corpus.size),
             "settings": self.settings._asdict(),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
-            "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": _version()},
         }
 
     def save(self) -> None:

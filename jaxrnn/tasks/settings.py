@@ -23,22 +23,33 @@ class Settings(NamedTuple):
         return self.window * self.batch
 
 
+# The smallest and the largest value of each setting that is a whole number.
+LIMITS = {
+    "layers": (1, 64),
+    "hidden": (1, 65536),
+    "steps": (1, 10**9),
+    "window": (1, 10**6),
+    "batch": (1, 10**6),
+    "seed": (0, 2**32 - 1),
+}
+
+
 def flag(name: str) -> str:
     """A setting as it stands on the command line."""
     return "--" + name.replace("_", "-")
 
 
-def agreed(saved: dict[str, Any], given: dict[str, Any]) -> Settings:
+def agreed(saved: Settings, given: dict[str, Any]) -> Settings:
     """The settings of a checkpoint, if those on the command line are among them.
 
     Example:
-      >>> agreed(Settings(hidden=64)._asdict(), {"hidden": 64}).hidden
+      >>> agreed(Settings(hidden=64), {"hidden": 64}).hidden
       64
     """
     for name, value in given.items():
-        if value != saved[name]:
+        if value != (found := getattr(saved, name)):
             raise Problem(
-                f"{flag(name)} is {value}, but the run to resume was begun with {saved[name]}; "
+                f"{flag(name)} is {value}, but the run to resume was begun with {found}; "
                 f"drop {flag(name)}, or begin a new run with another --out"
             )
-    return Settings(**saved)
+    return saved

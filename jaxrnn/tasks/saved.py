@@ -1,0 +1,102 @@
+"""What a checkpoint says of its run, checked value by value: anyone can write a file with a right digest."""
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrnn.tasks import checkpoint
+from jaxrnn.tasks.model import CELLS
+from jaxrnn.tasks.problem import Problem
+from jaxrnn.tasks.settings import LIMITS, Settings
+
+FIELDS = ("state", "settings", "source", "sha256", "vocabulary", "step", "seconds", "losses", "metrics")
+ABOUT = (
+    *("text", "sha256", "characters", "vocabulary", "held_out"),
+    *("settings", "parameters", "n_gram_bits", "versions"),
+)
+RECORD = (
+    *("step", "characters", "loss", "bits", "held_out_bits", "held_out_characters"),
+    *("characters_per_second", "seconds"),
+)
+LARGEST = 2**63  # more than any number of a run
+
+
+class Saved(NamedTuple):
+    """A run as its checkpoint has it; `state` is still for `checkpoint.restore`, which knows the model."""
+
+    state: Any
+    settings: Settings
+    source: str | None
+    sha256: str
+    vocabulary: str
+    step: int
+    seconds: float
+    losses: list[float]
+    metrics: list[dict[str, Any]]
+
+    def text(self, path: Path) -> str | None:
+        """The path of the run's text, where it leads to a file; None for the default text."""
+        if self.source is not None and not Path(self.source).is_file():  # a device or a pipe may have no end
+            raise Problem(f"{path}: its text {self.source} is no file here; name the text with --text")
+        return self.source
+
+
+def read(path: Path) -> Saved:
+    """The checkpoint of a run, of which every value has its type and range and agrees with the others."""
+    saved = checkpoint.load(path)
+
+    def expect(fits: bool, name: str, found: Any, expected: str) -> None:
+        if not fits:
+            raise Problem(f"{path}: {name} is {reprlib.repr(found)}, expected {expected}; {checkpoint.REMEDY}")
+
+    def has_keys(name: str, found: Any, names: tuple[str, ...]) -> None:
+        expect(isinstance(found, dict), name, found, "a dict")
+        if wrong := sorted(found.keys() ^ set(names), key=repr):
+            said = f"lacks or does not know {reprlib.repr(wrong)}, expected {', '.join(names)}"
+            raise Problem(f"{path}: {name} {said}; {checkpoint.REMEDY}")
+
+    has_keys("what it holds", saved, FIELDS)
+    settings, metrics = saved["settings"], saved["metrics"]
+    has_keys("settings", settings, Settings._fields)
+    cell, rate = settings["cell"], settings["learning_rate"]
+    expect(isinstance(cell, str) and cell in CELLS, "cell", cell, "a cell of jaxrnn")
+    expect(_is_number(rate) and rate > 0, "learning_rate", rate, "a positive number")
+    for name, (low, high) in LIMITS.items():
+        expect(_is_whole(settings[name], low, high), name, settings[name], f"a whole number from {low} to {high}")
+    source, step = saved["source"], saved["step"]
+    expect(source is None or isinstance(source, str), "source", source, "a path or None")
+    for name in ("sha256", "vocabulary"):
+        expect(isinstance(saved[name], str), name, saved[name], "a str")
+    expect(_is_whole(step, 0, settings["steps"]), "step", step, f"a whole number from 0 to {settings['steps']}")
+    expect(_is_number(saved["seconds"]), "seconds", saved["seconds"], "a finite number")
+
+    try:
+        about, *records = lines = [json.loads(line) for line in metrics.splitlines()]
+    except (AttributeError, ValueError, RecursionError):
+        raise Problem(f"{path}: metrics is not the text of a metrics.jsonl; {checkpoint.REMEDY}") from None
+    has_keys("the first line of metrics", about, ABOUT)
+    expect(isinstance(about["text"], str), "text", about["text"], "a str")
+    expect(about["settings"] == settings, "settings in metrics", about["settings"], "those of the run")
+    expect(_are_numbers(about["n_gram_bits"], 5), "n_gram_bits", about["n_gram_bits"], "5 finite numbers")
+    before = 0
+    for record in records:
+        has_keys("a line of metrics", record, RECORD)
+        expect(_are_numbers([*record.values()], len(RECORD)), "a line of metrics", record, "finite numbers")
+        expect(_is_whole(record["step"], before + 1, step), "the step of a record", record["step"], "one after another")
+        before = record["step"]
+    since = step - before
+    expect(_are_numbers(saved["losses"], since), "losses", saved["losses"], f"{since} finite numbers, one a step")
+    return Saved(**{**saved, "settings": Settings(**settings), "metrics": lines})
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST  # which no NaN is
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(_is_number, values))
