@@ -172,7 +172,7 @@ LAYERS = [
     (lambda: jaxrnn.layer_norm(epsilon=0.0), "layer_norm: epsilon is 0.0, expected ε > 0"),
     (
         lambda: jaxrnn.stack(jaxrnn.rnn(jaxrnn.with_carry(CELL)), DENSE).init(jax.random.key(0), 3),
-        "stack: layer_0 gives a tuple, expected one array; with_carry(cell) can only come last",
+        "stack: layer_0 gives a tuple, expected one array; several outputs can only come last",
     ),
     (lambda: jaxrnn.residual(jaxrnn.with_carry(CELL)).apply(PARAMS, None, XS), "residual: layer gives a tuple"),
     (

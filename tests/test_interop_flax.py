@@ -99,6 +99,23 @@ def test_agrees_with_nnx_in_both_directions():
     chex.assert_trees_all_close(layer.apply(drawn, None, XS)[1], module(XS), rtol=0, atol=1e-5)
 
 
+def test_both_directions_of_one_cell():
+    """Flax keeps the weights once, under the direction that came to them first in linen and last in NNX."""
+    cell = linen.GRUCell(H)
+    module = linen.Bidirectional(linen.RNN(cell), linen.RNN(cell), time_major=True)
+    weights = weights_like(jax.eval_shape(module.init, jax.random.key(0), XS)["params"])
+    assert list(weights) == ["forward_rnn"]
+    layer, params = from_flax({"encoder": weights})
+    chex.assert_trees_all_equal(params["forward"], params["backward"])
+    chex.assert_trees_all_close(layer.apply(params, None, XS)[1], module.apply({"params": weights}, XS), atol=1e-5)
+    chex.assert_trees_all_equal(from_flax(to_flax(layer, params))[1], params)
+
+    one = from_flax(weights["forward_rnn"])[1]
+    chex.assert_trees_all_equal(one, params["forward"])
+    lone = from_flax({"backward_rnn": weights["forward_rnn"]})[1]  # NNX's name for it
+    chex.assert_trees_all_equal(lone, params)
+
+
 LSTM = weights_of("linen.LSTMCell")
 WRONG = {
     "missing": (

@@ -85,6 +85,11 @@ def from_flax(
     `GRUCell` has no bias `b_hn`: it is zero here. A `SimpleCell` with `residual=True` has an identity more in its
     recurrent kernel, which its weights do not tell, and a `ConvLSTMCell` here has no strides and the padding `"SAME"`.
 
+    `Bidirectional(RNN(cell), RNN(cell))` of one cell shares its weights and keeps them once, under `forward_rnn` in
+    linen or `backward_rnn` in NNX. Such a lone group is read as both directions, each with its own copy: the outputs
+    are Flax's, and training moves the copies apart. What is below that name is one direction. A shared cell with a name
+    of its own leaves no trace: give `{"forward": params, "backward": params}`.
+
     Args:
       params: of one cell, with any path before its own names: linen's `variables["params"]`, or
         `nnx.to_pure_dict(nnx.state(module, nnx.Param))`. Of two, with `forward` and `backward` in their paths.
@@ -111,7 +116,7 @@ def from_flax(
     """
     where = "from_flax"
     found = names.groups(where, names.read(where, "params", params, "variables['params']"), LEAVES)
-    directions = names.directions(where, found)
+    directions = _directions(where, found)
     options = {"activation": activation, "gate_activation": gate_activation}
     return build([[_direction(there, own, options) for there, own in directions]], merge=merge)
 
@@ -167,6 +172,13 @@ def to_flax(
 
     reader = partial(from_flax, merge=merge, activation=activation, gate_activation=gate_activation)
     return verified(where, layer, params, convert, reader)
+
+
+def _directions(where: str, found: dict[str, names.Weights]) -> list[tuple[str, names.Weights]]:
+    """As `names.directions`, with both directions of a lone group that Flax names after one of the two."""
+    directions = names.directions(where, found)
+    shared = len(found) == 1 and {"forward_rnn", "backward_rnn"} & set(next(iter(found)).split("/"))
+    return directions * 2 if shared else directions
 
 
 def _direction(where: str, weights: names.Weights, activations: dict[str, layout.Activation]) -> Direction:

@@ -13,7 +13,7 @@ from jaxrnn.layers.width import width, width_of
 from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
-Merge = Literal["concat", "sum", "mul", "ave"] | Callable[[Array, Array], Array]
+Merge = Literal["concat", "sum", "mul", "ave"] | Callable[[Array, Array], Any]
 
 _MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "concat": lambda forward, backward: jnp.concatenate([forward, backward], -1),
@@ -47,7 +47,8 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
       backward: likewise, for the direction from the end to the start; None: of the kind of `forward`, with its own
         parameters.
       merge: how outputs become one: `"concat"` along the features; `"sum"`, `"mul"` or `"ave"`, the mean, of equal
-        widths; or a function of both outputs, `[T, *batch, H]` each, that acts on each step alone.
+        widths; or a function of both outputs, `[T, *batch, H]` each, that acts on each step alone and may return a
+        pytree: `lambda forward, backward: (forward, backward)` keeps them apart.
 
     Returns:
       A `Layer` without a `step`, since it is not causal. Its outputs are 0 at invalid steps, whatever `merge` is.
@@ -127,7 +128,7 @@ def _check_widths(merge: Merge, forward: int, backward: int) -> None:
         )
 
 
-def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) -> Array:
+def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) -> Any:
     if not callable(merge):
         return _MERGES[merge](forward, backward)
     if valid is None:

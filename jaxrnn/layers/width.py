@@ -19,6 +19,6 @@ def width_of(where: str, name: str, ys: Any) -> int:
     """Features of an output, which has to be one array for what comes after."""
     if not hasattr(ys, "shape"):
         raise checks.ShapeError(
-            f"{where}: {name} gives a {type(ys).__name__}, expected one array; with_carry(cell) can only come last"
+            f"{where}: {name} gives a {type(ys).__name__}, expected one array; several outputs can only come last"
         )
     return ys.shape[-1]

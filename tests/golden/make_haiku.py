@@ -63,9 +63,13 @@ def golden(core: Any, fields: tuple[str, ...], space: tuple[int, ...]) -> dict[s
     return {"inputs": inputs, "cotangents": cotangents, "plain": plain}
 
 
+def hk_versions() -> str:
+    """What a file is made with."""
+    return f"dm-haiku {hk.__version__}, jax {jax.__version__}, numpy {np.__version__}"
+
+
 def main() -> None:
-    versions = f"dm-haiku {hk.__version__}, jax {jax.__version__}, numpy {np.__version__}"
-    made = {"seed": SEED, "versions": versions, "command": "python tests/golden/make_haiku.py"}
+    made = {"seed": SEED, "versions": hk_versions(), "command": "python tests/golden/make_haiku.py"}
     for name, description in CORES.items():
         store.save(f"haiku_{name}", golden(*description), **made)
 

@@ -103,6 +103,24 @@ def test_padding_is_silent_whatever_the_merge():
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.parametrize("steps", [{}, {"lengths": LENGTHS}, {"mask": np.arange(T)[:, None] < LENGTHS}], ids=list)
+def test_a_merge_keeps_both_apart(steps):
+    params, xs, carry = arguments()
+    layer = jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: {"forward": f, "backward": 2 * b})
+    ys = BOTH.apply(params, carry, xs, **steps)[1]
+    assert_close(layer.apply(params, carry, xs, **steps)[1], {"forward": ys[..., :H], "backward": 2 * ys[..., H:]})
+    if "lengths" in steps:
+        module = jaxrnn.linen.RNN(layer, time_major=True)
+        apart = module.apply({"params": params}, xs, initial_carry=carry, seq_lengths=LENGTHS)
+        assert_close(apart["forward"], ys[..., :H])
+
+
+def test_what_is_kept_apart_comes_last():
+    layer = jaxrnn.stack(jaxrnn.bidirectional(LSTM, merge=lambda f, b: (f, b)), READOUT)
+    with pytest.raises(ValueError, match="stack: layer_0 gives a tuple, expected one array; several outputs"):
+        layer.init(jax.random.key(0), D)
+
+
 def test_one_cell_is_drawn_once_a_direction():
     layer = jaxrnn.bidirectional(jaxrnn.elman(H))
     params = layer.init(jax.random.key(0), D)
