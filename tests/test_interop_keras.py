@@ -11,7 +11,7 @@ from golden.outcome import drawn
 from golden.store import D, H
 
 import jaxrnn
-from jaxrnn.interop import from_keras, to_keras
+from jaxrnn.interop import carry_from_keras, carry_to_keras, from_keras, to_keras
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -43,21 +43,19 @@ def flat(tree, path=""):
     return {key: leaf for part in parts for key, leaf in part.items()}
 
 
-def nest(layer, params, states):
-    """Keras's list of states, `h` and then `c` of each direction, as the carry of a layer."""
-    states = [states[str(i)] for i in range(len(states))]
-    size = len(states) // (1 + ("forward" in params))
-    leaves = [state for i in range(0, len(states), size) for state in reversed(states[i : i + size])]
-    return jax.tree.unflatten(jax.tree.structure(layer.init_carry(params)), leaves)
+def listed(states):
+    """As Keras's layers take and give them."""
+    return [states[str(i)] for i in range(len(states))]
 
 
 @every_network
 def test_agrees_with_keras(name):
     golden, layer, params = read(name)
     inputs, outputs = golden["inputs"], golden["masked"]["outputs"]
-    carry, ys = layer.apply(params, nest(layer, params, inputs["carry"]), inputs["xs"], mask=golden["mask"])
-    expected = (nest(layer, params, outputs["carry"]), outputs["ys"])
-    chex.assert_trees_all_close((carry, ys), expected, rtol=0, atol=1e-5)
+    first = carry_from_keras(layer, params, listed(inputs["carry"]))
+    carry, ys = layer.apply(params, first, inputs["xs"], mask=golden["mask"])
+    expected = (listed(outputs["carry"]), outputs["ys"])
+    chex.assert_trees_all_close((carry_to_keras(carry), ys), expected, rtol=0, atol=1e-5)
 
 
 @every_network

@@ -11,7 +11,7 @@ from golden.outcome import drawn
 from golden.store import D, H
 
 import jaxrnn
-from jaxrnn.interop import from_torch, to_torch
+from jaxrnn.interop import carry_from_torch, carry_to_torch, from_torch, to_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -33,19 +33,19 @@ def read(name):
     return golden, *from_torch(golden["inputs"]["weights"], **NETWORKS[name])
 
 
-def nest(layer, params, states):
-    """PyTorch's states `[layers * directions, B, …]` as the carry of a layer, cell by cell `c` and then `h`."""
-    leaves = [states[field][i] for i in range(len(states["h"])) for field in ("c", "h") if field in states]
-    return jax.tree.unflatten(jax.tree.structure(layer.init_carry(params)), leaves)
+def state(states):
+    """As PyTorch's modules take and give it."""
+    return (states["h"], states["c"]) if "c" in states else states["h"]
 
 
 @every_network
 def test_agrees_with_torch(name):
     golden, layer, params = read(name)
     inputs, outputs = golden["inputs"], golden["packed"]["outputs"]
-    carry, ys = layer.apply(params, nest(layer, params, inputs["carry"]), inputs["xs"], lengths=golden["lengths"])
-    expected = (nest(layer, params, outputs["carry"]), outputs["ys"])
-    chex.assert_trees_all_close((carry, ys), expected, rtol=0, atol=1e-5)
+    first = carry_from_torch(layer, params, state(inputs["carry"]))
+    carry, ys = layer.apply(params, first, inputs["xs"], lengths=golden["lengths"])
+    expected = (state(outputs["carry"]), outputs["ys"])
+    chex.assert_trees_all_close((carry_to_torch(carry), ys), expected, rtol=0, atol=1e-5)
 
 
 @every_network

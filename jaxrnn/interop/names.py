@@ -26,7 +26,7 @@ def read(where: str, name: str, weights: Any, example: str, *, prefix: str = "")
     if not found:
         under = f"no entry under prefix={prefix!r}" if prefix else "no entries"
         raise ValueError(f"{where}: {name} has {under}, expected weights; its keys begin {sorted(weights)[:4]}")
-    return {path: _array(where, path, leaf) for path, leaf in found.items()}
+    return {path: array(where, path, leaf) for path, leaf in found.items()}
 
 
 def groups(where: str, weights: Weights, leaves: Sequence[str]) -> dict[str, Weights]:
@@ -114,14 +114,15 @@ def _flat(weights: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any
             yield f"{path}{name}", branch
 
 
-def _array(where: str, path: str, leaf: Any) -> Array:
+def array(where: str, path: str, leaf: Any) -> Array:
+    """One weight or state, of NumPy, of JAX, or of another framework if NumPy can read it."""
     try:
-        array = leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))  # a copy: theirs may change
+        read = leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))  # a copy: theirs may change
     except TypeError:
         raise checks.ShapeError(
             f"{where}: {path!r} is a {type(leaf).__name__} that NumPy cannot read, expected a floating array; "
             "tensor.float().cpu().numpy() makes one"
         ) from None
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise checks.ShapeError(f"{where}: {path!r} has dtype {array.dtype}, expected a floating one")
-    return array
+    if not jnp.issubdtype(read.dtype, jnp.floating):
+        raise checks.ShapeError(f"{where}: {path!r} has dtype {read.dtype}, expected a floating one")
+    return read

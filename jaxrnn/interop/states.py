@@ -1,0 +1,278 @@
+"""Carries from and to other frameworks, which order the states of cells in their own ways."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.interop import names
+from jaxrnn.layers.bidirectional import BidirectionalCarry
+from jaxrnn.layers.rnn import as_layer
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+
+def carry_from_torch(layer: Cell | Layer, params: Params, state: Any) -> Carry:
+    """The carry of a layer from the states of a `torch.nn.LSTM`, `GRU` or `RNN`.
+
+    Args:
+      layer: what `from_torch` makes, or another cell or layer with the same carry.
+      params: its parameters.
+      state: `h [layers · directions, *batch, H]`, or `(h, c)` of an `LSTM`: arrays, or tensors on the CPU. The state
+        of a single cell, an `LSTMCell` say, is given with such an axis of size 1.
+
+    Returns:
+      The carry that `layer.apply` and `jaxrnn.unroll` take.
+
+    Raises:
+      ValueError: the layer has other states, or other sizes.
+
+    Example:
+      >>> import jax, jaxrnn, numpy as np
+      >>> layer = jaxrnn.bidirectional(jaxrnn.lstm(8))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> h_0, c_0 = np.zeros((2, 4, 8)), np.ones((2, 4, 8))
+      >>> jaxrnn.interop.carry_from_torch(layer, params, (h_0, c_0)).backward.c.shape
+      (4, 8)
+    """
+    where, template = "carry_from_torch", _template("carry_from_torch", layer, params)
+    cells = _cells(where, template)
+    stacked = _leaves(where, state)
+    if any(leaf.ndim < 2 or len(leaf) != len(cells) for leaf in stacked):
+        found = [leaf.shape for leaf in stacked]
+        raise checks.ShapeError(f"{where}: state has shapes {found}, expected [{len(cells)}, *batch, H] from the layer")
+    leaves = [leaf[i] for i in range(len(cells)) for leaf in stacked]
+    return _carry(where, template, leaves, ("h", "c"))
+
+
+def carry_to_torch(carry: Carry) -> Any:
+    """The state that a `torch.nn.LSTM`, `GRU` or `RNN` takes, from the carry of the layer that `from_torch` makes.
+
+    Args:
+      carry: of one cell, of two directions, or of a stack of such; leaves `[*batch, H]`.
+
+    Returns:
+      NumPy's `h [layers · directions, *batch, H]`, or `(h, c)` for an LSTM; `torch.as_tensor` makes tensors of them.
+
+    Raises:
+      ValueError: the carry has other states than `h` and `c`, or cells of different kinds or sizes.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.dropout(0.5), jaxrnn.rnn(jaxrnn.gru(8)))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> jaxrnn.interop.carry_to_torch(layer.init_carry(params, (4,))).shape
+      (2, 4, 8)
+    """
+    where = "carry_to_torch"
+    cells = _cells(where, carry)
+    if len({(cell._fields, *(jnp.shape(leaf) for leaf in cell)) for cell in cells}) != 1:
+        raise ValueError(f"{where}: carry has cells of different kinds or sizes, expected equal ones")
+    fields = [field for field in ("h", "c") if field in cells[0]._fields]
+    state = tuple(np.stack([getattr(cell, field) for cell in cells]) for field in fields)
+    return state if len(state) > 1 else state[0]
+
+
+def carry_from_flax(layer: Cell | Layer, params: Params, state: Any) -> Carry:
+    """The carry of a layer from the carry of a Flax cell, of linen or of NNX, or of `Bidirectional`.
+
+    Args:
+      layer: what `from_flax` makes, or another cell or layer with the same carry.
+      params: its parameters.
+      state: `(c, h)` of an LSTM, `h` of other cells; `(forward, backward)` of `Bidirectional`; for a `stack`, a
+        sequence of those of its layers. Arrays `[*batch, H]`.
+
+    Returns:
+      The carry that `layer.apply` and `jaxrnn.unroll` take.
+
+    Raises:
+      ValueError: the layer has other states, or other sizes.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> from flax import linen
+      >>> state = linen.LSTMCell(8).initialize_carry(jax.random.key(0), (4, 3))
+      >>> cell = jaxrnn.lstm(8)
+      >>> carry = jaxrnn.interop.carry_from_flax(cell, cell.init(jax.random.key(0), 3), state)
+      >>> type(carry).__name__, carry.c.shape
+      ('LSTMCarry', (4, 8))
+    """
+    return _carry_from("carry_from_flax", layer, params, state, ("c", "h"))
+
+
+def carry_to_flax(carry: Carry) -> Any:
+    """The carry that a Flax cell, or `Bidirectional`, takes: `(c, h)` of an LSTM, `h` of other cells.
+
+    Args:
+      carry: of one cell, of two directions, or of a stack of such.
+
+    Returns:
+      The same arrays; those of two directions as `(forward, backward)`, of a stack as a tuple of its layers'.
+
+    Raises:
+      ValueError: the carry has other states than `h` and `c`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxrnn
+      >>> c, h = jaxrnn.interop.carry_to_flax(jaxrnn.LSTMCarry(c=jnp.zeros((4, 8)), h=jnp.ones((4, 8))))
+      >>> float(h[0, 0])
+      1.0
+    """
+    return _nested("carry_to_flax", carry, ("c", "h"))
+
+
+def carry_from_keras(layer: Cell | Layer, params: Params, state: Any) -> Carry:
+    """The carry of a layer from the states of a Keras layer.
+
+    Args:
+      layer: what `from_keras` makes, or another cell or layer with the same carry.
+      params: its parameters.
+      state: what `return_state=True` gives after the outputs: `[h, c]` of an `LSTM`, `[h]` of a `GRU` or a `SimpleRNN`;
+        in `Bidirectional` those of the forward direction first. Arrays `[B, H]`.
+
+    Returns:
+      The carry that `layer.apply` and `jaxrnn.unroll` take.
+
+    Raises:
+      ValueError: the layer has other states, or other sizes.
+
+    Example:
+      >>> import jax, jaxrnn, numpy as np
+      >>> layer = jaxrnn.bidirectional(jaxrnn.gru(8))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry = jaxrnn.interop.carry_from_keras(layer, params, [np.zeros((4, 8)), np.ones((4, 8))])
+      >>> float(carry.backward.h[0, 0])
+      1.0
+    """
+    return _carry_from("carry_from_keras", layer, params, state, ("h", "c"))
+
+
+def carry_to_keras(carry: Carry) -> list[Array]:
+    """The states that a Keras layer takes as `initial_state`: `h` and `c` of an LSTM, `h` of other cells.
+
+    Args:
+      carry: of one cell, or of two directions.
+
+    Returns:
+      The same arrays in one list, those of the forward direction first.
+
+    Raises:
+      ValueError: the carry has other states than `h` and `c`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxrnn
+      >>> h, c = jaxrnn.interop.carry_to_keras(jaxrnn.LSTMCarry(c=jnp.zeros((4, 8)), h=jnp.ones((4, 8))))
+      >>> float(h[0, 0])
+      1.0
+    """
+    return jax.tree.leaves(_nested("carry_to_keras", carry, ("h", "c")))
+
+
+def carry_from_haiku(layer: Cell | Layer, params: Params, state: Any) -> Carry:
+    """The carry of a layer from the state of a Haiku core.
+
+    Args:
+      layer: what `from_haiku` makes, or another cell or layer with the same carry.
+      params: its parameters.
+      state: an `hk.LSTMState(hidden, cell)`, or `h` of other cores; for a `stack`, a sequence of those of its layers,
+        as `hk.DeepRNN` has. Arrays `[*batch, H]`.
+
+    Returns:
+      The carry that `layer.apply` and `jaxrnn.unroll` take.
+
+    Raises:
+      ValueError: the layer has other states, or other sizes.
+
+    Example:
+      >>> import jax, jaxrnn, numpy as np
+      >>> cell = jaxrnn.gru(8, reset="before")
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> jaxrnn.interop.carry_from_haiku(cell, params, np.ones((4, 8))).h.shape
+      (4, 8)
+    """
+    return _carry_from("carry_from_haiku", layer, params, state, ("h", "c"))
+
+
+def carry_to_haiku(carry: Carry) -> Any:
+    """The state that a Haiku core takes: `(hidden, cell)` of an LSTM, `h` of other cores.
+
+    Args:
+      carry: of one cell, or of a stack of such.
+
+    Returns:
+      The same arrays; `hk.LSTMState(*state)` makes Haiku's own record of an LSTM's. Of a stack, a tuple of its layers'.
+
+    Raises:
+      ValueError: the carry has other states than `h` and `c`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxrnn
+      >>> hidden, cell = jaxrnn.interop.carry_to_haiku(jaxrnn.LSTMCarry(c=jnp.zeros((4, 8)), h=jnp.ones((4, 8))))
+      >>> float(hidden[0, 0])
+      1.0
+    """
+    return _nested("carry_to_haiku", carry, ("h", "c"))
+
+
+def _template(where: str, layer: Any, params: Params) -> Carry:
+    """The carry of the layer without batch axes, as shapes."""
+    return jax.eval_shape(as_layer(where, layer, name="layer").init_carry, params)
+
+
+def _is_cell(node: Any) -> bool:
+    return hasattr(node, "_fields") and not isinstance(node, BidirectionalCarry)
+
+
+def _cells(where: str, carry: Carry) -> list[Any]:
+    """The carries of cells within a carry: layer by layer, forward before backward."""
+    cells = jax.tree.leaves(carry, is_leaf=_is_cell)
+    for cell in cells:
+        if not _is_cell(cell) or set(cell._fields) not in ({"h"}, {"c", "h"}):
+            raise ValueError(
+                f"{where}: the carry holds a {type(cell).__name__}, expected cells with the states h, or c and h, "
+                "as an LSTM, a GRU or an Elman network has"
+            )
+    if not cells:
+        raise ValueError(f"{where}: the carry is empty, expected that of at least one cell")
+    return cells
+
+
+def _carry_from(where: str, layer: Any, params: Params, state: Any, order: Sequence[str]) -> Carry:
+    return _carry(where, _template(where, layer, params), _leaves(where, state), order)
+
+
+def _leaves(where: str, state: Any) -> list[Array]:
+    found = jax.tree_util.tree_leaves_with_path(state)
+    return [names.array(where, f"state{jax.tree_util.keystr(path)}", leaf) for path, leaf in found]
+
+
+def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str]) -> Carry:
+    """`template` with these leaves, which come cell by cell with the fields of each in `order`."""
+    wanted = [(i, field) for i, cell in enumerate(_cells(where, template)) for field in order if field in cell._fields]
+    if len(leaves) != len(wanted):
+        words = ", ".join(field for _, field in wanted)
+        raise checks.ShapeError(
+            f"{where}: state has {len(leaves)} arrays, expected {len(wanted)} from the layer: {words}"
+        )
+    given = dict(zip(wanted, leaves, strict=True))
+    cells = [type(cell)(*(given[i, field] for field in cell._fields)) for i, cell in enumerate(_cells(where, template))]
+    carry = jax.tree.unflatten(jax.tree.structure(template, is_leaf=_is_cell), cells)
+    batch = leaves[0].shape[:-1]
+    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape), leaf.dtype), template)
+    checks.check_tree(where, "carry", carry, expected, f"the layer and a first state of shape {leaves[0].shape}")
+    return carry
+
+
+def _nested(where: str, carry: Carry, order: Sequence[str]) -> Any:
+    """Tuples of `h`, or of the fields in `order`, in tuples of directions and of layers that have a carry."""
+    _cells(where, carry)
+
+    def plain(node: Any) -> Any:
+        if _is_cell(node):
+            fields = [getattr(node, field) for field in order if field in node._fields]
+            return tuple(fields) if len(fields) > 1 else fields[0]
+        return tuple(plain(part) for part in node if jax.tree.leaves(part))
+
+    return plain(carry)
