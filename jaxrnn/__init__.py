@@ -62,6 +62,7 @@ from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
 from jaxrnn.recurrence.matrix import matrix_cell
 from jaxrnn.recurrence.matrix_scan import matrix_scan
+from jaxrnn.roles import roles
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
@@ -146,6 +147,7 @@ __all__ = [
     "residual",
     "rg_lru",
     "rnn",
+    "roles",
     "rwkv7",
     "s5",
     "slstm",

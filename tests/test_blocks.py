@@ -31,8 +31,9 @@ def gelu(x):
 
 def conv(p, xs):
     """Depthwise, over what came before; `kernel[n]` multiplies the input of `n` steps ago."""
-    padded = np.concatenate([np.zeros((len(p["kernel"]) - 1, xs.shape[1])), xs])
-    return np.array([(padded[t : t + len(p["kernel"])][::-1] * p["kernel"]).sum(0) for t in range(len(xs))]) + p["bias"]
+    kernel = p["depthwise_kernel"]
+    padded = np.concatenate([np.zeros((len(kernel) - 1, xs.shape[1])), xs])
+    return np.array([(padded[t : t + len(kernel)][::-1] * kernel).sum(0) for t in range(len(xs))]) + p["bias"]
 
 
 def s6(p, us):

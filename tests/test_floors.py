@@ -16,6 +16,7 @@ FLOORS = {
     "sharding": 0,
     "allocator": 0,
     "initializers": 0,
+    "roles": 0,
     "recurrence": 1,
     "cells": 2,
     "transforms": 2,

@@ -37,7 +37,7 @@ def silu(x):
 def by_blocks(kernels, x):
     """Each kernel sees its own part of `x`, and no two see the same."""
     parts = np.split(x, len(kernels))
-    return np.concatenate([part @ kernel for part, kernel in zip(parts, kernels, strict=True)])
+    return np.concatenate([part @ kernel[:, 0] for part, kernel in zip(parts, kernels, strict=True)])
 
 
 def by_numpy(p, xs):
@@ -46,7 +46,7 @@ def by_numpy(p, xs):
     us = xs @ kernel[:, 0]
     C, n, ys = np.zeros((N, K, K)), np.zeros((N, K)), []
     for t, x in enumerate(xs):
-        c = silu(sum(conv["kernel"][s] * us[t - s] for s in range(min(t + 1, 3))) + conv["bias"])
+        c = silu(sum(conv["depthwise_kernel"][s] * us[t - s] for s in range(min(t + 1, 3))) + conv["bias"])
         q, k, v = by_blocks(p["query"], c), by_blocks(p["key"], c), by_blocks(p["value"], us[t])
         z = np.concatenate([q, k, v])
         i, f = np.exp(z @ p["rate"][:, 0] + p["rate_bias"][0]), sigma(z @ p["rate"][:, 1] + p["rate_bias"][1])
@@ -146,7 +146,7 @@ def test_initial_values():
     for name in ("skip", "scale"):
         np.testing.assert_array_equal(cell[name], np.ones(256))
     for name in ("query", "key", "value"):
-        assert cell[name].shape == (32, 8, 8)
+        assert cell[name].shape == (32, 8, 1, 8)
         np.testing.assert_allclose(cell[name].std() * np.sqrt(8), 1, atol=0.05)
     assert params["kernel"].shape == (64, 2, 256)
     np.testing.assert_allclose(params["kernel"].std() * 8, 1, atol=0.05)

@@ -80,6 +80,7 @@ NAMES = [
     "residual",
     "rg_lru",
     "rnn",
+    "roles",
     "rwkv7",
     "s5",
     "slstm",

@@ -43,8 +43,8 @@ def causal_conv(
         None: depthwise, as above.
       activation: applied to `[..., F]`; None leaves the output linear.
       use_bias: whether there is one.
-      kernel_init: draws `kernel [kernel_size, D]`; with `features`, `(kernel_size * D, F)` for
-        `kernel [kernel_size, D, F]`. `kernel[n]` is what an input adds `n` steps later.
+      kernel_init: draws `depthwise_kernel [kernel_size, D]`; with `features`, `(kernel_size * D, F)` for
+        `kernel [kernel_size, D, 1, F]`. Entry `n` is what an input adds `n` steps later.
       bias_init: draws `bias [F]`.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -66,21 +66,22 @@ def causal_conv(
     checks.check_positive("causal_conv", "kernel_size", kernel_size)
     if features is not None:
         checks.check_positive("causal_conv", "features", features)
+    name = "depthwise_kernel" if features is None else "kernel"  # only the latter has matrices
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_bias = jax.random.split(key)
         rows, out = (kernel_size, in_features) if features is None else (kernel_size * in_features, features)
         kernel = kernel_init(k_kernel, (rows, out), accumulator(param_dtype)).astype(param_dtype)
-        params = {"kernel": kernel if features is None else kernel.reshape(kernel_size, in_features, out)}
+        params = {name: kernel if features is None else kernel.reshape(kernel_size, in_features, 1, out)}
         return params | ({"bias": bias_init(k_bias, (out,), param_dtype)} if use_bias else {})
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> CausalConvCarry:
-        shape = (*batch_shape, kernel_size - 1, params["kernel"].shape[-1])
+        shape = (*batch_shape, kernel_size - 1, params[name].shape[-1])
         return CausalConvCarry(jnp.zeros(shape, accumulator(compute_dtype(dtype, *params.values()))))
 
     def parts(params: Params, xs: Array) -> Array:
         """What each input adds to its own step and to each of the next, `[..., kernel_size, F]`."""
-        compute, kernel = compute_dtype(dtype, xs, *params.values()), params["kernel"]
+        compute, kernel = compute_dtype(dtype, xs, *params.values()), params[name]
         wide = accumulator(compute)
         if features is None:
             return xs.astype(wide)[..., None, :] * kernel.astype(wide)

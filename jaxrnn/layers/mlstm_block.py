@@ -51,9 +51,9 @@ def mlstm_block(
 
     Returns:
       A `Layer` with a `step`. Its parameters are `kernel [D, 2, E]` (branch, gate), `out [E, H]` and, under `"branch"`,
-      in `layer_0` those of the `causal_conv`, in `layer_1` `query`, `key`, `value [E / b, b, b]`, `scale` and `skip
-      [E]`, and of the input and the forget gate, in this order, `rate [3 E, 2, heads]` and `rate_bias [2, heads]`. Its
-      carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
+      in `layer_0` those of the `causal_conv`, in `layer_1` `query`, `key`, `value [E / b, b, 1, b]`, `scale` and
+      `skip [E]`, and of the input and the forget gate, in this order, `rate [3 E, 2, heads]` and
+      `rate_bias [2, heads]`. Its carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
 
     Raises:
       ValueError: an argument is not a positive int; `heads` or `block_size` does not divide `expand * features`.
@@ -109,7 +109,7 @@ def _cell(
 
         def blocks(key: Array) -> Array:
             drawn = initializers.per_gate(kernel_init, key, block_size, width // block_size, block_size, param_dtype)
-            return drawn.swapaxes(0, 1)
+            return drawn.swapaxes(0, 1)[:, :, None]  # in the layout of block-diagonal recurrent kernels
 
         return {
             "query": blocks(k_query),
@@ -122,7 +122,7 @@ def _cell(
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         sources = {"query": xs[..., :width], "key": xs[..., :width], "value": xs[..., width:]}
-        made = [through(params[name][:, :, None], xs.dtype)(source) for name, source in sources.items()]
+        made = [through(params[name], xs.dtype)(source) for name, source in sources.items()]
         q, k, v = (a.reshape(*a.shape[:-1], heads, keys) for a in made)
         return {"q": q, "k": k * keys**-0.5, "v": v, **log_gates(params, jnp.concatenate(made, -1).astype(xs.dtype))}
 
