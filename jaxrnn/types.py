@@ -60,6 +60,9 @@ class Cell(NamedTuple):
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
       draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one draw of what is random: what to run instead,
         and its `Noise` or None. None where nothing is random.
+      learned: `carry -> (carry, fields)`, what `learned_carry` learns: given the cell's initial carry, the finite carry
+        that learning begins with, and which of its fields are learned; the others stay as they are there. None: every
+        field is learned, from the initial carry.
 
     Example:
       >>> import jax, jaxrnn
@@ -78,6 +81,7 @@ class Cell(NamedTuple):
     methods: tuple[str, ...] = ("scan",)
     num_feature_axes: int = 1
     draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
+    learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
 
 
 class Layer(NamedTuple):

@@ -17,8 +17,8 @@ class SLSTMCarry(NamedTuple):
 
     Attributes:
       c: the memory, times `exp(−m)`.
-      n: the weight of all that is in it, times `exp(−m)`.
-      m: the stabiliser, −∞ to begin with.
+      n: the weight of all that is in it, times `exp(−m)`; where it is 0, nothing is in it.
+      m: the stabiliser; where n is 0 it has no meaning.
       h: the output.
     """
 
@@ -48,7 +48,8 @@ def slstm(
     block-diagonal: heads do not see each other (Beck et al. 2024, "xLSTM: extended long short-term memory").
 
     What is kept is `c exp(−m)` and `n exp(−m)` with `mₜ = max(log fₜ + mₜ₋₁, ĩₜ)`, so that no exponential is larger
-    than 1; m starts at −∞, and h does not depend on it.
+    than 1, and h does not depend on m. A memory without weight, `nₜ₋₁ = 0`, counts as empty whatever its m is: then
+    `mₜ = ĩₜ`, as in the authors' code. So a carry of zeros is the beginning, and one multiplied by 0 begins anew.
 
     Args:
       features: H, the width of the state.
@@ -89,6 +90,7 @@ def slstm(
         del params  # all of them are the engine's
         i, f, g, o = gates
         log_f = (log_sigmoid(f) if forget == "sigmoid" else f) + carry.m
+        log_f = jnp.where(carry.n == 0, -jnp.inf, log_f)  # nothing to forget: the first input has all of the weight
         m = jnp.maximum(log_f, i)
         f, i = jnp.exp(log_f - m), jnp.exp(i - m)
         c = f * carry.c + i * jnp.tanh(g)
@@ -112,10 +114,9 @@ def slstm(
         }
         return params | ({"bias": biases(k_bias, (4, features), param_dtype)} if use_bias else {})
 
+    def learned(carry: SLSTMCarry) -> tuple[SLSTMCarry, tuple[str, ...]]:
+        """A memory with a weight: the value is c, the weight exp(m), which no update can make negative."""
+        return carry._replace(n=jnp.ones_like(carry.n)), ("c", "m", "h")
+
     cell = dense_cell(pointwise, init, SLSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
-
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> SLSTMCarry:
-        zero = cell.init_carry(params, batch_shape)
-        return zero._replace(m=jnp.full_like(zero.m, -jnp.inf))
-
-    return cell._replace(init_carry=init_carry)
+    return cell._replace(learned=learned)

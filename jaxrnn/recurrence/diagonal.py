@@ -142,8 +142,11 @@ def diagonal_cell(
             run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
         )
 
+    def learned(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
+        return carry, tuple(field for field in carry._fields if field != "begun")  # a flag
+
     methods = ("scan", "associative", "chunked")
-    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods)
+    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, learned=learned)
 
 
 def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:

@@ -104,7 +104,10 @@ def exponential_cell(
         how = {"method": method, "reverse": reverse, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.C), multiple=chunk, **how)
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+    def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:
+        return carry, ("C", "n")  # m scales both, and says nothing of its own
+
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"), learned=learned)
 
 
 def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:

@@ -13,10 +13,14 @@ PREFIX = "initial_"
 def learned_carry(cell: Cell) -> Cell:
     """`cell` with its initial carry among the parameters: `initial_h [H]`, and so on for each field.
 
-    A reset starts from it, too. It begins as the carry that `cell` starts from, which is zero for most.
+    A reset starts from it, too. It begins as the carry that `cell` starts from, which is zero for most. A field that is
+    not a quantity to learn stays as it is: the flag of `rg_lru`, whose first step still adds its input whole, beside
+    what the learned `h` decays to; the stabiliser `m` of `mlstm`, which only scales the other two. An `slstm` begins
+    with a memory of 0 that weighs as much as one input through a gate of `exp(0)`: `initial_c` is its value and
+    `initial_m` the logarithm of its weight.
 
     Args:
-      cell: whose carry is a NamedTuple of arrays.
+      cell: whose carry is a NamedTuple of arrays. `cell.learned` tells which of its fields are learned, and from where.
 
     Returns:
       A `Cell` with the carry of `cell`.
@@ -36,21 +40,23 @@ def learned_carry(cell: Cell) -> Cell:
     if taken := sorted(name for name in names if name.startswith(PREFIX)):
         raise ValueError(f"learned_carry: cell has parameters {taken}, expected one whose carry is not learned yet")
 
+    def begin(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
+        return (carry, carry._fields) if cell.learned is None else cell.learned(carry)
+
     def init(key: Array, in_features: int) -> Params:
         params = cell.init(key, in_features)
         dtype = jnp.result_type(*params.values())
-        start = cell.init_carry(params)
-        return params | {PREFIX + field: getattr(start, field).astype(dtype) for field in start._fields}
+        start, fields = begin(cell.init_carry(params))
+        return params | {PREFIX + field: getattr(start, field).astype(dtype) for field in fields}
 
     def inner(params: Params) -> Params:
         return {name: p for name, p in params.items() if not name.startswith(PREFIX)}
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        start = cell.init_carry(inner(params), batch_shape)
-        learned = {
-            field: jnp.broadcast_to(params[PREFIX + field], own.shape).astype(own.dtype)
-            for field, own in start._asdict().items()
-        }
-        return start._replace(**learned)
+        start, fields = begin(cell.init_carry(inner(params), batch_shape))
+        own = {field: getattr(start, field) for field in fields}
+        return start._replace(
+            **{f: jnp.broadcast_to(params[PREFIX + f], a.shape).astype(a.dtype) for f, a in own.items()}
+        )
 
     return reparametrized(cell, init, inner)._replace(init_carry=init_carry)

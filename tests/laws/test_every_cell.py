@@ -18,6 +18,7 @@ from laws.cells import (
     every_way,
     inputs,
     make,
+    space_of,
     spread,
     steps,
 )
@@ -111,6 +112,27 @@ def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     first = run(params, xs, carry, mask & (after if reverse else before), NEVER)
     second = run(params, xs, first["carry"], mask & (before if reverse else after), NEVER)
     assert_close((second["carry"], first["ys"] + second["ys"]), (whole["carry"], whole["ys"]))
+
+
+@every_way
+def test_a_carry_times_0_begins_anew_and_times_1_goes_on(name, method):
+    """As agents multiply it by `1 - done`, before the first step or later; `odd` learns its start, which is not 0."""
+    params, xs, _ = inputs(name)
+    run, flow = compiled(name, method), FLOWS["packed_holes"]
+
+    def of_the_second_row(carry):  # the first one is done
+        return jax.tree.map(lambda leaf: leaf * np.arange(2.0).reshape(-1, *[1] * (leaf.ndim - 1)), carry)
+
+    first = make(name).init_carry(params, (B, *space_of(name)))
+    started = run(params, xs, first, *flow)
+    goes_on = run(params, xs, started["carry"], *flow)
+    outcomes = [run(params, xs, of_the_second_row(carry), *flow) for carry in (first, started["carry"])]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((first, started, outcomes)))
+    for actual, expected in zip(outcomes, (started, goes_on), strict=True):
+        for key in ("ys", "d_xs"):
+            assert_close(actual[key][:, 1], expected[key][:, 1])
+            if name != "odd":
+                assert_close(actual[key][:, 0], started[key][:, 0])
 
 
 @every_way
