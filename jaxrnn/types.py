@@ -63,6 +63,8 @@ class Cell(NamedTuple):
       learned: `carry -> (carry, fields)`, what `learned_carry` learns: given the cell's initial carry, the finite carry
         that learning begins with, and which of its fields are learned; the others stay as they are there. None: every
         field is learned, from the initial carry.
+      timed: whether the last feature of an input is the time since the input before. `unroll` makes of it the time
+        since the step before in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
 
     Example:
       >>> import jax, jaxrnn
@@ -82,6 +84,7 @@ class Cell(NamedTuple):
     num_feature_axes: int = 1
     draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
     learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
+    timed: bool = False
 
 
 class Layer(NamedTuple):
@@ -96,6 +99,7 @@ class Layer(NamedTuple):
       num_feature_axes: the last axes of an input that belong to one step, as for `Cell`.
       draws: whether `apply` makes use of a `key`; the Flax modules need a random stream only then.
       looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and what it is.
+      timed: whether the last feature of an input is a time, as for `Cell`: so it is of what is given to a timed cell.
 
     Example:
       >>> import jax, jaxrnn
@@ -113,3 +117,4 @@ class Layer(NamedTuple):
     num_feature_axes: int = 1
     draws: bool = True
     looks_ahead: tuple[str, ...] = ()
+    timed: bool = False

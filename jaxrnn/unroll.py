@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
 from jaxrnn.recurrence.segments import remade
 from jaxrnn.sharding import laid_as, vary, varying
@@ -55,7 +56,8 @@ def unroll(
       cell: the recurrence.
       params: from `cell.init`.
       xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`. What stands at an
-        invalid step, NaN included, reaches nothing.
+        invalid step, NaN included, reaches nothing. But for time: a cell with times (`cell.timed`, as of `cfc`) is
+        given the time since the valid step before in the direction of travel, over invalid ones between the two.
       carry: initial carry, leaves `[*batch, ...]`; `cell.init_carry` if None.
       lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None.
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
@@ -120,12 +122,11 @@ def _unroll(
     fresh = cell.init_carry(params, xs.shape[1:-1])
     carry = _settled(cell, params, fresh if carry is None else carry, xs)
     valid = valid_steps(lengths, mask, xs.shape[0])
+    resets = entries(resets) if reverse else resets
+    if cell.timed:
+        xs = with_elapsed(xs, valid, resets, reverse=reverse)
     xs = silence(valid, xs)
-    if resets is None:
-        fresh = None
-    else:
-        fresh = _settled(cell, params, fresh, xs)
-        resets = entries(resets) if reverse else resets
+    fresh = None if resets is None else _settled(cell, params, fresh, xs)
     noise = None
     if key is not None and cell.draw is not None:
         cell, params, noise = cell.draw(key, params, xs.shape[:-1])

@@ -35,9 +35,20 @@ def cfc(
 ) -> Cell:
     """A closed-form continuous-time network, for inputs at irregular times; the output is `hₜ`.
 
-    **The last feature of each input is Δₜ, the time gap**, and no weight sees it: `x [..., D]` is D − 1 features and
-    the time since the input before. With `s = backbone([xₜ, hₜ₋₁])`, one or more dense layers, and with weights of
-    their own for each of `f, g, a, b`, which are linear in s,
+    **The last feature of each input is the time since the input before**, and no weight sees it: `x [..., D]` is D − 1
+    features and that time gap. Of the gaps `unroll` makes Δₜ, the time since the step before in the direction of
+    travel:
+
+    * the gaps of invalid steps between two valid ones of a sequence count, so that Δₜ is the time between the two; one
+      that is not finite counts as 0, and so does padding before the first valid step and after the last one;
+    * the first step of a sequence, at the beginning or at a reset, has no step before it and keeps the gap that it is
+      given: 0, or the time since whatever the carry stands for. A chunk that goes on with a carry, and `step`, begin
+      with such a gap: it tells the time since the last valid step of the chunk before, which only the caller knows;
+    * under `reverse`, Δₜ is the time until the next valid step, and the step at which a sequence is entered has 0:
+      no input tells how long it has been since what a carry stands for.
+
+    With `s = backbone([xₜ, hₜ₋₁])`, one or more dense layers, and with weights of their own for each of `f, g, a, b`,
+    which are linear in s,
 
     * `mode="default"`: `hₜ = (1 − q) ⊙ tanh(f) + q ⊙ tanh(g)` with the gate `q = σ(a Δₜ + b)`;
     * `mode="no_gate"`: `hₜ = tanh(f) + q ⊙ tanh(g)`;
@@ -132,4 +143,4 @@ def cfc(
             h = (jnp.tanh(f) if mode == "no_gate" else (1 - q) * jnp.tanh(f)) + q * jnp.tanh(g)
         return HiddenCarry(h), h.astype(z.dtype)
 
-    return Cell(init, init_carry, project, step, None, "dense")
+    return Cell(init, init_carry, project, step, None, "dense", timed=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxrnn.layers.rnn import as_layer, rnn
+from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, flip, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
@@ -10,7 +11,8 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params
 def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:
     """The layer that `cell` stands for, from the last valid step to the first: what `reverse=True` is to `unroll`.
 
-    Outputs are aligned with inputs; padding and resets keep their meaning. It checks no steps: what calls it has.
+    Outputs are aligned with inputs; padding, resets and times keep their meaning. It checks no steps: what calls it
+    has.
     """
     if isinstance(cell, Cell):
         return rnn(cell, reverse=True)  # without a flip
@@ -26,8 +28,10 @@ def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:
         resets: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
-        steps = {"mask": flip(valid_steps(lengths, mask, len(xs))), "resets": flip(entries(resets))}
-        carry, ys = layer.apply(params, carry, flip(xs), **steps, key=key)
+        valid, resets = valid_steps(lengths, mask, len(xs)), entries(resets)
+        if layer.timed:  # what a step is given has to be the time since the one that comes before it once it is flipped
+            xs = with_elapsed(xs, valid, resets, reverse=True)
+        carry, ys = layer.apply(params, carry, flip(xs), mask=flip(valid), resets=flip(resets), key=key)
         return carry, flip(ys)
 
     return layer._replace(apply=apply, step=None, looks_ahead=("backwards",))

@@ -116,6 +116,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         num_feature_axes=max(ahead.num_feature_axes, back.num_feature_axes),
         draws=ahead.draws or back.draws,
         looks_ahead=("bidirectional",),
+        timed=ahead.timed or back.timed,
     )
     return layer
 

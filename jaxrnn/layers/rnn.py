@@ -59,6 +59,7 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
         num_feature_axes=cell.num_feature_axes,
         draws=cell.draw is not None,
         looks_ahead=("rnn with reverse=True",) if reverse else (),
+        timed=cell.timed,
     )
 
 

@@ -90,5 +90,6 @@ def stack(*layers: Layer) -> Layer:
         num_feature_axes=max(layer.num_feature_axes for layer in layers),
         draws=any(layer.draws for layer in layers),
         looks_ahead=ahead[0] if ahead else (),
+        timed=layers[0].timed,
     )
     return whole

@@ -16,7 +16,8 @@ from quick import jit
 def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
     """The meaning of `unroll` without masks, selects or scans: each row alone, each of its sequences alone.
 
-    An invalid step is not taken; a step that enters another sequence starts from the cell's own initial carry.
+    An invalid step is not taken; a step that enters another sequence starts from the cell's own initial carry. Where
+    inputs carry times, each step has the time since the one that was taken before it.
     """
     cell, step = make(name), _step(name)
 
@@ -28,15 +29,29 @@ def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
         outputs = [[silent] * total for _ in rows]
         sequences = np.cumsum(resets, axis=0)
         for i, row in enumerate(rows):
-            here = sequences[(-1, *row)] if reverse and total else 0
+            here, last = sequences[(-1, *row)] if reverse and total else 0, None
+            gaps = [x[..., -1] for x in inputs[i]]
             for t in reversed(range(total)) if reverse else range(total):
                 if sequences[(t, *row)] != here:
-                    here, carries[i] = sequences[(t, *row)], fresh
+                    here, carries[i], last = sequences[(t, *row)], fresh, None
                 if mask[(t, *row)]:
-                    carries[i], outputs[i][t] = step(params, carries[i], inputs[i][t])
+                    x = inputs[i][t]
+                    if cell.timed:
+                        elapsed = _elapsed(gaps, t, last, reverse=reverse)
+                        x = jnp.concatenate([x[..., :-1], elapsed[..., None]], -1)
+                    carries[i], outputs[i][t] = step(params, carries[i], x)
+                    last = t
         return _put_together(carries, outputs, batch) if total else (carry, jnp.zeros((0, *batch, *silent.shape)))
 
     return run
+
+
+def _elapsed(gaps: list[Any], t: int, last: int | None, *, reverse: bool) -> Any:
+    """The time from step `last` to step `t`, in either direction; of a first step, what it is given or nothing."""
+    if last is None:
+        return 0 * gaps[t] if reverse else gaps[t]
+    between = gaps[t + 1 : last + 1] if reverse else gaps[last + 1 : t + 1]
+    return sum(between[1:], between[0])
 
 
 @cache

@@ -49,8 +49,6 @@ CARRIES = {
     "slstm": "a weight that must not be 0, and a stabiliser",
     "mlstm": "a stabiliser",
     "rg_lru": "a flag",
-    "lru": "a complex state",
-    "qrnn": "what is due later",
 }
 LEARNED = {name: CELLS[name](H) for name in CARRIES} | {
     "weight_norm(slstm)": jaxrnn.weight_norm(jaxrnn.slstm(H, heads=2)),
