@@ -133,7 +133,9 @@ TRANSFORMATIONS = {
         jax.grad(lambda x: jnp.vdot(jax.grad(f)(x), v)), (x,), (v,)
     )[1],
     "gradients of many": lambda f, x, v: jax.vmap(jax.grad(f))(jnp.stack([x, v])),
-    "gradient of many": lambda f, x, v: jax.grad(lambda xs: jax.vmap(f)(xs).sum())(jnp.stack([x, v])),
+    "gradient of as many as steps": lambda f, x, v: jax.grad(lambda xs: jax.vmap(jax.jit(f))(xs).sum())(
+        jnp.stack([x, v, x - v])
+    ),
 }
 
 

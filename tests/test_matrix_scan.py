@@ -260,6 +260,21 @@ def test_what_is_not_finite_lasts_until_a_reset():
         assert np.isfinite(S).all()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_inverse_s_gradient_under_vmap_is_that_of_each_alone(axis):
+    """Its rule leaves the mapped axis where the function itself does."""
+    A, weights = np.random.default_rng(0).normal(size=(2, 3, 3, 3))
+
+    def loss(A, inverse):
+        return jnp.vdot(weights, jax.vmap(inverse, axis)(A))
+
+    actual, expected = (
+        jax.jit(jax.grad(loss), static_argnums=1)(A, f)
+        for f in (jax.jit(lambda A: inverse(jnp.tril(A, -1))), lambda A: jnp.linalg.inv(jnp.eye(3) + jnp.tril(A, -1)))
+    )
+    np.testing.assert_allclose(actual, expected, atol=1e-11)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 16, 48, 64, 65])
 def test_the_inverse_of_a_triangle(n):
     A = np.tril(np.random.default_rng(n).normal(size=(2, n, n)), -1) / np.sqrt(n)

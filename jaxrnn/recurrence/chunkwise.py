@@ -206,5 +206,5 @@ def inverse(A: Array) -> Array:
 
 @inverse.defjvp
 def _inverse_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    inverted = inverse(*primals)
+    inverted = inverse(*primals)  # by the function itself: under `vmap` both have to leave the mapped axis in one place
     return inverted, -inverted @ tangents[0] @ inverted

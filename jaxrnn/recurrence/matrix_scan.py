@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
+from jaxrnn.recurrence.quickest import quickest
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array
 
 METHODS = ("scan", "chunked")
-CPU_CHUNK = 32  # longer ones are slower there
 
 
 def matrix_scan(
@@ -103,20 +103,4 @@ def run(inputs: Inputs, state: Array, fresh: Array | None = None, *, chunk: int,
     state = vary(state, varying((inputs, state, fresh)))
     if method == "scan" or inputs.q.shape[0] == 0:
         return stepwise(inputs, state, fresh)
-    if method == "auto" and jax.default_backend() == "cpu":  # what is measured there, and changes nothing but speed
-        chunk = min(chunk, CPU_CHUNK)
-        if inputs.log_decay is not None and inputs.log_decay.shape[-1] > 1:
-            return _steps_forward(inputs, state, fresh, chunk)
-    return chunked(inputs, state, fresh, chunk)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _steps_forward(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> tuple[Array, Array]:
-    """By steps, which are faster where channels decay apart; with a derivative by chunks, which keep less."""
-    del chunk
-    return stepwise(inputs, state, fresh)
-
-
-@_steps_forward.defjvp
-def _steps_forward_jvp(chunk: int, primals: Any, tangents: Any) -> Any:
-    return jax.jvp(partial(chunked, size=chunk), primals, tangents)
+    return (quickest if method == "auto" else chunked)(inputs, state, fresh, chunk)

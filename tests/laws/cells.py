@@ -160,6 +160,9 @@ DISTINCT_PAIRS = [pair for pair in PAIRS if pair[0] in DISTINCT]
 every_cell = pytest.mark.parametrize("name", CELLS)
 every_method = _parametrized(PAIRS)
 every_way = _parametrized(WAYS)
+# Where the way that is chosen when none is named is an operation of its own.
+CHOSEN = [(name, "auto") for name in ("gla", "rwkv7")]
+every_way_and_the_chosen = _parametrized(WAYS + CHOSEN)
 every_plain_loop = _parametrized([pair for pair in PAIRS if pair not in WAYS])
 distinct_cell = pytest.mark.parametrize("name", DISTINCT)
 distinct_method = _parametrized(DISTINCT_PAIRS)

@@ -90,12 +90,13 @@ def unrolled(name: str, method: str, **options: Any) -> Callable[..., Any]:
     return run
 
 
-def outcome(run: Callable[..., Any]) -> Callable[..., Any]:
+def outcome(run: Callable[..., Any], weights: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
     """`run(params, xs, carry, *rest) -> (carry, ys)` with its gradients, given cotangents on all that it returns."""
+    weights = weights or cotangent
 
     def scalar(params: Any, xs: Any, carry: Any, *rest: Any) -> Any:
         out = run(params, xs, carry, *rest)
-        return sum(jnp.vdot(cotangent(leaf), leaf).astype(float) for leaf in jax.tree.leaves(out)), out
+        return sum(jnp.vdot(weights(leaf), leaf).astype(float) for leaf in jax.tree.leaves(out)), out
 
     def everything(*args: Any) -> Any:
         grads, (carry, ys) = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(*args)
@@ -107,6 +108,11 @@ def outcome(run: Callable[..., Any]) -> Callable[..., Any]:
 def entry(tree: Any, index: Any) -> Any:
     """`leaf[index]` of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def stacked(trees: list[Any]) -> Any:
+    """One tree of several alike, along a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 # How `vmap` takes the rows of a batch.
@@ -129,6 +135,11 @@ def cast(tree: Any, dtype: Any) -> Any:
 def cotangent(leaf: Any) -> Any:
     """Fixed numbers of the leaf's shape, without symmetry."""
     return np.cos(1.0 + np.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype)
+
+
+def repeated_cotangent(leaf: Any) -> Any:
+    """The same `cotangent` for each entry of a leading axis."""
+    return jnp.broadcast_to(cotangent(leaf[0])[None], leaf.shape)
 
 
 def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -> Callable[..., Any]:

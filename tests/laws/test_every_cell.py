@@ -16,13 +16,26 @@ from laws.cells import (
     every_direction,
     every_plain_loop,
     every_way,
+    every_way_and_the_chosen,
     inputs,
     make,
     space_of,
     spread,
     steps,
 )
-from laws.reference import ROWS, assert_close, cast, compiled, definition, entry, outcome, row, unrolled
+from laws.reference import (
+    ROWS,
+    assert_close,
+    cast,
+    compiled,
+    definition,
+    entry,
+    outcome,
+    repeated_cotangent,
+    row,
+    stacked,
+    unrolled,
+)
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -183,10 +196,29 @@ def test_no_steps_and_no_rows(name):
 
 @every_way
 def test_vmap_of_gradient_is_each_example_alone(name, method):
+    """Mapped inputs within mapped parameters: each member sees each row."""
     args = (*inputs(name), *FLOWS["packed_holes"])
-    actual = jit(jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"]))(*args)
+    members = [inputs(name, seed=seed)[0] for seed in range(2)]
+    rows = jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"])
+    actual = jit(jax.vmap(rows, in_axes=(0, None, None, None, None)))(stacked(members), *args[1:])
     b = B - 1
-    assert_close(entry(actual, b), outcome(definition(name))(*row(args, b)))
+    assert_close(entry(actual, (1, b)), outcome(definition(name))(*row((members[1], *args[1:]), b)))
+
+
+@every_way_and_the_chosen
+def test_gradient_of_vmap_is_the_sum_over_examples(name, method):
+    """Of mapped inputs within mapped parameters, as many as there are steps: none takes the place of another axis."""
+    members = [inputs(name, seed=seed)[0] for seed in range(T)]
+    rest = (*inputs(name)[1:], *FLOWS["packed_holes"])
+    rows = jax.vmap(jax.jit(unrolled(name, method)), **ROWS)
+    actual = jit(outcome(jax.vmap(rows, in_axes=(0, None, None, None, None)), repeated_cotangent))(
+        stacked(members), *rest
+    )
+    alone = [compiled(name, "scan")(member, *rest) for member in members]
+    expected = stacked(alone)
+    for shared in ("d_xs", "d_carry"):
+        expected[shared] = jax.tree.map(lambda leaf: leaf.sum(0), expected[shared])
+    assert_close(actual, expected)
 
 
 @every_way

@@ -1,0 +1,101 @@
+"""The faster of the two ways through a recurrence with a matrix for a state, which depends on the platform.
+
+It is chosen when a program is lowered: then alone is it known for what it is compiled, and one program may be for
+several platforms. Where channels decay apart, the CPU takes single steps unless there is a derivative, which keeps less
+by chunks. That is an operation of its own, and no `jax.custom_jvp`: under `vmap` one that leaves the mapped axis of its
+results in another place than its rule does gives wrong numbers.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
+from jaxrnn.sharding import vary, varying
+from jaxrnn.types import Array
+
+CPU_CHUNK = 32  # longer ones are slower there
+
+
+def quickest(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> tuple[Array, Array]:
+    """By chunks of `chunk` steps; on the CPU by shorter ones, or by steps."""
+    if inputs.log_decay is None or inputs.log_decay.shape[-1] == 1:
+        return _by_chunks(inputs, state, fresh, chunk)
+    leaves, tree = jax.tree.flatten((inputs, state, fresh))
+    last, ys = quickest_p.bind(*vary(leaves, varying(leaves)), tree=tree, chunk=chunk)
+    return last, ys
+
+
+@partial(jax.jit, static_argnums=3)
+def _by_chunks(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> tuple[Array, Array]:
+    size = min(chunk, inputs.q.shape[0])
+    if size <= CPU_CHUNK:
+        return chunked(inputs, state, fresh, size)
+    ways = {"cpu": partial(chunked, size=CPU_CHUNK), "default": partial(chunked, size=size)}
+    return lax.platform_dependent(inputs, state, fresh, **ways)
+
+
+# Its operands are the leaves of `(inputs, state, fresh)`, whose structure is `tree`; its results `(state, ys)`.
+quickest_p = Primitive("matrix_scan")
+quickest_p.multiple_results = True
+
+
+def _steps(*leaves: Array, tree: Any, chunk: int) -> tuple[Array, Array]:
+    del chunk
+    return stepwise(*jax.tree.unflatten(tree, leaves))
+
+
+def _chunks(*leaves: Array, tree: Any, chunk: int) -> tuple[Array, Array]:
+    return _by_chunks(*jax.tree.unflatten(tree, leaves), chunk)
+
+
+def _abstract(*avals: Any, **how: Any) -> list[Any]:
+    return jax.make_jaxpr(partial(_steps, **how))(*avals).out_avals
+
+
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **how: Any) -> Any:
+    """That of chunks, along what moves."""
+    moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
+
+    def of_moving(*leaves: Array) -> tuple[Array, Array]:
+        args = dict(enumerate(primals)) | dict(zip(moving, leaves, strict=True))
+        return _chunks(*args.values(), **how)
+
+    return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+
+def _batch(leaves: Sequence[Array], dims: Sequence[int | None], *, tree: Any, chunk: int) -> tuple[Any, list[int]]:
+    """A mapped axis becomes the first batch axis; what it is not mapped over is the same all along it."""
+    size = next(leaf.shape[dim] for leaf, dim in zip(leaves, dims, strict=True) if dim is not None)
+    after_time = set(jax.tree.leaves(jax.tree.unflatten(tree, range(len(leaves)))[0]))
+
+    def placed(leaf: Array, dim: int | None, axis: int) -> Array:
+        if dim is not None:
+            return jnp.moveaxis(leaf, dim, axis)
+        return jnp.broadcast_to(jnp.expand_dims(leaf, axis), (*leaf.shape[:axis], size, *leaf.shape[axis:]))
+
+    pairs = enumerate(zip(leaves, dims, strict=True))
+    folded = [placed(leaf, dim, 1 if i in after_time else 0) for i, (leaf, dim) in pairs]
+    return quickest_p.bind(*folded, tree=tree, chunk=chunk), [0, 1]
+
+
+_compiled = jax.jit(quickest_p.bind, static_argnames=("tree", "chunk"))
+
+
+@quickest_p.def_impl
+def _eager(*leaves: Array, **how: Any) -> Any:
+    with jax.disable_jit(False):  # only a compiled program has a platform
+        return _compiled(*leaves, **how)
+
+
+quickest_p.def_abstract_eval(_abstract)
+ad.primitive_jvps[quickest_p] = _jvp
+batching.primitive_batchers[quickest_p] = _batch
+mlir.register_lowering(quickest_p, mlir.lower_fun(_chunks, multiple_results=True))
+mlir.register_lowering(quickest_p, mlir.lower_fun(_steps, multiple_results=True), platform="cpu")
