@@ -16,9 +16,11 @@ QUESTIONS = (
     "vmap_cost",
     "networks",
     "own_cell",
+    "shares",
     "linear",
     "packages",
     "characters",
+    "character_speed",
 )
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
@@ -29,10 +31,12 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   compile_time    beside Flax
   vmap_cost       vmap over the batch, beside a batch axis
   networks        deep networks beside PyTorch's
-  own_cell        a user's cell beside the built-in one, and beside a loop by hand
+  own_cell        a user's cell beside the built-in one, and beside loops by hand
+  shares          what forward time is made of: matrix products, transcendental functions, the rest
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
   packages        linear recurrences beside public JAX packages
-  characters      every cell on one text: how fast, and how good
+  characters      cells on one text: how well each reads it
+  character_speed every cell on that text: how fast it trains
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 

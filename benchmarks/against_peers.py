@@ -14,7 +14,7 @@ from benchmarks.harness import Question, cases, identity, main
 from benchmarks.parity import admitted
 from benchmarks.peers import Field, products
 from benchmarks.problems import TITLES
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import LEGEND, Ratios, Result, Row, comparison, least, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 
 WHATS = ("forward", "training")
@@ -36,15 +36,12 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def ratios(result: Result, cell: str, what: str) -> Ratios:
     """Our time over the best JAX peer's, PyTorch's and the products' alone."""
     rows = pick(result["rows"], cell=cell, what=what)
-    best: dict[str, float] = {}
-    for row in pick(rows, kind="jax"):
-        best[row["shape"]] = min(row["median"], best.get(row["shape"], row["median"]))
     against = {
-        "best JAX peer": best,
-        "torch": medians(rows, kind="torch"),
-        "products alone": medians(rows, kind="floor"),
+        "best JAX peer": least(pick(rows, kind="jax")),
+        "torch": values(rows, kind="torch"),
+        "products alone": values(rows, kind="floor"),
     }
-    return {f"jaxrnn / {name}": over(medians(rows, kind="ours"), theirs) for name, theirs in against.items()}
+    return {f"jaxrnn / {name}": over(values(rows, kind="ours"), theirs) for name, theirs in against.items()}
 
 
 def show(result: Result) -> str:
@@ -56,7 +53,7 @@ def show(result: Result) -> str:
     notes = sorted(
         {f"{row['contender']}, {TITLES[row['cell']]}: {row['note']}." for row in result["rows"] if row["note"]}
     )
-    return "\n\n".join([*blocks, "\n".join(["Medians, and quartiles in brackets.", *notes])])
+    return "\n\n".join([*blocks, "\n".join([f"Medians, and quartiles in brackets. {LEGEND}", *notes])])
 
 
 def draw(result: Result) -> Figure:

@@ -14,7 +14,7 @@ from benchmarks import plots
 from benchmarks.harness import Question, cases, identity, main
 from benchmarks.peers import Field, Program, jaxrnn
 from benchmarks.problems import TITLES
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 from benchmarks.timing import summary
 
 WHATS = ("forward", "training")
@@ -50,7 +50,7 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
     """Our time over each Flax's."""
     rows = pick(result["rows"], cell=cell, what=what)
     ours, *others = unique(rows, "contender")
-    return {f"{ours} / {name}": over(medians(rows, contender=ours), medians(rows, contender=name)) for name in others}
+    return {f"{ours} / {name}": over(values(rows, contender=ours), values(rows, contender=name)) for name in others}
 
 
 def show(result: Result) -> str:
@@ -66,16 +66,7 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(2, len(cells), sharey="row")
-    for i, what in enumerate(WHATS):
-        for ax, cell in zip(axes[i], cells, strict=True):
-            rows = pick(result["rows"], cell=cell, what=what)
-            plots.bars(ax, shapes, {name: medians(rows, contender=name) for name in unique(rows, "contender")})
-            plots.title(ax, f"{TITLES[cell]}, {what}")
-        plots.label(axes[i, 0], y="milliseconds to compile")
-    plots.legend(figure)
-    return figure
+    return plots.times(result, WHATS, "{cell}, {what}, to compile")
 
 
 QUESTION = Question("compile_time", __doc__, measure, show, draw)

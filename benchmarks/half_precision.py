@@ -14,7 +14,7 @@ from benchmarks.harness import Question, cases, identity, main
 from benchmarks.parity import admitted
 from benchmarks.peers import Field, jaxrnn
 from benchmarks.problems import TITLES
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 
 FLOAT32 = "jaxrnn, float32"
@@ -38,8 +38,8 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
     """Our time in bfloat16 over our own in float32 and over the others' in bfloat16."""
     rows = pick(result["rows"], cell=cell, what=what)
     others = [name for name in unique(rows, "contender") if name != "jaxrnn"]
-    ours = medians(rows, contender="jaxrnn")
-    return {f"jaxrnn / {name}": over(ours, medians(rows, contender=name)) for name in [FLOAT32, *others[:-1]]}
+    ours = values(rows, contender="jaxrnn")
+    return {f"jaxrnn / {name}": over(ours, values(rows, contender=name)) for name in [FLOAT32, *others[:-1]]}
 
 
 def show(result: Result) -> str:

@@ -27,6 +27,7 @@ class Question(NamedTuple):
       measure: `(args, field) -> rows`, each a dict of plain values.
       show: `result -> str`, for the terminal.
       draw: `result -> Figure`.
+      timed: whether other programs on the machine blur the figures.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Question(NamedTuple):
     measure: Callable[[argparse.Namespace, Field], list[Row]]
     show: Callable[[Result], str]
     draw: Callable[[Result], Figure]
+    timed: bool = True
 
 
 def parser(about: str | None) -> argparse.ArgumentParser:
@@ -95,13 +97,15 @@ def main(question: Question, argv: Sequence[str] | None = None) -> Result:
 
 
 def told(question: Question, result: Result) -> str:
-    """A result as text: its tables, who did not take part, and a warning if the machine was not quiet."""
+    """A result as text: its tables, who did not take part, and a warning if others were at work while it was timed."""
     env = result["environment"]
     skipped = "\n".join(f"skipped {name}: {why}" for name, why in result["skipped"].items())
     busy = env["cores_busy_with_others"]
     warning = f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine"
     heading = f"{question.name} on {machine(env)}, {env['date'][:10]}, {env['allocator']}"
-    return "\n\n".join(filter(None, [heading, question.show(result), skipped, warning if busy > 0.1 else ""]))
+    return "\n\n".join(
+        filter(None, [heading, question.show(result), skipped, warning if question.timed and busy > 0.1 else ""])
+    )
 
 
 def cases(args: argparse.Namespace, dtype: str = "float32") -> Iterator[tuple[str, Case]]:

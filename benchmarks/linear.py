@@ -6,7 +6,7 @@ of them reads a text in how much time is the question of `benchmarks.characters`
 """
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from benchmarks import plots
 from benchmarks.harness import Question, main
 from benchmarks.parity import ParityError
 from benchmarks.peers import Field, Program
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 
 OURS, LOOP, TREE, CHUNKS = "jaxrnn", "lax.scan", "lax.associative_scan", "jaxrnn, chunked"
@@ -181,9 +181,9 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
     rows = pick(result["rows"], cell=cell, what=what)
     if cell == CELLS:
         return {}
-    ours = medians(rows, contender=OURS)
+    ours = values(rows, contender=OURS)
     others = [name for name in unique(rows, "contender") if name != OURS]
-    return {f"{OURS} / {name}": over(ours, medians(rows, contender=name)) for name in others}
+    return {f"{OURS} / {name}": over(ours, values(rows, contender=name)) for name in others}
 
 
 def show(result: Result) -> str:
@@ -194,22 +194,14 @@ def show(result: Result) -> str:
     )
 
 
-def draw(result: Result, logarithmic: Collection[str] = (ELEMENTWISE,)) -> Figure:
-    kinds = unique(result["rows"], "cell")
-    figure, axes = plots.panels(len(kinds), len(WHATS), width=5.0)
-    for row, kind in zip(axes, kinds, strict=True):
-        for ax, (what, unit) in zip(row, WHATS.items(), strict=True):
-            rows = pick(result["rows"], cell=kind, what=what)
-            names, shapes = unique(rows, "contender"), unique(rows, "shape")
-            series = {name: medians(rows, contender=name) for name in names}
-            if kind == CELLS:  # too many for colours
-                shapes, series = names, {OURS: {name: at[shapes[0]] for name, at in series.items()}}
-                ax.tick_params(axis="x", labelrotation=90)
-            plots.bars(ax, shapes, series, log=kind in logarithmic)
-            plots.title(ax, f"{kind}, {what}")
-            plots.label(ax, y=unit)
-    plots.legend(figure)
-    return figure
+def draw(result: Result) -> Figure:
+    def panel(kind: str, what: str) -> plots.Panel:
+        rows = pick(result["rows"], cell=kind, what=what)
+        if kind == CELLS:  # too many for colours: a line each
+            rows = [row | {"shape": row["contender"], "contender": OURS} for row in rows]
+        return plots.Panel(f"{kind}, {what}", rows, WHATS[what])
+
+    return plots.grid([[panel(kind, what) for what in WHATS] for kind in unique(result["rows"], "cell")], width=5.0)
 
 
 QUESTION = Question("linear", __doc__, measure, show, draw)

@@ -12,7 +12,7 @@ from benchmarks import plots
 from benchmarks.harness import Question, cases, identity, main
 from benchmarks.peers import Contender, Field, jaxrnn
 from benchmarks.problems import TITLES, Case
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 
 OURS = "jaxrnn"
 CARRIES = "jaxrnn, remat='carries'"
@@ -37,8 +37,8 @@ def _ours(case: Case) -> list[Contender]:
 def ratios(result: Result, cell: str) -> Ratios:
     """Temporaries of each of our modes over flax's."""
     rows = pick(result["rows"], cell=cell)
-    theirs = medians(rows, contender="flax linen")
-    return {f"{ours} / flax linen": over(medians(rows, contender=ours), theirs) for ours in (OURS, CARRIES, SEGMENTS)}
+    theirs = values(rows, contender="flax linen")
+    return {f"{ours} / flax linen": over(values(rows, contender=ours), theirs) for ours in (OURS, CARRIES, SEGMENTS)}
 
 
 def show(result: Result) -> str:
@@ -49,19 +49,12 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(1, len(cells), width=5.2, sharey=True)
-    for ax, cell in zip(axes[0], cells, strict=True):
-        rows = pick(result["rows"], cell=cell)
-        series = {name: medians(rows, contender=name) for name in unique(rows, "contender")}
-        plots.bars(ax, shapes, series, log=True)
-        plots.title(ax, f"{TITLES[cell]}, training")
-    plots.label(axes[0, 0], y="MiB of temporaries")
-    plots.legend(figure)
-    return figure
+    rows = result["rows"]
+    titles = {cell: f"{TITLES[cell]}, training" for cell in unique(rows, "cell")}
+    return plots.grid([[plots.Panel(titles[cell], pick(rows, cell=cell), "MiB of temporaries") for cell in titles]])
 
 
-QUESTION = Question("memory", __doc__, measure, show, draw)
+QUESTION = Question("memory", __doc__, measure, show, draw, timed=False)
 
 if __name__ == "__main__":
     main(QUESTION)

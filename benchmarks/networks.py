@@ -19,7 +19,7 @@ from benchmarks.harness import Question, cases, identity, main
 from benchmarks.parity import compared
 from benchmarks.peers import Contender, Field, of_jax
 from benchmarks.problems import Case
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 from jaxrnn import interop
 
@@ -83,7 +83,7 @@ def _contenders(case: Case, seed: int, field: Field) -> list[Contender]:
 
 def ratios(result: Result, cell: str) -> Ratios:
     rows = pick(result["rows"], cell=cell)
-    return {"jaxrnn / torch": over(medians(rows, contender="jaxrnn"), medians(rows, contender="torch"))}
+    return {"jaxrnn / torch": over(values(rows, contender="jaxrnn"), values(rows, contender="torch"))}
 
 
 def show(result: Result) -> str:
@@ -94,14 +94,9 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(1, len(cells), sharey=True)
-    for ax, cell in zip(axes[0], cells, strict=True):
-        plots.dots(ax, pick(result["rows"], cell=cell), shapes)
-        plots.title(ax, f"{NETWORKS[cell].title}, training")
-        plots.label(ax, x="milliseconds")
-    plots.legend(figure)
-    return figure
+    cells = unique(result["rows"], "cell")
+    titles = {cell: f"{NETWORKS[cell].title}, training" for cell in cells}
+    return plots.grid([[plots.Panel(titles[cell], pick(result["rows"], cell=cell)) for cell in cells]])
 
 
 QUESTION = Question("networks", __doc__, measure, show, draw)

@@ -5,7 +5,6 @@ layers with equal parameters. All are checked to compute the same before they ar
 """
 
 import argparse
-from functools import partial
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def show_with_notes(result: Result) -> str:
     return "\n\n".join([show(result), *sorted(notes)])
 
 
-QUESTION = Question("packages", __doc__, measure, show_with_notes, partial(draw, logarithmic=SHAPES))
+QUESTION = Question("packages", __doc__, measure, show_with_notes, draw)
 
 if __name__ == "__main__":
     main(QUESTION)

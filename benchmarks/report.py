@@ -12,6 +12,7 @@ from types import ModuleType
 
 from benchmarks import (
     against_peers,
+    character_speed,
     characters,
     compile_time,
     half_precision,
@@ -23,12 +24,13 @@ from benchmarks import (
     plots,
     results,
     scaling,
+    shares,
     vmap_cost,
 )
 from benchmarks.environment import machine
 from benchmarks.harness import told
 from benchmarks.problems import TITLES
-from benchmarks.results import MEAN, Result, ratio, unique
+from benchmarks.results import LEGEND, MEAN, Result, ratio, unique
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -42,9 +44,11 @@ MODULES = (
     vmap_cost,
     networks,
     own_cell,
+    shares,
     linear,
     packages,
     characters,
+    character_speed,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
@@ -57,6 +61,7 @@ OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("deep networks, training, time", networks, ()),
     ("forward, time", own_cell, ("forward",)),
     ("training, time", own_cell, ("training",)),
+    ("forward, share of the time", shares, ()),
 )
 
 
@@ -87,6 +92,7 @@ def _run(folder: Path) -> str:
     if speed := found.get("against_peers"):
         blocks += [_speed(speed), f"![Time of each layer in each library]({_link(folder / 'against_peers.png')})"]
     blocks += [table for table in [_others(found)] if table]
+    blocks.append(LEGEND)
     shown = "\n\n\n".join(told(SCRIPTS[name].QUESTION, result) for name, result in found.items())
     return "\n\n".join([*blocks, f"<details><summary>All figures</summary>\n\n```text\n{shown}\n```\n\n</details>"])
 
@@ -114,7 +120,8 @@ def _others(found: dict[str, Result]) -> str:
         result = found.get(module.QUESTION.name, {"rows": []})
         for cell in unique(result["rows"], "cell"):
             for name, at in module.ratios(result, cell, *what).items():
-                lines.setdefault(f"{title}: {name}", {})[cell] = ratio(at.get(MEAN))
+                if at:
+                    lines.setdefault(f"{title}: {name}", {})[cell] = ratio(at[MEAN])
     cells = [cell for cell in TITLES if any(cell in line for line in lines.values())]
     rows = [[name, *(line.get(cell, "–") for cell in cells)] for name, line in lines.items()]
     return _markdown(["geometric means over shapes", *(TITLES[cell] for cell in cells)], rows) if rows else ""

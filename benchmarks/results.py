@@ -6,12 +6,24 @@ import os
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Value(NamedTuple):
+    """A median, and the lower quartile beside it: the one that other programs on the machine disturb less.
+
+    What was not timed has no quartile.
+    """
+
+    median: float
+    lower: float | None = None
+
 
 Row = dict[str, Any]
 Result = dict[str, Any]
-Ratios = dict[str, dict[str, float]]  # by what is compared, then by shape
+Ratios = dict[str, dict[str, Value]]  # by what is compared, then by shape
 MEAN = "geo. mean"
+LEGEND = "Ratios are those of medians, and in brackets those of lower quartiles."
 
 
 def pick(rows: Iterable[Row], **where: Any) -> list[Row]:
@@ -24,19 +36,48 @@ def unique(rows: Iterable[Row], column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in rows))
 
 
-def medians(rows: Iterable[Row], **where: Any) -> dict[str, float]:
-    """The medians of the rows that have these values, by shape."""
-    return {row["shape"]: row["median"] for row in pick(rows, **where)}
+def value(row: Row) -> Value:
+    """The figure of a row."""
+    return Value(row["median"], row["quartiles"][0] if "quartiles" in row else None)
 
 
-def over(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
+def values(rows: Iterable[Row], **where: Any) -> dict[str, Value]:
+    """The figures of the rows that have these values, by shape."""
+    return {row["shape"]: value(row) for row in pick(rows, **where)}
+
+
+def least(rows: Iterable[Row]) -> dict[str, Value]:
+    """The least median and the least lower quartile of each shape."""
+    found: dict[str, Value] = {}
+    for shape in unique(rows := list(rows), "shape"):
+        here = [value(row) for row in pick(rows, shape=shape)]
+        lower = [it.lower for it in here if it.lower is not None]
+        found[shape] = Value(min(it.median for it in here), min(lower, default=None))
+    return found
+
+
+def over(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
     """`a / b` where both are known, and their geometric mean."""
-    ratios = {name: a[name] / b[name] for name in a if b.get(name)}
-    return ratios | ({MEAN: math.exp(statistics.fmean(map(math.log, ratios.values())))} if ratios else {})
+    ratios = {name: _quotient(a[name], b[name]) for name in a if name in b}
+    if not ratios:
+        return {}
+    medians, lower = zip(*ratios.values(), strict=True)
+    return ratios | {MEAN: Value(_mean(medians), None if None in lower else _mean(lower))}
+
+
+def _quotient(a: Value, b: Value) -> Value:
+    return Value(a.median / b.median, None if a.lower is None or b.lower is None else a.lower / b.lower)
+
+
+def _mean(ratios: Iterable[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def comparison(title: str, rows: Sequence[Row], ratios: Ratios) -> str:
-    """A table with a line a contender and a column a shape; under it a line a ratio, with its mean over shapes."""
+    """A table with a line a contender and a column a shape; under it a line a ratio, with its mean over shapes.
+
+    Medians stand before their quartiles; ratios of medians before those of the lower quartiles.
+    """
     shapes = unique(rows, "shape")
     lines: list[list[str]] = []
     for name in unique(rows, "contender"):
@@ -60,8 +101,11 @@ def digits(value: float) -> str:
     return f"{float(f'{value:.3g}'):.10g}"
 
 
-def ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def ratio(value: Value | None) -> str:
+    """The ratio of medians, and in brackets that of lower quartiles."""
+    if value is None:
+        return "–"
+    return f"{value.median:.2f}" + ("" if value.lower is None else f" ({value.lower:.2f})")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

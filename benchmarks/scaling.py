@@ -27,6 +27,7 @@ QUICK_SWEEPS = {"T": (2,), "H": (4, 8)}
 SQUARES = (1024, 2048, 4096)
 ROUNDS = 10  # a curve needs less than a comparison
 PASSES = {"forward": 1, "training": 3}  # in products of the forward pass
+UNITS = {"us_per_step": "µs a step", "gflops": "GFLOP/s"}
 
 
 def measure(args: argparse.Namespace, field: Field) -> list[Row]:
@@ -85,43 +86,44 @@ def show(result: Result) -> str:
                     for name in ("jaxrnn", products.NAME)
                 )
                 shares = (f"{100 * row['gflops'] / best:.0f} %" for row in (ours, alone))
-                line += [digits(ours["us_per_step"]), digits(ours["gflops"]), *shares]
+                lower = 1e3 * ours["quartiles"][0] / ours["sizes"][1]
+                line += [f"{digits(ours['us_per_step'])} ({digits(lower)})", digits(ours["gflops"]), *shares]
             lines.append(line)
         columns = ("GFLOP/s", "of peak", "(products)")
         blocks.append(
             table([TITLES[cell], *(name for what in PASSES for name in (f"{what} µs/step", *columns))], lines)
         )
-    about = f"Peak: {best:.0f} GFLOP/s, a large square product in float32. In brackets the layer's products alone."
+    about = (
+        f"Peak: {best:.0f} GFLOP/s, a large square product in float32. In brackets the lower quartile of the time, and "
+        "the layer's products alone."
+    )
     return "\n\n".join([*blocks, about])
 
 
 def draw(result: Result) -> Figure:
     points = [row for row in result["rows"] if row["what"] != "peak"]
     axes_swept = unique(points, "axis")
-    figure, axes = plots.panels(2, len(axes_swept), sharey="row")
-    for column, axis in enumerate(axes_swept):
-        swept = pick(points, axis=axis)
-        for j, cell in enumerate(unique(swept, "cell")):
-            for what, line in (("forward", "--"), ("training", "-")):
-                rows = pick(swept, cell=cell, what=what, contender="jaxrnn")
-                look = {"color": plots.SEQUENCE[j], "label": f"{TITLES[cell]}, {what}"}
-                _curve(axes[0, column], rows, "us_per_step", line, marker="o", ms=4, **look)
-                _curve(axes[1, column], rows, "gflops", line, marker="o", ms=4, **look)
-            alone = pick(swept, cell=cell, what="training", contender=products.NAME)
-            look["label"] += ", products alone"
-            _curve(axes[1, column], alone, "gflops", ":", **look)
-        axes[1, column].axhline(peak(result), color=plots.INK, linewidth=1, label="large square product")
-        plots.title(axes[0, column], f"{axis} swept")
-        plots.label(axes[1, column], x="H = D" if axis == "H" else axis)
-    plots.label(axes[0, 0], y="µs a step")
-    plots.label(axes[1, 0], y="GFLOP/s")
+    kinds = [(unit, what) for unit in UNITS for what in PASSES]
+    figure, axes = plots.panels(len(axes_swept), [2.6] * len(kinds), sharey="row")
+    for line, (unit, what) in zip(axes, kinds, strict=True):
+        for ax, axis in zip(line, axes_swept, strict=True):
+            swept = pick(points, axis=axis, what=what)
+            for cell in unique(swept, "cell"):
+                at, name = {"cell": cell}, TITLES[cell]
+                _curve(ax, pick(swept, contender="jaxrnn", **at), unit, name, "-", marker="o", ms=4)
+                _curve(ax, pick(swept, contender=products.NAME, **at), unit, f"{name}, {products.NAME}", ":")
+            if unit == "gflops":
+                ax.axhline(peak(result), color=plots.INK, linewidth=1, label="large square product")
+            plots.title(ax, f"{axis} swept, {what}")
+            plots.label(ax, x="H = D" if axis == "H" else axis)
+        plots.label(line[0], y=UNITS[unit])
     plots.legend(figure)
     return figure
 
 
-def _curve(ax: Axes, rows: list[Row], unit: str, line: str, **look: Any) -> None:
+def _curve(ax: Axes, rows: list[Row], unit: str, name: str, line: str, **look: Any) -> None:
     sizes = [row["size"] for row in rows]
-    ax.plot(sizes, [row[unit] for row in rows], line, **look)
+    ax.plot(sizes, [row[unit] for row in rows], line, color=plots.colour(name), label=name, **look)
     ax.set_xscale("log")
     ax.set_yscale("log")
     plots.plain_numbers(ax.yaxis)

@@ -17,7 +17,7 @@ from benchmarks.peers import Contender, Field, of_jax
 from benchmarks.peers.jaxrnn import cell_of, params_of
 from benchmarks.peers.jaxrnn import contender as batched
 from benchmarks.problems import TITLES, Case
-from benchmarks.results import Ratios, Result, Row, comparison, medians, over, pick, unique
+from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 
 AXIS, VMAP = "batch axis", "vmap"
@@ -52,7 +52,7 @@ def _mapped(case: Case) -> Contender:
 
 def ratios(result: Result, cell: str, what: str) -> Ratios:
     rows = pick(result["rows"], cell=cell, what=what)
-    return {f"{VMAP} / {AXIS}": over(medians(rows, contender=VMAP), medians(rows, contender=AXIS))}
+    return {f"{VMAP} / {AXIS}": over(values(rows, contender=VMAP), values(rows, contender=AXIS))}
 
 
 def show(result: Result) -> str:
@@ -68,16 +68,10 @@ def show(result: Result) -> str:
 
 
 def draw(result: Result) -> Figure:
-    cells, shapes = unique(result["rows"], "cell"), unique(result["rows"], "shape")
-    figure, axes = plots.panels(2, len(cells), sharey="row")
-    for i, (what, unit) in enumerate(WHATS.items()):
-        for ax, cell in zip(axes[i], cells, strict=True):
-            rows = pick(result["rows"], cell=cell, what=what)
-            plots.bars(ax, shapes, {name: medians(rows, contender=name) for name in (AXIS, VMAP)}, log=True)
-            plots.title(ax, f"{TITLES[cell]}, training, {what}")
-        plots.label(axes[i, 0], y=unit)
-    plots.legend(figure)
-    return figure
+    def panel(cell: str, what: str) -> plots.Panel:
+        return plots.Panel(f"{TITLES[cell]}, training, {what}", pick(result["rows"], cell=cell, what=what), WHATS[what])
+
+    return plots.grid([[panel(cell, what) for cell in unique(result["rows"], "cell")] for what in WHATS])
 
 
 QUESTION = Question("vmap_cost", __doc__, measure, show, draw)

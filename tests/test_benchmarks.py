@@ -3,14 +3,18 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from jax import lax
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
-from benchmarks import linear_peers, packages, report, results
+from benchmarks import characters, linear_peers, own_cell, packages, plots, report, results, shares
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
 from benchmarks.harness import main
@@ -56,7 +60,8 @@ def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     assert result["environment"]["arguments"]["seed"] == 7
     assert all(row["median"] > 0 for row in result["rows"])
     assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in ("scaling", "vmap_cost", "characters")
+    silent = ("scaling", "vmap_cost", "characters", "character_speed")
+    assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in silent
 
 
 def test_against_peers_times_every_contender_both_ways(runs):
@@ -76,16 +81,25 @@ def test_ratios_and_table():
         for name, times in {"ours": (1.0, 8.0), "theirs": (2.0, 4.0)}.items()
         for shape, ms in zip(("small", "large"), times, strict=True)
     ]
-    ratios = results.over(results.medians(rows, contender="ours"), results.medians(rows, contender="theirs"))
-    assert ratios == {"small": 0.5, "large": 2.0, results.MEAN: 1.0}
+    rows[-1]["quartiles"] = [1.0, 8.0]
+    ratios = results.over(results.values(rows, contender="ours"), results.values(rows, contender="theirs"))
+    assert ratios == {"small": (0.5, 0.5), "large": (2.0, 4.0), results.MEAN: (1.0, pytest.approx(2**0.5))}
     assert results.comparison("LSTM, ms", rows, {"ours / theirs": ratios}).splitlines() == [
-        "LSTM, ms           small     large  geo. mean",
-        "─────────────  ─────────  ────────  ─────────",
-        "ours           1 (0.5–2)  8 (4–16)",
-        "theirs           2 (1–4)   4 (2–8)",
-        "─────────────  ─────────  ────────  ─────────",
-        "ours / theirs       0.50      2.00       1.00",
+        "LSTM, ms             small        large    geo. mean",
+        "─────────────  ───────────  ───────────  ───────────",
+        "ours             1 (0.5–2)     8 (4–16)",
+        "theirs             2 (1–4)      4 (1–8)",
+        "─────────────  ───────────  ───────────  ───────────",
+        "ours / theirs  0.50 (0.50)  2.00 (4.00)  1.00 (1.41)",
     ]
+    assert results.least(rows) == {"small": (1.0, 0.5), "large": (4.0, 1.0)}
+
+
+def test_what_was_not_timed_has_no_quartiles():
+    rows = [{"shape": "small", "contender": name, "median": mib} for name, mib in (("ours", 1.0), ("theirs", 4.0))]
+    ratios = results.over(results.values(rows, contender="ours"), results.values(rows, contender="theirs"))
+    assert ratios == {"small": (0.25, None), results.MEAN: (0.25, None)}
+    assert results.ratio(ratios["small"]) == "0.25" and results.least(rows) == {"small": (1.0, None)}
 
 
 def test_turns_alternate_and_another_begins_each_round(monkeypatch):
@@ -192,6 +206,88 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     assert skipped == {"memax": 'memax is not installed; pip install -e ".[bench]" brings it'}
 
 
+def test_cells_and_n_grams_are_scored_on_the_same_text_and_chosen_on_another(monkeypatch):
+    seen = {}
+
+    def reader(name, corpus, size):
+        assert corpus.split == 180  # what models learn from ends where validation begins
+
+        def bits(params, ids):
+            seen.setdefault(params, []).append(ids)
+            rate, seed = params
+            return abs(np.log(rate / 0.006)) + 0.1 * seed + 1
+
+        return lambda rate, seed: (np.float64(rate), np.int64(seed)), bits
+
+    monkeypatch.setattr(characters, "reader", reader)
+    text = np.random.default_rng(0).integers(0, 5, 300).astype(np.int32)
+    given = characters.split(characters.text.Corpus("", "", "abcde", text, 0), 200)
+    row = characters.read("lstm", given, characters.Size(8, 2), 3, seed=7)
+    assert row["learning_rate"] == 0.006 and row["samples"] == [1.7, 1.8, 1.9] and row["median"] == 1.8
+    validation, test = seen[0.006, 7]
+    np.testing.assert_array_equal(validation, text[179:190])
+    np.testing.assert_array_equal(test, text[189:200])
+    assert [len(seen[0.006, seed]) for seed in (8, 9)] == [1, 1]  # the other seeds are scored alone
+    order = int(np.argmin(characters.witten_bell(text[:190], 180, 5)))  # the best on the validation text
+    bits = characters.witten_bell(text[:200], 180, 5, begin=190)[order]
+    counted = characters.counted(given)
+    assert (counted["order"], counted["median"]) == (order + 1, round(bits, 4))
+
+
+@pytest.mark.parametrize(("best", "tried"), [(2, 3), (0, 4), (4, 4)])
+def test_a_learning_rate_is_looked_for_downhill(best, tried):
+    losses = []
+
+    def loss(rate):
+        losses.append(abs(rate - best))
+        return losses[-1]
+
+    assert characters.downhill(loss, range(5)) == best and len(losses) == tried
+
+
+def test_a_run_on_a_text_may_end_early(monkeypatch):
+    def read(name, *args):
+        if name == "gru":
+            raise KeyboardInterrupt
+        return {"contender": name, "cell": "dense", "median": 2.0, "samples": [2.0]}
+
+    monkeypatch.setattr(characters, "read", read)
+    field = Field(())
+    rows = characters.measure(Namespace(quick=False, seed=0), field)
+    assert [row["contender"] for row in rows] == ["n-grams", "elman", "lstm"]
+    assert {"gru", "rwkv7"} <= set(field.skipped) and not {"elman", "lstm"} & set(field.skipped)
+
+
+def test_a_loop_by_hand_has_one_product_of_the_state_in_a_step():
+    case = make_case("gru", TINY, seed=0)
+    for name, products in ((own_cell.IN_STEP, 2), (own_cell.BEFORE, 1)):
+        program = own_cell._by_hand(case, name).forward
+        (loop,) = [
+            it
+            for it in jax.make_jaxpr(program.function)(*program.args).jaxpr.eqns[0].params["jaxpr"].eqns
+            if it.primitive.name == "scan"
+        ]
+        assert str(loop.params["jaxpr"]).count("dot_general") == products
+
+
+@pytest.mark.parametrize(("cell", "expected"), [("lstm", (3, 2)), ("gru", (2, 1)), ("elman", (0, 1))])
+def test_functions_of_a_step_are_those_of_its_equations(cell, expected):
+    found = shares.functions_of(make_case(cell, TINY, seed=0))
+    names = [name for name, shape in found]
+    assert (names.count("logistic"), names.count("tanh")) == expected
+    assert {shape for _, shape in found} == {(2, 4)}
+
+
+def test_shares_add_up():
+    rows = [
+        {"cell": "lstm", "shape": "small", "contender": name, "median": ms, "quartiles": [ms / 2, ms]}
+        for name, ms in {shares.WHOLE: 8.0, shares.PRODUCTS: 4.0, shares.TRANSCENDENTAL: 1.0}.items()
+    ]
+    found = shares.ratios({"rows": rows}, "lstm")
+    assert [part["small"].median for part in found.values()] == [0.5, 0.125, 0.375]
+    assert sum(part[results.MEAN].lower for part in found.values()) == pytest.approx(1)
+
+
 def test_shapes_by_name_and_in_numbers():
     assert shape_of("large") == SHAPES["large"] == Shape(32, 32, 512, 1024)
     assert shape_of("1,2,3,4") == Shape(B=1, T=2, D=3, H=4)
@@ -233,6 +329,39 @@ def test_all_runs_from_the_command_line(tmp_path):
     assert "Elman training, MiB" in done.stdout and "memory.json and memory.png written" in done.stdout
 
 
+def figure(path):
+    result = results.load(path)
+    return report.SCRIPTS[result["question"]].QUESTION.draw(result)
+
+
+def test_no_two_series_share_a_colour_and_log_axes_carry_no_bars(runs):
+    for path in (*runs.glob("*/*.json"), *report.RESULTS.glob("*/*.json")):
+        colours = {}
+        for ax in figure(path).axes:
+            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+                colour = handle.patches[0].get_facecolor() if hasattr(handle, "patches") else handle.get_color()
+                colours.setdefault(to_hex(colour), set()).add(label)
+            assert not (ax.patches and "log" in (ax.get_xscale(), ax.get_yscale())), path
+        assert all(len(labels) == 1 for labels in colours.values()), (path, colours)
+
+
+@pytest.mark.parametrize("name", ["linear", "compile_time"])
+def test_numbers_and_names_on_axes_do_not_touch(name):
+    (path,) = report.RESULTS.glob(f"*/{name}.json")
+    drawn = figure(path)
+    FigureCanvasAgg(drawn).draw()
+    for axis in [axis for ax in drawn.axes for axis in (ax.xaxis, ax.yaxis)]:
+        boxes = [tick.get_window_extent() for tick in axis.get_ticklabels() if tick.get_visible() and tick.get_text()]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_short_logarithmic_axis_has_numbers():
+    rows = [{"shape": "small", "contender": name, "median": ms} for name, ms in (("a", 12.8), ("b", 14.3))]
+    (ax,) = plots.grid([[plots.Panel("", rows)]]).axes
+    low, high = ax.get_xlim()
+    assert low < 12.8 and high > 14.3 and sum(low <= tick <= high for tick in ax.get_xticks()) >= 2
+
+
 def test_report_is_idempotent_and_names_every_figure(runs):
     section = report.section(runs)
     text = f"# jaxrnn\n\n{report.BEGIN}\n{report.END}\n\nMore.\n"
@@ -244,6 +373,8 @@ def test_report_is_idempotent_and_names_every_figure(runs):
         "| Elman, forward |",
         "against_peers.png",
         "remat='carries' / flax linen",
+        "| forward, share of the time: matrix products |",
+        results.LEGEND,
         "vmap",
     ):
         assert words in section

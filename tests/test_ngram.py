@@ -45,6 +45,19 @@ def test_equals_a_definition_that_is_a_distribution(ids: list[int], part: float)
     np.testing.assert_allclose(witten_bell(np.array(ids), split, size=4), expected, rtol=1e-12)
 
 
+def test_the_first_symbols_may_be_left_out_of_the_score() -> None:
+    drawn = np.random.default_rng(1).integers(0, 4, 200)
+    all_of_them, first, last = (
+        witten_bell(drawn, 100, 4),
+        witten_bell(drawn[:130], 100, 4),
+        witten_bell(drawn, 100, 4, begin=130),
+    )
+    np.testing.assert_allclose(0.3 * np.array(first) + 0.7 * np.array(last), all_of_them, rtol=1e-12)
+    for begin in (99, 200):
+        with pytest.raises(ValueError, match=f"begin is {begin}, expected 100 ≤ begin < 200"):
+            witten_bell(drawn, 100, 4, begin=begin)
+
+
 def test_worked_by_hand() -> None:
     """`aab|a`: P(a) = (2 + 2/2) / (3 + 2) = 3/5; nothing was seen after b, so that order 2 has nothing to add."""
     found = witten_bell(np.array([0, 0, 1, 0]), split=3, size=2, orders=2)

@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5) -> list[float]:
-    """Bits per symbol of `ids[split:]` under the models of order 1 … `orders` that `ids[:split]` gives.
+def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5, *, begin: int | None = None) -> list[float]:
+    """Bits per symbol of `ids[begin:]` under the models of order 1 … `orders` that `ids[:split]` gives.
 
     `P(w | h) = (c(h w) + T(h) P(w | h')) / (c(h) + T(h))`, where `c` counts, `T(h)` is the number of different symbols
     that followed `h`, and `h'` is `h` without its oldest symbol; below order 1 every symbol has `1 / size`. After an
@@ -16,9 +16,10 @@ def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5) -> list
       split: where the held-out part begins; the symbols before it are its first contexts.
       size: of the vocabulary.
       orders: the longest n-gram.
+      begin: the first symbol that is scored; `split` if None.
 
     Raises:
-      ValueError: one of the two parts is too short.
+      ValueError: one of the two parts is too short, or `begin` is not in the held-out part.
 
     Example:
       >>> import numpy as np
@@ -27,6 +28,11 @@ def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5) -> list
     """
     if not orders <= split < len(ids):
         raise ValueError(f"witten_bell: split is {split}, expected {orders} ≤ split < {len(ids)}: give a longer text")
+    begin = split if begin is None else begin
+    if not split <= begin < len(ids):
+        raise ValueError(
+            f"witten_bell: begin is {begin}, expected {split} ≤ begin < {len(ids)}: score held-out symbols"
+        )
     held_out, bits = slice(split, None), []
     probability = np.full(len(ids) - split, 1 / size)
     contexts = np.zeros(len(ids), np.int64)
@@ -40,6 +46,6 @@ def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5) -> list
         g, h = grams[held_out], contexts[held_out]
         known = total[h] > 0
         np.divide(count[g] + kinds[h] * probability, total[h] + kinds[h], out=probability, where=known)
-        bits.append(float(-np.log2(probability).mean()))
+        bits.append(float(-np.log2(probability[begin - split :]).mean()))
         contexts = np.concatenate([[0], grams[:-1]])
     return bits
