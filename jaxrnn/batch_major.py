@@ -97,7 +97,7 @@ def _layout(flags: Flags) -> str:
 def _check_carry(where: str, layer: Layer, params: Params, carry: Any, batch: tuple[int, ...], because: str) -> None:
     if carry is not None:
         own = jax.eval_shape(lambda params: layer.init_carry(params, batch), params)
-        checks.check_tree(where, "initial_carry", carry, own, because)
+        checks.check_tree(where, "initial_carry", carry, own, because, may_be_complex=True)
 
 
 def _check_steps(

@@ -28,21 +28,23 @@ def xs_of(
         else:
             layout, remedy = layout.replace(" D]", " *spatial, D]"), f"this cell has {features - 1} spatial axes"
         raise ShapeError(f"{where}: {name} has shape {xs.shape}, expected {layout}; {remedy}")
-    if not jnp.issubdtype(xs.dtype, jnp.inexact):
-        raise ShapeError(
-            f"{where}: {name} has dtype {xs.dtype}, expected a floating one; one-hot or embed integer tokens"
-        )
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        remedy = "one-hot or embed integer tokens"
+        if jnp.issubdtype(xs.dtype, jnp.complexfloating):
+            remedy = f"jnp.concatenate([{name}.real, {name}.imag], -1) has the two parts as features"
+        raise ShapeError(f"{where}: {name} has dtype {xs.dtype}, expected a floating one; {remedy}")
     return xs
 
 
-def floating(where: str, name: str, value: Any, axes: int, layout: str) -> Array:
-    """An array with at least so many axes, floating or complex."""
+def floating(where: str, name: str, value: Any, axes: int, layout: str, *, may_be_complex: bool = False) -> Array:
+    """An array with at least so many axes, floating, or complex where it may be."""
     check_array(where, name, value)
     value = jnp.asarray(value)
     if value.ndim < axes:
         raise ShapeError(f"{where}: {name} has shape {value.shape}, expected {layout}")
-    if not jnp.issubdtype(value.dtype, jnp.inexact):
-        raise ShapeError(f"{where}: {name} has dtype {value.dtype}, expected a floating or complex one; cast it")
+    if not jnp.issubdtype(value.dtype, jnp.inexact if may_be_complex else jnp.floating):
+        kind = "floating or complex" if may_be_complex else "floating"
+        raise ShapeError(f"{where}: {name} has dtype {value.dtype}, expected a {kind} one; cast it")
     return value
 
 
@@ -163,8 +165,8 @@ def check_remat(where: str, remat: Any) -> None:
         raise ValueError(f"{where}: remat is {remat!r}, expected None, 'step', 'carries' or an int of 1 or more")
 
 
-def check_tree(where: str, name: str, tree: Any, expected: Any, because: str) -> None:
-    """`tree` against the structure and shapes of `expected`, leaf by leaf."""
+def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *, may_be_complex: bool = False) -> None:
+    """`tree` against the structure and shapes of `expected`, leaf by leaf; complex at most where that is."""
     found, wanted = _structure(tree), _structure(expected)
     structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(tree) != structure:
@@ -174,7 +176,8 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str) ->
         raise ShapeError(f"{where}: {name} {said} from {because}")
     for path, leaf in found.items():
         check_shape(where, name + path, leaf, wanted[path].shape, because)
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        as_complex = may_be_complex and jnp.issubdtype(wanted[path].dtype, jnp.complexfloating)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact if as_complex else jnp.floating):
             raise ShapeError(f"{where}: {name}{path} has dtype {jnp.result_type(leaf)}, expected a floating one")
 
 
@@ -212,7 +215,8 @@ def check_carry(
     """`carry` against what `init_carry` would make for this batch."""
     leaves, tree = jax.tree.flatten(params)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    check_tree(where, "carry", carry, _carry_shapes(cell.init_carry, batch, tree, shapes), because)
+    own = _carry_shapes(cell.init_carry, batch, tree, shapes)
+    check_tree(where, "carry", carry, own, because, may_be_complex=True)
 
 
 def shape_words(xs: Array) -> str:

@@ -10,8 +10,12 @@ from jaxrnn.types import Array
 
 
 def compute_dtype(dtype: Any, *arrays: Array) -> Any:
-    """`dtype` if it is given, else what the arrays promote to: the meaning that Flax gives to `dtype`."""
-    return jnp.dtype(dtype) if dtype is not None else jnp.result_type(*arrays)
+    """`dtype` if it is given, else what the arrays promote to: the meaning that Flax gives to `dtype`; a real one."""
+    found = jnp.dtype(dtype) if dtype is not None else jnp.result_type(*arrays)
+    if not jnp.issubdtype(found, jnp.floating):
+        what = "parameters promote to" if dtype is None else "dtype is"
+        raise ValueError(f"{what} {found}, expected a floating one such as jnp.float32, in which cells compute")
+    return found
 
 
 def accumulator(dtype: Any) -> Any:

@@ -58,8 +58,9 @@ def linear_scan(
       >>> jaxrnn.linear_scan(a, b, resets=jnp.array([False, True, False])).tolist()
       [1.0, 1.0, 1.5]
     """
-    a, b = (checks.floating("linear_scan", name, x, 1, "[T, ...]") for name, x in (("a", a), ("b", b)))
-    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else checks.floating("linear_scan", "h0", h0, 0, "[...]")
+    check = partial(checks.floating, "linear_scan", may_be_complex=True)
+    a, b = (check(name, x, 1, "[T, ...]") for name, x in (("a", a), ("b", b)))
+    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else check("h0", h0, 0, "[...]")
     because = f"b of shape {b.shape}"
     if a.ndim != b.ndim or any(n not in (1, m) for n, m in zip(a.shape, b.shape, strict=True)):
         raise checks.ShapeError(f"linear_scan: a has shape {a.shape}, expected that of b, {b.shape}, or 1 for any axis")
