@@ -11,6 +11,7 @@ import pytest
 
 hypothesis.settings.register_profile("jaxrnn", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jaxrnn")
+jax.config.update("jax_numpy_rank_promotion", "raise")  # no array broadcasts by accident
 
 
 @pytest.fixture(scope="module")

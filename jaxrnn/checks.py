@@ -195,7 +195,7 @@ def _spelled(tree: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _params_shapes(init: Any, in_features: int) -> Any:
-    return jax.eval_shape(lambda key: init(key, in_features), jax.random.key(0))
+    return jax.eval_shape(lambda: init(jax.random.key(0), in_features))
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
 from jaxrnn.recurrence.segments import remade
@@ -156,7 +157,8 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
       x: one input, floating, `[*batch, D]`.
 
     Returns:
-      `(carry, y)` with `y [*batch, H]`.
+      `(carry, y)` with `y [*batch, H]`. The carry keeps the dtype that it is given in, so that `lax.scan` can loop this
+      function, whatever the inputs promote to; a carry in half precision becomes float32.
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
@@ -183,8 +185,14 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
 
 @partial(jax.jit, static_argnames=("cell",))
 def _step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-    carry = _settled(cell, params, carry, x[None])
-    return cell.step(params, carry, cell.project(params, x))
+    new, y = cell.step(params, _settled(cell, params, carry, x[None]), cell.project(params, x))
+    return jax.tree.map(_as_given, carry, new), y
+
+
+def _as_given(before: Array, after: Array) -> Array:
+    """Casts a carry back to the dtype it came in, so that `lax.scan` can loop `step`; half precision stays widened."""
+    dtype = jnp.result_type(before)
+    return after.astype(dtype) if dtype == accumulator(dtype) else after
 
 
 def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:

@@ -1,7 +1,6 @@
 """A network in continuous time, in closed form. Its state moves for as long as the time between two inputs."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -12,6 +11,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -118,24 +118,24 @@ def cfc(
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> HiddenCarry:
         wide = accumulator(compute_dtype(dtype, params["recurrent_kernel"]))
-        return HiddenCarry(jnp.zeros((*batch_shape, features), wide))
+        return HiddenCarry(zeros((*batch_shape, features), wide))
 
     def project(params: Params, xs: Array) -> tuple[Array, Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
-        z = product(xs[..., :-1], params["kernel"][:, 0], compute) + params["bias"][0].astype(accumulator(compute))
+        z = _affine(xs[..., :-1], params["kernel"][:, 0], params["bias"][0], compute)
         return z.astype(compute), xs[..., -1:].astype(accumulator(compute))
 
     def step(params: Params, carry: HiddenCarry, zs: tuple[Array, Array]) -> tuple[HiddenCarry, Array]:
         z, gap = zs
-        wide, dot = accumulator(z.dtype), partial(product, dtype=z.dtype)
-        s = activation(z.astype(wide) + dot(carry.h, params["recurrent_kernel"][:, 0]))
+        wide = accumulator(z.dtype)
+        s = activation(z.astype(wide) + product(carry.h, params["recurrent_kernel"][:, 0], z.dtype))
         for layer in range(backbone_layers - 1):
-            s = dot(s, params["backbone_kernel"][:, layer]) + params["backbone_bias"][layer].astype(wide)
-            s = activation(s)
-        biases = params["head_bias"].astype(wide)
-        f, *rest = (dot(s, params["head_kernel"][:, head]) + biases[head] for head in range(heads))
+            s = activation(_affine(s, params["backbone_kernel"][:, layer], params["backbone_bias"][layer], z.dtype))
+        f, *rest = (
+            _affine(s, params["head_kernel"][:, head], params["head_bias"][head], z.dtype) for head in range(heads)
+        )
         if mode == "pure":
-            A, rate = params["amplitude"].astype(wide), params["rate"].astype(wide)
+            A, rate = (align(params[name].astype(wide), f) for name in ("amplitude", "rate"))
             h = A - A * jnp.exp(-gap * (jnp.abs(rate) + jnp.abs(f))) * f
         else:
             g, a, b = rest
@@ -144,3 +144,9 @@ def cfc(
         return HiddenCarry(h), h.astype(z.dtype)
 
     return Cell(init, init_carry, project, step, None, "dense", timed=True)
+
+
+def _affine(x: Array, kernel: Array, bias: Array, dtype: Any) -> Array:
+    """Returns `x kernel + bias`, summed in the accumulator of `dtype`."""
+    y = product(x, kernel, dtype)
+    return y + align(bias.astype(y.dtype), y)

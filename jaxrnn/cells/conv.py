@@ -14,6 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Carry, Cell, Params
 
 SPACE = "XYZ"
@@ -154,7 +155,7 @@ def conv_gru(
         r_x, z_x, n_x = (z.astype(carry.h.dtype) for z in zs)
         r_h, z_h, n_h = _convolved(carry.h, params["recurrent_kernel"], zs[0].dtype)
         r, z = gate_activation(r_x + r_h), gate_activation(z_x + z_h)
-        n_h = n_h + params["recurrent_bias"].astype(n_h.dtype) if use_bias else n_h
+        n_h = n_h + align(params["recurrent_bias"].astype(n_h.dtype), n_h) if use_bias else n_h
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
         return HiddenCarry(h), h.astype(zs[0].dtype)
 
@@ -217,13 +218,13 @@ def _conv_cell(
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]
         shape, wide = (*batch_shape, kernel.shape[-1]), accumulator(compute_dtype(dtype, kernel))
-        return carry(*(jnp.zeros(shape, wide) for _ in carry._fields))
+        return carry(*(zeros(shape, wide) for _ in carry._fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])
         zs = _convolved(xs, params["kernel"], compute)
         if "bias" in params:
-            zs = tuple(z + b.astype(z.dtype) for z, b in zip(zs, params["bias"], strict=True))
+            zs = tuple(z + align(b.astype(z.dtype), z) for z, b in zip(zs, params["bias"], strict=True))
         return tuple(z.astype(compute) for z in zs)
 
     return Cell(init, init_carry, project, step, None, "dense", num_feature_axes=1 + spatial)

@@ -14,6 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -146,8 +147,9 @@ def gated_delta_net(
         }
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
-        step = softplus(product(xs, params["step"], xs.dtype) + params["step_bias"])
-        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": -jnp.exp(params["log_rate"]) * step}
+        steps = product(xs, params["step"], xs.dtype)
+        dt = softplus(steps + align(params["step_bias"], steps))
+        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
 
     return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)
 

@@ -14,6 +14,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 RANK = 16  # of the matrix that makes the decays
@@ -79,7 +80,7 @@ def gla(
         q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))
         narrow = heads_of(xs, params["decay_down"])[..., 0, :]
         gate = heads_of(narrow.astype(xs.dtype), params["decay_up"])
-        log_decay = log_sigmoid(gate + params["decay_bias"]) / TEMPERATURE
+        log_decay = log_sigmoid(gate + align(params["decay_bias"], gate)) / TEMPERATURE
         return {"q": q * keys**-0.5, "k": k, "v": v, "log_decay": log_decay}
 
     return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)

@@ -12,6 +12,7 @@ from jaxrnn.carries import GRUCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 Activation = Callable[[Array], Array]
@@ -127,7 +128,7 @@ def _to_bias(
 
     def step(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
         r, z, n_x, U, dot = _parts(params, carry, zs, gate_activation)
-        n = activation(n_x + dot((1 - r) * carry.h + r * params["reset_bias"], U[:, 2]))
+        n = activation(n_x + dot((1 - r) * carry.h + r * align(params["reset_bias"], r), U[:, 2]))
         h = (1 - z) * carry.h + z * n
         return GRUCarry(h), h.astype(zs[0].dtype)
 

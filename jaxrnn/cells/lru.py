@@ -10,6 +10,7 @@ from jax import lax
 from jaxrnn import checks
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -90,7 +91,7 @@ def lru(
         return lax.complex(radius * jnp.cos(phase), radius * jnp.sin(phase))
 
     def gates(params: Params, xs: Array) -> Array:
-        scaled = [jnp.exp(params["gamma"]) * part for part in gate_inputs(params, xs)]
+        scaled = [align(jnp.exp(params["gamma"]), part) * part for part in gate_inputs(params, xs)]
         return lax.complex(*scaled) if parts == 2 else scaled[0]
 
     def readout(params: Params, h: Array, xs: Array) -> Array:

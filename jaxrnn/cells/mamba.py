@@ -15,6 +15,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -99,8 +100,9 @@ def mamba(
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         u = value(params, xs)
         steps = product(product(u, params["step_down"], xs.dtype), params["step_up"], xs.dtype)
-        dt = softplus(steps + params["step_bias"])
-        a = jnp.exp(-dt[..., None] * jnp.exp(params["log_rate"]))
+        dt = softplus(steps + align(params["step_bias"], steps))
+        dt_by_state = dt[..., None]
+        a = jnp.exp(-dt_by_state * align(jnp.exp(params["log_rate"]), dt_by_state))
         b = (dt * u)[..., None] * product(u, params["input"], xs.dtype)[..., None, :]
         return a.reshape(*u.shape[:-1], features * states), b.reshape(*u.shape[:-1], features * states)
 
@@ -108,6 +110,6 @@ def mamba(
         u = value(params, xs)
         read = product(u, params["read"], xs.dtype)
         h = h.reshape(*h.shape[:-1], features, states)
-        return (h * read[..., None, :].astype(h.dtype)).sum(-1) + params["skip"] * u
+        return (h * read[..., None, :].astype(h.dtype)).sum(-1) + align(params["skip"], u) * u
 
     return diagonal_cell(gates, init, features * states, readout=readout, dtype=dtype)

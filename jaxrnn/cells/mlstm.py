@@ -14,6 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.matrix import heads_of, merged, normalized
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -77,7 +78,8 @@ def mlstm(
         return {"q": q, "k": k * keys**-0.5, "v": v, **log_gates(params, xs)}
 
     def readout(params: Params, hs: Array, xs: Array) -> Array:
-        hs = sigmoid(heads_of(xs, params["gate"]) + params["gate_bias"]) * normalized(hs, params["scale"])
+        gate = sigmoid(heads_of(xs, params["gate"]) + align(params["gate_bias"], hs))
+        hs = gate * normalized(hs, params["scale"])
         return merged(hs, params["out"], xs.dtype)
 
     return exponential_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)

@@ -18,6 +18,7 @@ from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.recurrence.loop import flip
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
 
@@ -94,12 +95,12 @@ def qrnn(
     pool_scan = cast(Callable[..., tuple[HiddenCarry, Array]], pool.scan)
 
     def biased(params: Params, sums: Array) -> Array:
-        return sums + params["bias"].reshape(-1).astype(sums.dtype) if use_bias else sums
+        return sums + align(params["bias"].reshape(-1).astype(sums.dtype), sums) if use_bias else sums
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> QRNNCarry:
         wide = accumulator(compute_dtype(dtype, *params.values()))
         return QRNNCarry(
-            jnp.zeros((*batch_shape, features), wide), jnp.zeros((*batch_shape, window - 1, count * features), wide)
+            zeros((*batch_shape, features), wide), zeros((*batch_shape, window - 1, count * features), wide)
         )
 
     def project(params: Params, xs: Array) -> Array:

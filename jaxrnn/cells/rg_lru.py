@@ -10,6 +10,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 SHARPNESS = 8.0
@@ -88,7 +89,8 @@ def rg_lru(
 
     def parts(params: Params, xs: Array) -> tuple[Array, Array]:
         r, i, *v = gate_inputs(params, xs)
-        return -SHARPNESS * sigmoid(r) * softplus(params["decay"]), sigmoid(i) * (v[0] if v else xs.astype(r.dtype))
+        rate = align(softplus(params["decay"]), r)
+        return -SHARPNESS * sigmoid(r) * rate, sigmoid(i) * (v[0] if v else xs.astype(r.dtype))
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         log_a, value = parts(params, xs)

@@ -22,6 +22,7 @@ from jaxrnn.recurrence.loop import flip, silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, merged, under, unit, wide
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
 LEAST = math.exp(-0.5)  # no logarithm of a decay is below its negative
@@ -108,13 +109,13 @@ def rwkv7(
         across = jnp.linspace(-1, 1, keys, dtype=kind)  # a head
         params = {
             **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=kind),
-            "mix": 1 - (jnp.arange(in_features, dtype=kind) / in_features) ** jnp.array(MIXES, kind)[:, None],
+            "mix": 1 - (jnp.arange(in_features, dtype=kind) / in_features)[None] ** jnp.array(MIXES, kind)[:, None],
             "decay_down": jnp.zeros((in_features, rank), kind),
             "decay_up": up(k_decay, rank, keys),
-            "decay_bias": -5.5 + 6 * rising + 2.5 * across * jnp.abs(across),
+            "decay_bias": -5.5 + 6 * rising + 2.5 * (across * jnp.abs(across))[None],
             "rate_down": jnp.zeros((in_features, rank), kind),
             "rate_up": up(k_rate, rank, keys),
-            "rate_bias": -0.19 + 0.4 * (rising - 0.5) + 0.3 * across * jnp.abs(across),
+            "rate_bias": -0.19 + 0.4 * (rising - 0.5) + 0.3 * (across * jnp.abs(across))[None],
             "gate_down": jnp.zeros((in_features, gate_rank), kind),
             "gate_up": up(k_gate, gate_rank, values),
             "erase": 0.71 - 0.1 * (rising - 0.5),
@@ -127,7 +128,7 @@ def rwkv7(
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> RWKV7Carry:
         kind = accumulator(compute_dtype(dtype, *params.values()))
         shapes = (params["mix"].shape[-1],), (heads, keys, values)
-        return RWKV7Carry(*(jnp.zeros((*batch_shape, *shape), kind) for shape in shapes))
+        return RWKV7Carry(*(zeros((*batch_shape, *shape), kind) for shape in shapes))
 
     def project(params: Params, xs: Array) -> Array:
         return xs.astype(compute_dtype(dtype, xs, *params.values()))
@@ -136,19 +137,19 @@ def rwkv7(
         """Of inputs and those before them: what comes into the recurrence, and the gate."""
         params, compute = wide(params, xs.dtype), xs.dtype
         x = xs.astype(before.dtype)
-        x_r, x_d, x_k, x_v, x_a, x_g = ((x + mix * (before - x)).astype(compute) for mix in params["mix"])
+        x_r, x_d, x_k, x_v, x_a, x_g = ((x + align(mix, x) * (before - x)).astype(compute) for mix in params["mix"])
 
         def through(x: Array, name: str, activation: Any = lambda x: x) -> Array:
             narrow = activation(product(x, params[f"{name}_down"], compute))
             return heads_of(narrow.astype(compute), params[f"{name}_up"])
 
         k = heads_of(x_k, params["key"])
-        log_decay = -LEAST * sigmoid(through(x_d, "decay", jnp.tanh) + params["decay_bias"])
-        rate = sigmoid(through(x_a, "rate") + params["rate_bias"])
-        along = unit(params["erase"] * k)
+        log_decay = -LEAST * sigmoid(through(x_d, "decay", jnp.tanh) + align(params["decay_bias"], k))
+        rate = sigmoid(through(x_a, "rate") + align(params["rate_bias"], k))
+        along = unit(align(params["erase"], k) * k)
         made = Inputs(
             q=heads_of(x_r, params["query"]),
-            k=k * (1 + (rate - 1) * params["replace"]),
+            k=k * (1 + (rate - 1) * align(params["replace"], k)),
             v=heads_of(x_v, params["value"]),
             log_decay=log_decay,
             read=along * jnp.exp(-log_decay),  # of a state that has not decayed yet
@@ -160,8 +161,8 @@ def rwkv7(
         params = wide(params, compute)
         centred = ys - ys.mean(-1, keepdims=True)
         normed = centred * lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)
-        bonus = (z.q * params["bonus"] * z.k).sum(-1, keepdims=True) * z.v
-        ys = gate * (params["scale"] * normed + params["bias"] + bonus)
+        bonus = (z.q * align(params["bonus"], z.q) * z.k).sum(-1, keepdims=True) * z.v
+        ys = gate * (align(params["scale"], ys) * normed + align(params["bias"], ys) + bonus)
         return merged(ys, params["out"], compute).astype(compute)
 
     def step(params: Params, carry: RWKV7Carry, x: Array) -> tuple[RWKV7Carry, Array]:

@@ -11,6 +11,7 @@ from jax import lax
 from jaxrnn import checks
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 SLOWEST = -1e-4  # the real part of an eigenvalue stays below: the system stays stable
@@ -96,7 +97,8 @@ def s5(
         rates, x, y = system(params)
         # exp(x + iy) − 1, which a difference would round away: the steps are short.
         grown = lax.complex(jnp.expm1(x) * jnp.cos(y) - 2 * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y))
-        return grown / rates * lax.complex(*gate_inputs(params, xs))
+        u = lax.complex(*gate_inputs(params, xs))
+        return align(grown / rates, u) * u
 
     def readout(params: Params, h: Array, xs: Array) -> Array:
         C = params["readout"]

@@ -82,7 +82,7 @@ def sru(
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_recurrent, k_bias = jax.random.split(key, 3)
         gates, wide = 3 if in_features == features else 4, accumulator(param_dtype)
-        sizes = jnp.array([math.sqrt(0.5), math.sqrt(0.5), 1, scale][:gates], wide)[:, None]
+        sizes = jnp.array([math.sqrt(0.5), math.sqrt(0.5), 1, scale][:gates], wide)[None, :, None]
         kernel = initializers.per_gate(kernel_init, k_kernel, in_features, gates, features, wide)
         recurrent = recurrent_kernel_init(k_recurrent, (GATES, features), wide) * math.sqrt(0.5)
         params = {"kernel": (sizes * kernel).astype(param_dtype), "recurrent_kernel": recurrent.astype(param_dtype)}

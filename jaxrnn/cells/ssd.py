@@ -15,6 +15,7 @@ from jax.nn import silu, softplus
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -90,12 +91,13 @@ def ssd(
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         B, C = (jnp.repeat(silu(heads_of(xs, params[name])), heads, -2) for name in ("input", "read"))
-        step = softplus(heads_of(xs, params["step"])[..., 0, :] + params["step_bias"])
-        v = step[..., None] * value(params, xs)
-        return {"q": C, "k": B, "v": v, "log_decay": -jnp.exp(params["log_rate"]) * step}
+        steps = heads_of(xs, params["step"])[..., 0, :]
+        dt = softplus(steps + align(params["step_bias"], steps))
+        v = dt[..., None] * value(params, xs)
+        return {"q": C, "k": B, "v": v, "log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
 
     def readout(params: Params, ys: Array, xs: Array) -> Array:
-        ys = silu(heads_of(xs, params["gate"])) * (ys + params["skip"][:, None] * value(params, xs))
+        ys = silu(heads_of(xs, params["gate"])) * (ys + align(params["skip"][:, None], ys) * value(params, xs))
         whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
         return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
 

@@ -11,6 +11,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.loop import select, silence, valid_steps
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Layer, Params
 
 
@@ -77,19 +78,19 @@ def causal_conv(
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> CausalConvCarry:
         shape = (*batch_shape, kernel_size - 1, params[name].shape[-1])
-        return CausalConvCarry(jnp.zeros(shape, accumulator(compute_dtype(dtype, *params.values()))))
+        return CausalConvCarry(zeros(shape, accumulator(compute_dtype(dtype, *params.values()))))
 
     def parts(params: Params, xs: Array) -> Array:
         """What each input adds to its own step and to each of the next, `[..., kernel_size, F]`."""
         compute, kernel = compute_dtype(dtype, xs, *params.values()), params[name]
         wide = accumulator(compute)
         if features is None:
-            return xs.astype(wide)[..., None, :] * kernel.astype(wide)
+            return xs.astype(wide)[..., None, :] * align(kernel.astype(wide), xs[..., None])
         flat = jnp.moveaxis(kernel, 0, 1).reshape(kernel.shape[1], -1)
         return product(xs, flat, compute).reshape(*xs.shape[:-1], kernel_size, features)
 
     def outputs(params: Params, sums: Array, xs: Array, valid: Array | None) -> Array:
-        ys = sums + params["bias"].astype(sums.dtype) if use_bias else sums
+        ys = sums + align(params["bias"].astype(sums.dtype), sums) if use_bias else sums
         if activation is not None:
             # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
             ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))

@@ -10,6 +10,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.stepwise import stepwise
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import select
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Layer, Params
 
 
@@ -53,7 +54,7 @@ def dense(
         del key
         compute = compute_dtype(dtype, xs, params["kernel"])
         ys = product(xs, params["kernel"], compute)
-        ys = ys + params["bias"].astype(ys.dtype)
+        ys = ys + align(params["bias"].astype(ys.dtype), ys)
         if activation is not None:
             # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
             ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))

@@ -10,6 +10,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import silence, valid_steps
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Carry, Layer, Params
 
 
@@ -49,10 +50,10 @@ def gated(
         compute = compute_dtype(dtype, xs, params["kernel"])
         x, gate = (product(xs, params["kernel"][:, i], compute) for i in (0, 1))
         if use_bias:
-            x, gate = (z + bias.astype(z.dtype) for z, bias in zip((x, gate), params["bias"], strict=True))
+            x, gate = (z + align(bias.astype(z.dtype), z) for z, bias in zip((x, gate), params["bias"], strict=True))
         carry, hs = inner(x.astype(compute))
         ys = product(hs.astype(gate.dtype) * activation(gate), params["out"], compute)
-        return carry, (ys + params["out_bias"].astype(ys.dtype) if use_bias else ys).astype(compute)
+        return carry, (ys + align(params["out_bias"].astype(ys.dtype), ys) if use_bias else ys).astype(compute)
 
     def apply(
         params: Params,

@@ -9,6 +9,7 @@ from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.stepwise import stepwise
 from jaxrnn.precision import accumulator, compute_dtype
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Layer, Params
 
 
@@ -61,6 +62,6 @@ def layer_norm(
         scale, bias, xs = (a.astype(accumulator(compute)) for a in (params["scale"], params["bias"], xs))
         centred = xs - xs.mean(-1, keepdims=True)
         variance = (centred**2).mean(-1, keepdims=True)
-        return (scale * centred * jax.lax.rsqrt(variance + epsilon) + bias).astype(compute)
+        return (align(scale, xs) * centred * jax.lax.rsqrt(variance + epsilon) + align(bias, xs)).astype(compute)
 
     return stepwise("layer_norm", init, outputs)

@@ -14,6 +14,7 @@ from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.kernels import through
 from jaxrnn.recurrence.matrix import normalized
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -129,6 +130,6 @@ def _cell(
     def readout(params: Params, hs: Array, xs: Array) -> Array:
         centred = hs - hs.mean(-1, keepdims=True)
         ys = normalized(centred, params["scale"].reshape(heads, -1)).reshape(*hs.shape[:-2], width)
-        return ys + params["skip"] * xs[..., :width]
+        return ys + align(params["skip"], ys) * xs[..., :width]
 
     return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, dtype=dtype)

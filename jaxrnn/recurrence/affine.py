@@ -85,7 +85,7 @@ def chunks(steps: Steps) -> Array:
     rest = vary(rest._replace(a=jnp.ones_like(rest.a)), varying(parts))
     whole, inside = lax.scan(further, rest, parts)
     starts = lax.scan(over, rest.b[0], whole)[1]
-    hs = through(inside, starts)
+    hs = through(inside, starts[None])
     return hs.swapaxes(0, 1).reshape(count * length, *hs.shape[2:])[:total]
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.shapes import align
 from jaxrnn.types import Array
 
 SMALL = 16  # steps between which decays of single channels are exponentiated pair by pair
@@ -117,21 +118,21 @@ def _mended(inputs: Inputs, state: Array) -> tuple[Inputs, Array, Array]:
     intact = finite(state).all(-1)
     begun = lax.cummax(jnp.where(jnp.asarray(inputs.resets), t, -1))  # -1: this sequence began before
     broke = lax.cummax(jnp.where(whole, -2, t))
-    broken = (broke >= begun) | ((begun < 0) & ~intact)
+    broken = (broke >= begun) | ((begun < 0) & ~intact[None])
     return mended._replace(resets=inputs.resets), jnp.where(intact[..., None, None], state, 0), broken
 
 
 def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     q, k, v, log_decay, beta, read, erase = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:7]))
     size = q.shape[-2]
-    log_decay = jnp.zeros((size, 1), q.dtype) if log_decay is None else log_decay
+    log_decay = align(jnp.zeros((size, 1), q.dtype), q) if log_decay is None else log_decay
     b = jnp.cumsum(log_decay, -2)
     t = jnp.arange(size)
-    sees, since, other = t[:, None] >= t, b, None
+    sees, since, other = t[:, None] >= t[None], b, None
     if x.resets is not None:  # nothing passes from one sequence to the next
         resets = jnp.moveaxis(x.resets, 0, -1)
         sequence = jnp.cumsum(resets, -1)
-        sees = sees & (sequence[..., :, None] == sequence[..., None, :])
+        sees = align(sees, sequence[..., None]) & (sequence[..., :, None] == sequence[..., None, :])
         other = (sequence > 0)[..., None]
         # Sums of log decays only fall: the least of those before resets is that before the last one.
         since = b - lax.cummin(jnp.where(resets[..., None], b - log_decay, 0), axis=b.ndim - 2)
@@ -144,7 +145,7 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
         return jnp.where(other, 0, x) @ S + (0 if fresh is None else jnp.where(other, x, 0) @ fresh)
 
     def earlier(x: Array, k: Array) -> Array:
-        return jnp.where(t[:, None] > t, _pairs(x, k, b, sees), 0)
+        return jnp.where(t[:, None] > t[None], _pairs(x, k, b, sees), 0)
 
     added = [(k, v)]
     if beta is not None:
@@ -165,7 +166,8 @@ def _pairs(x: Array, k: Array, b: Array, sees: Array) -> Array:
     """`Σ x[i] k[j] exp(b[i] − b[j])` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
     if b.shape[-1] == 1:
         decay = jnp.exp(jnp.where(sees, b - jnp.swapaxes(b, -1, -2), -jnp.inf))
-        return x @ jnp.swapaxes(k, -1, -2) * decay
+        pairs = x @ jnp.swapaxes(k, -1, -2)
+        return pairs * align(decay, pairs)
     size, channels = x.shape[-2:]
     small = next(n for n in range(min(SMALL, size), 0, -1) if size % n == 0)
     count = size // small
@@ -176,14 +178,15 @@ def _pairs(x: Array, k: Array, b: Array, sees: Array) -> Array:
     first = blocks(b)[..., :1, :]
     t, i = jnp.arange(size), jnp.arange(small)
     # Between blocks: down to the first step of the later one, and on from there.
-    earlier = (t < small * jnp.arange(count)[:, None])[..., None]
+    earlier = (t[None] < small * jnp.arange(count)[:, None])[..., None]
     keys = k[..., None, :, :] * jnp.exp(jnp.where(earlier, first - b[..., None, :, :], -jnp.inf))
     between = (blocks(x) * jnp.exp(blocks(b) - first)) @ jnp.swapaxes(keys, -1, -2)
     # Within a block: pair by pair.
     gaps = blocks(b)[..., :, None, :] - blocks(b)[..., None, :, :]
-    decay = jnp.exp(jnp.where((i[:, None] >= i)[..., None], gaps, -jnp.inf))
+    decay = jnp.exp(jnp.where((i[:, None] >= i[None])[..., None], gaps, -jnp.inf))
     within = jnp.einsum("...ik,...jk,...ijk->...ij", blocks(x), blocks(k), decay)
-    placed = within[..., None, :] * jnp.eye(count, dtype=x.dtype)[:, None, :, None]
+    placed = within[..., None, :]
+    placed = placed * align(jnp.eye(count, dtype=x.dtype)[:, None, :, None], placed)
     pairs = between.reshape(*between.shape[:-1], count, small) + placed
     return jnp.where(sees, pairs.reshape(*pairs.shape[:-4], size, size), 0)
 
@@ -197,7 +200,7 @@ def inverse(A: Array) -> Array:
         upper, lower = inverse(jnp.stack([A[..., :h, :h], A[..., h:, h:]]))
         corner = -lower @ A[..., h:, :h] @ upper
         return jnp.block([[upper, jnp.zeros_like(upper)], [corner, lower]])
-    product, power, done = jnp.eye(n, dtype=A.dtype) - A, -A, 2
+    product, power, done = align(jnp.eye(n, dtype=A.dtype), A) - A, -A, 2
     while done < n:  # (I + A)⁻¹ = ∏ (I + (−A)^(2ⁱ)), since Aⁿ = 0
         power = power @ power
         product, done = product + product @ power, 2 * done

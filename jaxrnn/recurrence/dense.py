@@ -9,6 +9,7 @@ from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
+from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 
@@ -139,7 +140,7 @@ def projected_cell(
         wide, features = accumulator(compute_dtype(dtype, kernel)), params["kernel"].shape[-1]
         state = params["projection"].shape[-1] if "projection" in params else features
         # Each an array of its own, so that they can be donated.
-        return carry(*(jnp.zeros((*batch_shape, state if field == "h" else features), wide) for field in carry._fields))
+        return carry(*(zeros((*batch_shape, state if field == "h" else features), wide) for field in carry._fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])

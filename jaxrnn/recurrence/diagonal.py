@@ -13,6 +13,7 @@ from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.shapes import align, zeros
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -89,9 +90,9 @@ def diagonal_cell(
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kind, shape = accumulator(compute_dtype(dtype, *params.values())), (*batch_shape, features)
         if complex_state:
-            return ComplexCarry(jnp.zeros(shape, kind), jnp.zeros(shape, kind))
-        h = jnp.zeros(shape, kind)
-        return HiddenCarry(h) if first is None else BegunCarry(h, jnp.zeros(batch_shape, kind))
+            return ComplexCarry(zeros(shape, kind), zeros(shape, kind))
+        h = zeros(shape, kind)
+        return HiddenCarry(h) if first is None else BegunCarry(h, zeros(batch_shape, kind))
 
     def project(params: Params, xs: Array) -> Coefficients:
         compute = compute_dtype(dtype, xs, *params.values())
@@ -107,7 +108,7 @@ def diagonal_cell(
     def step(params: Params, carry: Carry, z: Coefficients) -> tuple[Carry, Array]:
         params = wide(params, z.x.dtype)
         b = z.b if first is None else _begin(carry.begun, z)
-        h = (z.a if decay is None else decay(params)) * _state(carry) + b
+        h = (z.a if decay is None else align(decay(params), b)) * _state(carry) + b
         return _carry(carry, h, vary(jnp.ones_like(h[..., 0]), varying(h))), output(params, h, z.x)
 
     def scan(
@@ -153,7 +154,7 @@ def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     """`xs kernel[:, g] + bias[g]` for each gate, in float32 at least; `bias` may be absent."""
     kernel, bias = params["kernel"], params.get("bias")
     zs = (product(xs, kernel[:, g], xs.dtype) for g in range(kernel.shape[1]))
-    return tuple(z if bias is None else z + bias[g] for g, z in enumerate(zs))
+    return tuple(z if bias is None else z + align(bias[g], z) for g, z in enumerate(zs))
 
 
 def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, reverse: bool, method: str) -> Array:
@@ -162,7 +163,7 @@ def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, reverse: 
         a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
         b = silence(flow.valid, b)
     if flow.resets is not None:
-        b = b + silence(flow.resets, a * fresh)
+        b = b + silence(flow.resets, a * align(fresh, b))
     return affine_scan(a.astype(b.dtype), b, start, flow.resets, reverse=reverse, method=method)
 
 

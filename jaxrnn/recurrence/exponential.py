@@ -14,6 +14,7 @@ from jaxrnn.recurrence.loop import flip, loop, silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, under, wide
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
 LARGEST = 80.0  # an exponent: what is divided by its power is 0 for all that follows, and not 0 times infinity
@@ -65,7 +66,7 @@ def exponential_cell(
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:
         kind = accumulator(compute_dtype(dtype, *params.values()))
         shapes = (heads, keys, values), (heads, keys), (heads,)
-        return MLSTMCarry(*(jnp.zeros((*batch_shape, *shape), kind) for shape in shapes))
+        return MLSTMCarry(*(zeros((*batch_shape, *shape), kind) for shape in shapes))
 
     def project(params: Params, xs: Array) -> Projected:
         xs = xs.astype(compute_dtype(dtype, xs, *params.values()))
@@ -119,7 +120,8 @@ def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> P
 
 def log_gates(params: Params, xs: Array) -> dict[str, Array]:
     """The logarithms of `exp(W_i x + b_i)` and `σ(W_f x + b_f)`, the two of them side by side in the parameters."""
-    rates = heads_of(xs, params["rate"]) + params["rate_bias"]
+    rates = heads_of(xs, params["rate"])
+    rates = rates + align(params["rate_bias"], rates)
     return {"log_input": rates[..., 0, :], "log_forget": log_sigmoid(rates[..., 1, :])}
 
 

@@ -16,8 +16,9 @@ from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence import kernels
-from jaxrnn.recurrence.gates import Gates, Spec, each_gate, flat, meet, side_by_side, split
+from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import after, hold, rewrite, select
+from jaxrnn.shapes import align
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Params
 
@@ -67,12 +68,12 @@ def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
 
 def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
     zs = product(xs, flat(weights.kernel), dtype)
-    return zs if weights.bias is None else zs + flat(weights.bias).astype(zs.dtype)
+    return zs if weights.bias is None else zs + align(flat(weights.bias).astype(zs.dtype), zs)
 
 
 def _entering(h: Array, scale: Array | None) -> Array:
     """What of the state enters its product."""
-    return h if scale is None else h * scale
+    return h if scale is None else h * align(scale, h)
 
 
 def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Carry, Array]:
@@ -98,7 +99,7 @@ def elementwise(
 
     `nudge` is added to the projected state, so that its cotangent is that state's.
     """
-    new, y = spec.pointwise(small, carry, each)
+    new, y = _by_row(spec.pointwise, small, carry, each)
     made = new.h
     if projection is not None:
         y = product(made, projection, spec.dtype)
@@ -108,6 +109,14 @@ def elementwise(
     if spec.then is not None:
         new, y = spec.then(carry, new, y, at_t.masks)
     return *hold(at_t.valid, carry, new, y), made
+
+
+def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
+    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet."""
+    if jax.tree.leaves(small):
+        for _ in range(carry.h.ndim - 1):
+            pointwise = jax.vmap(pointwise, in_axes=(None, 0, 0))
+    return pointwise(small, carry, each)
 
 
 def forward(
@@ -122,7 +131,7 @@ def forward(
     def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
         if at_t.resets is not None:
             carry = select(at_t.resets, operands.fresh, carry)
-        z_and_bias = z.astype(wide) if bias is None else z.astype(wide) + bias
+        z_and_bias = z.astype(wide) if bias is None else z.astype(wide) + align(bias, z)
         gates = meet(spec, z_and_bias, through(_entering(carry.h, operands.scale)))
         new, y, _ = elementwise(spec, weights.small, weights.projection, carry, each_gate(spec, gates), at_t)
         if not save:
@@ -155,7 +164,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
     dzs = _projected(operands.xs, dw, spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
     drs = kernels.through(dw.recurrent, spec.dtype)(_entering(hs, operands.scale))
     if d.scale is not None:
-        drs = drs + through(hs * d.scale)
+        drs = drs + through(_entering(hs, d.scale))
     saved = with_gates(spec, operands, saved)
 
     def body(dcarry: Carry, at: Any) -> tuple[Carry, Any]:
@@ -183,7 +192,12 @@ def backward(
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent a row, summed once after the loop: a sum over rows in every step costs more.
     row = jnp.zeros_like(dcarry.h[..., 0])  # lies on devices as the rows do
-    small = jax.tree.map(lambda p: p + row.reshape(batch + (1,) * p.ndim).astype(p.dtype), weights.small)
+
+    def for_each_row(p: Array) -> Array:
+        zero = row.reshape(batch + (1,) * p.ndim).astype(p.dtype)
+        return align(p, zero) + zero
+
+    small = jax.tree.map(for_each_row, weights.small)
     # So does the projection's: the state that it ends in is nudged by nothing.
     nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.shapes import align
 from jaxrnn.sharding import outer_sharding
 from jaxrnn.types import Array
 
@@ -26,7 +27,7 @@ def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
         return lambda h: product(h, flat, dtype)
     if kernel.ndim == 2:
         wide = kernel.astype(accumulator(dtype))
-        return lambda h: _gates_last(h[..., None, :] * wide)
+        return lambda h: _gates_last(h[..., None, :] * align(wide, h[..., None]))
     heads = kernel.shape[0]
     return lambda h: _gates_last(_einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
 
@@ -42,7 +43,7 @@ def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
         return lambda dr: product(dr, flat, dtype)
     if kernel.ndim == 2:
         wide = kernel.astype(accumulator(dtype))
-        return lambda dr: (_split(dr, gates).astype(wide.dtype) * wide).sum(-2)
+        return lambda dr: (_split(dr, gates).astype(wide.dtype) * align(wide, dr[..., None])).sum(-2)
     turned = kernel.transpose(0, 2, 3, 1)
 
     def merged(dr: Array) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.shapes import align
 from jaxrnn.sharding import is_placed
 from jaxrnn.types import Array, Carry, Flow
 
@@ -25,7 +26,7 @@ def valid_steps(lengths: Array | None, mask: Array | None, total: int) -> Array 
     if lengths is None:
         return mask
     lengths = jnp.asarray(lengths)
-    return jnp.arange(total).reshape(-1, *[1] * lengths.ndim) < lengths
+    return jnp.arange(total).reshape(-1, *[1] * lengths.ndim) < lengths[None]
 
 
 def entries(resets: Array | None) -> Array | None:
@@ -164,7 +165,7 @@ def rewrite(
 def after(finished: Array, a: Array) -> Array:
     """`a` itself, but not to be had before `finished`, of which it takes a zero that XLA cannot foresee."""
     never = (finished > 0) & (finished < 0)
-    return a + never.astype(a.dtype)
+    return a + align(never.astype(a.dtype), a)
 
 
 def _bits(a: Array) -> Array:

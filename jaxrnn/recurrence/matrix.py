@@ -13,6 +13,7 @@ from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import flip, silence
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
 
@@ -77,7 +78,7 @@ def matrix_cell(
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kind = accumulator(compute_dtype(dtype, *params.values()))
-        return MatrixCarry(jnp.zeros((*batch_shape, heads, keys, values), kind))
+        return MatrixCarry(zeros((*batch_shape, heads, keys, values), kind))
 
     def project(params: Params, xs: Array) -> Projected:
         compute = compute_dtype(dtype, xs, *params.values())
@@ -146,7 +147,7 @@ def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
 
 def normalized(ys: Array, scale: Array) -> Array:
     """Each head of `ys [..., heads, V]` over its root mean square, times `scale [heads, V]`."""
-    return ys * lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * scale
+    return ys * lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * align(scale, ys)
 
 
 def unit(x: Array) -> Array:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 
@@ -12,8 +14,10 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
     A fused run transforms once, before its loop; so its gradient goes through `transform` once.
     """
 
+    at_once = jax.jit(transform, inline=True)  # outside `jit`, too, its constants are not sent to the device one by one
+
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return cell.init_carry(transform(params), batch_shape)
+        return cell.init_carry(at_once(params), batch_shape)
 
     def project(params: Params, xs: Array) -> Any:
         return cell.project(transform(params), xs)

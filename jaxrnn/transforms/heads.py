@@ -38,7 +38,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
     """
     checks.check_parameter("heads", cell, "recurrent_kernel")
     checks.check_positive("heads", "count", count)
-    shape = jax.eval_shape(lambda key: cell.init(key, 2), jax.random.key(0))["recurrent_kernel"].shape
+    shape = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(
             f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among "
@@ -58,12 +58,12 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
         ]
         return params | {"recurrent_kernel": jnp.stack(blocks)}
 
-    def one_step(key: Array) -> Any:
-        params = init(key, 2)
+    def one_step() -> Any:
+        params = init(jax.random.key(0), 2)
         return cell.step(params, cell.init_carry(params), cell.project(params, jnp.zeros(2)))
 
     try:
-        jax.eval_shape(one_step, jax.random.key(0))
+        jax.eval_shape(one_step)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "heads: cell does not run on a recurrent_kernel in blocks, expected one that does; what needs the whole "

@@ -42,7 +42,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       True
     """
     checks.check_cell("zoneout", cell)
-    fields = jax.eval_shape(lambda key: cell.init_carry(cell.init(key, 2)), jax.random.key(0))._fields
+    fields = jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), 2)))._fields
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
     if not _gives_its_state(cell):
@@ -78,13 +78,13 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
 def _gives_its_state(cell: Cell) -> bool:
     """Whether a step's program returns the same value as output and as the field `h`, but for its dtype."""
 
-    def first(key: Array) -> tuple[Array, Any]:
-        params = cell.init(key, 2)
+    def first() -> tuple[Array, Any]:
+        params = cell.init(jax.random.key(0), 2)
         x = jnp.zeros((1,) * (cell.num_feature_axes - 1) + (2,))
         carry, y = cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))
         return carry.h, y
 
-    program = jax.make_jaxpr(first)(jax.random.key(0)).jaxpr
+    program = jax.make_jaxpr(first)().jaxpr
     made_by = {eqn.outvars[0]: eqn for eqn in program.eqns}
 
     def undo_cast(value: Any) -> Any:
