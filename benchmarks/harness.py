@@ -99,7 +99,10 @@ def main(question: Question, argv: Sequence[str] | None = None) -> Result:
 def told(question: Question, result: Result) -> str:
     """A result as text: its tables, who did not take part, and a warning if others were at work while it was timed."""
     env = result["environment"]
-    skipped = "\n".join(f"skipped {name}: {why}" for name, why in result["skipped"].items())
+    reasons: dict[str, list[str]] = {}
+    for name, why in result["skipped"].items():
+        reasons.setdefault(why, []).append(name)
+    skipped = "\n".join(plots.wrapped(f"skipped {'; '.join(names)}: {why}", 120) for why, names in reasons.items())
     busy = env["cores_busy_with_others"]
     warning = f"warning: other programs kept {busy} cores busy meanwhile; repeat this on a quiet machine"
     heading = f"{question.name} on {machine(env)}, {env['date'][:10]}, {env['allocator']}"

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from benchmarks import characters, linear_peers, own_cell, packages, plots, report, results, shares
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
-from benchmarks.harness import main
+from benchmarks.harness import main, told
 from benchmarks.linear_peers import PACKAGES, Entrant
 from benchmarks.linear_peers.jaxrnn import entrant
 from benchmarks.linear_peers.problems import REAL, make_problem
@@ -256,6 +256,15 @@ def test_a_run_on_a_text_may_end_early(monkeypatch):
     rows = characters.measure(Namespace(quick=False, seed=0), field)
     assert [row["contender"] for row in rows] == ["n-grams", "elman", "lstm"]
     assert {"gru", "rwkv7"} <= set(field.skipped) and not {"elman", "lstm"} & set(field.skipped)
+
+
+def test_who_does_not_take_part_is_told_once_a_reason(runs):
+    result = results.load(runs / "here" / "memory.json") | {"skipped": {"a": "late", "b": "absent", "c": "late"}}
+    shown = told(report.SCRIPTS["memory"].QUESTION, result)
+    assert "skipped a; c: late\nskipped b: absent" in shown
+    result["environment"]["cores_busy_with_others"] = 2.0
+    blurred = [told(report.SCRIPTS[name].QUESTION, result).count("warning:") for name in ("memory", "networks")]
+    assert blurred == [0, 1]  # other programs do not change how much memory is needed
 
 
 def test_a_loop_by_hand_has_one_product_of_the_state_in_a_step():
