@@ -198,11 +198,11 @@ def setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda saved: saved["settings"].update({name: value})
 
 
-def settled(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Changes a setting, and what the metrics say of it."""
+def settled(**values: Any) -> Callable[[dict[str, Any]], None]:
+    """Changes settings, and what the metrics say of them."""
 
     def spoil(saved: dict[str, Any]) -> None:
-        setting(name, value)(saved)
+        saved["settings"].update(values)
         first_line(settings=saved["settings"])(saved)
 
     return spoil
@@ -227,14 +227,15 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "setting unknown": (setting("speed", 1), r"settings lacks or does not know \['speed'\], expected cell, layers"),
     "cell unknown": (setting("cell", "lstn"), "cell is 'lstn', expected a cell of jaxrnn"),
     "cell a list": (setting("cell", ["lstm"]), "cell is .*, expected a cell of jaxrnn"),
-    "cell another": (settled("cell", "gru"), OTHER_MODEL),
+    "cell another": (settled(cell="gru"), OTHER_MODEL),
     "layers too many": (setting("layers", 65), "layers is 65, expected a whole number from 1 to 64"),
     "hidden huge": (setting("hidden", 10**9), "hidden is 1000000000, expected a whole number from 1 to 65536"),
-    "hidden large": (settled("hidden", 65536), OTHER_MODEL),
+    "hidden large": (settled(hidden=65536), OTHER_MODEL),
+    "a model that takes hours to make": (settled(cell="s5", hidden=65536), OTHER_MODEL),
     "hidden an array": (setting("hidden", np.arange(2000)), r"hidden is array\(.{,40}\), expected a whole number"),
     "steps a str": (setting("steps", "2"), "steps is '2', expected a whole number"),
     "steps a float": (setting("steps", 2.0), "steps is 2.0, expected a whole number"),
-    "window too long": (settled("window", 10**6), "leaves 180 characters to train on, expected more than 2,000,000"),
+    "window too long": (settled(window=10**6), "leaves 180 characters to train on, expected more than 2,000,000"),
     "batch true": (setting("batch", True), "batch is True, expected a whole number"),
     "rate not a number": (setting("learning_rate", float("nan")), "learning_rate is nan, expected a positive number"),
     "rate another": (setting("learning_rate", 0.5), "settings in metrics is .*, expected those of the run"),

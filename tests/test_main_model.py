@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.tasks import model
+from jaxrnn.tasks import model, saved
 from jaxrnn.types import Layer, Params
 
 SIZE = 5
@@ -54,6 +54,7 @@ def test_every_cell_takes_any_width(cell: str) -> None:
 def test_every_cell_fits(cell: str) -> None:
     layer = model.character_model(cell, 2, 8, SIZE)
     params = jax.eval_shape(lambda key: layer.init(key, SIZE), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) >= saved.least_numbers(cell, 2, 8)
     carry = jax.eval_shape(lambda p: layer.init_carry(p, (3,)), params)
     objective = model.objective(layer, SIZE)
     loss, after = jax.eval_shape(objective, params, carry, jnp.zeros((7, 3), jnp.int32), jax.random.key(0))

@@ -16,6 +16,7 @@ from jaxrnn.tasks.problem import Problem
 MAGIC = b"jaxrnn checkpoint 1\n"
 DIGEST = hashlib.sha256().digest_size
 REMEDY = "put a copy in its place, or begin a new run with another --out"
+OTHER_MODEL = "holds another model than its settings make; begin a new run with another --out"
 
 
 def write(path: Path, data: bytes) -> None:
@@ -79,7 +80,7 @@ def restore(path: Path, like: Any, saved: Any) -> Any:
     except Exception:  # `saved` may be of any type and depth, and Flax does not check it
         fits = False
     if not fits:
-        raise Problem(f"{path}: holds another model than its settings make; begin a new run with another --out")
+        raise Problem(f"{path}: {OTHER_MODEL}")
     return tree
 
 

@@ -5,6 +5,8 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxrnn.tasks import checkpoint
 from jaxrnn.tasks.model import CELLS
 from jaxrnn.tasks.problem import Problem
@@ -64,6 +66,8 @@ def read(path: Path) -> Saved:
     expect(_is_number(rate) and rate > 0, "learning_rate", rate, "a positive number")
     for name, (low, high) in LIMITS.items():
         expect(_is_whole(settings[name], low, high), name, settings[name], f"a whole number from {low} to {high}")
+    if _numbers(saved["state"]) < least_numbers(cell, settings["layers"], settings["hidden"]):
+        raise Problem(f"{path}: {checkpoint.OTHER_MODEL}")
     source, step = saved["source"], saved["step"]
     expect(source is None or isinstance(source, str), "source", source, "a path or None")
     for name in ("sha256", "vocabulary"):
@@ -88,6 +92,19 @@ def read(path: Path) -> Saved:
     since = step - before
     expect(_are_numbers(saved["losses"], since), "losses", saved["losses"], f"{since} finite numbers, one a step")
     return Saved(**{**saved, "settings": Settings(**settings), "metrics": lines})
+
+
+def least_numbers(cell: str, layers: int, hidden: int) -> int:
+    """A model has at least as many parameters; with fewer in a file, none is made, in minutes and gigabytes perhaps."""
+    linear = CELLS[cell](1).structure.startswith("linear")  # those stand among dense layers as wide as they are
+    return layers * hidden ** (2 if linear else 1)
+
+
+def _numbers(tree: Any) -> int:
+    """How many there are in the arrays of nested dicts."""
+    if isinstance(tree, dict):
+        return sum(map(_numbers, tree.values()))
+    return tree.size if isinstance(tree, np.ndarray) else 0
 
 
 def _is_whole(value: Any, low: int, high: int) -> bool:
