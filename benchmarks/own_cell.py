@@ -96,21 +96,24 @@ def _by_hand(case: Case, name: str) -> Contender:
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
         W, U = (params[name].reshape(len(params[name]), -1) for name in ("kernel", "recurrent_kernel"))
-        bias = params["bias"].reshape(-1)
+        bias = params["bias"].reshape(1, -1)
+        vectors = {name: it[None] for name, it in params.items() if it.ndim == 1}  # over the batch
 
-        def project(xs: jax.Array) -> jax.Array:
-            return xs @ W + bias
+        def project(rows: jax.Array) -> jax.Array:
+            return rows @ W + bias
 
         def step(state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
             z, r = x if name == BEFORE else project(x), state.h @ U
             if not paired:
-                return pointwise(params, state, jnp.split(z + r, len(gates), axis=-1))
+                return pointwise(vectors, state, jnp.split(z + r, len(gates), axis=-1))
             pairs = zip(gates, jnp.split(z, len(gates), axis=-1), jnp.split(r, len(gates), axis=-1), strict=True)
-            return pointwise(params, state, tuple((z, r) if gate in paired else z + r for gate, z, r in pairs))
+            return pointwise(vectors, state, tuple((z, r) if gate in paired else z + r for gate, z, r in pairs))
 
         zero = jnp.zeros((xs.shape[1], U.shape[0]), xs.dtype)
         first = carry(*(zero for _ in carry._fields))
-        return jax.lax.scan(step, first, project(xs) if name == BEFORE else xs)[1]
+        if name == BEFORE:
+            xs = project(xs.reshape(-1, xs.shape[2])).reshape(*xs.shape[:2], -1)
+        return jax.lax.scan(step, first, xs)[1]
 
     return of_jax(name, apply, params_of(case), case)
 
