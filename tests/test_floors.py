@@ -17,6 +17,7 @@ FLOORS = {
     "allocator": 0,
     "initializers": 0,
     "roles": 0,
+    "shapes": 0,
     "recurrence": 1,
     "cells": 2,
     "transforms": 2,
