@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,30 +19,38 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def convolved(image, kernel):
-    """`image [*spatial, C] ∗ kernel [*window, C, N]`, window by window; beyond the edges everything is 0."""
-    window, space = kernel.shape[:-2], image.shape[:-1]
-    before = [(size - 1) // 2 for size in window]
-    padded = np.pad(image, [*((left, size - 1 - left) for left, size in zip(before, window, strict=True)), (0, 0)])
-    out = np.zeros((*space, kernel.shape[-1]))
-    for at in np.ndindex(*space):
-        seen = padded[tuple(slice(i, i + size) for i, size in zip(at, window, strict=True))]
-        out[at] = np.tensordot(seen, kernel, seen.ndim)
-    return out
+def convolved(image, kernel, padding="same", strides=1, dilation=1):
+    """`image [*spatial, C] ∗ kernel [*window, C, N]`, window by window; beyond the edges everything is 0.
+
+    With "same" there are as many outputs as strides fit into the image; the smaller half of the zeros comes first.
+    """
+    space = image.shape[:-1]
+    covered = [dilation * (size - 1) + 1 for size in kernel.shape[:-2]]
+    if padding == "same":
+        out = [-(-n // strides) for n in space]
+        zeros = [max(0, (m - 1) * strides + c - n) for n, m, c in zip(space, out, covered, strict=True)]
+        image = np.pad(image, [*((z // 2, z - z // 2) for z in zeros), (0, 0)])
+    else:
+        out = [(n - c) // strides + 1 for n, c in zip(space, covered, strict=True)]
+    result = np.zeros((*out, kernel.shape[-1]))
+    for at in np.ndindex(*out):
+        seen = image[tuple(slice(i * strides, i * strides + c, dilation) for i, c in zip(at, covered, strict=True))]
+        result[at] = np.tensordot(seen, kernel, seen.ndim)
+    return result
 
 
-def lstm_step(p, carry, x):
+def lstm_step(p, carry, x, **window):
     c, h = carry
     W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
-    i, f, g, o = (convolved(x, W[..., k, :]) + convolved(h, U[..., k, :]) + b[k] for k in range(4))
+    i, f, g, o = (convolved(x, W[..., k, :], **window) + convolved(h, U[..., k, :]) + b[k] for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return c, sigmoid(o) * np.tanh(c)
 
 
-def gru_step(p, carry, x, *, before):
+def gru_step(p, carry, x, *, before, **window):
     (h,) = carry
     W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
-    from_x = [convolved(x, W[..., k, :]) + b[k] for k in range(3)]
+    from_x = [convolved(x, W[..., k, :], **window) + b[k] for k in range(3)]
     r, z = (sigmoid(from_x[k] + convolved(h, U[..., k, :])) for k in range(2))
     if before:
         n = np.tanh(from_x[2] + convolved(r * h, U[..., 2, :]))
@@ -50,12 +59,21 @@ def gru_step(p, carry, x, *, before):
     return ((1 - z) * n + z * h,)
 
 
+VALID = {"padding": "valid", "dilation": 2}
 CASES = {
     "lstm over a line": (jaxrnn.conv_lstm(H, (2,)), lstm_step, (4,)),
     "lstm over a plane": (jaxrnn.conv_lstm(H, (3, 2)), lstm_step, (3, 4)),
     "lstm over a volume": (jaxrnn.conv_lstm(H, (2, 1, 3)), lstm_step, (3, 2, 2)),
     "gru, reset before": (jaxrnn.conv_gru(H, (3, 3)), partial(gru_step, before=True), (3, 4)),
     "gru, reset after": (jaxrnn.conv_gru(H, (3,), reset="after"), partial(gru_step, before=False), (5,)),
+    "lstm, strides": (jaxrnn.conv_lstm(H, (3, 2), strides=2), partial(lstm_step, strides=2), (3, 4)),
+    "lstm, dilation": (jaxrnn.conv_lstm(H, (2, 3), dilation=(2, 2)), partial(lstm_step, dilation=2), (3, 5)),
+    "lstm, valid": (jaxrnn.conv_lstm(H, (3,), **VALID), partial(lstm_step, **VALID), (7,)),
+    "gru, valid, strides": (
+        jaxrnn.conv_gru(H, (3,), padding="valid", strides=(3,)),
+        partial(gru_step, before=True, padding="valid", strides=3),
+        (8,),
+    ),
 }
 
 
@@ -134,6 +152,20 @@ def test_layers_run_over_images():
     np.testing.assert_array_equal(ys[1:, 1], 0)
 
 
+def test_smaller_images_in_layers():
+    """Carries, widths and what surrounds a cell follow the outputs' size."""
+    cell = jaxrnn.zoneout(jaxrnn.learned_carry(jaxrnn.conv_lstm(H, (3, 3), padding="valid", strides=2)), 0.1)
+    layer = jaxrnn.stack(jaxrnn.bidirectional(cell), jaxrnn.rnn(jaxrnn.conv_gru(H, (2, 2), padding="valid")))
+    params = layer.init(jax.random.key(0), D)
+    xs, lengths = jax.random.normal(jax.random.key(1), (T, B, 7, 5, D)), jnp.array([3, 1])
+    resets = jnp.zeros((T, B), bool).at[1].set(True)
+    carry, ys = layer.apply(params, None, xs, lengths=lengths, resets=resets, key=jax.random.key(2))
+    assert ys.shape == (T, B, 2, 1, H)
+    assert carry[0].forward.c.shape == (B, 3, 2, H)
+    chex.assert_trees_all_equal_shapes(carry, layer.init_carry(params, (B, 7, 5)))
+    np.testing.assert_array_equal(ys[1:, 1], 0)
+
+
 def test_initial_kernels_are_drawn_gate_by_gate():
     params = jaxrnn.conv_lstm(4, (2,)).init(jax.random.key(0), D)
     flat = params["recurrent_kernel"].transpose(2, 0, 1, 3).reshape(4, 2 * 4, 4)
@@ -142,11 +174,22 @@ def test_initial_kernels_are_drawn_gate_by_gate():
     np.testing.assert_array_equal(params["bias"], np.array([0, 1, 0, 0])[:, None] * np.ones(4))
 
 
+SMALL = jaxrnn.conv_lstm(H, (3,), padding="valid", dilation=2)
 ERRORS = [
     (lambda: jaxrnn.conv_lstm(0, (3,)), "conv_lstm: features is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.conv_lstm(4, 3), r"conv_lstm: kernel_size is 3, expected a tuple of 1 to 3 ints"),
     (lambda: jaxrnn.conv_gru(4, (3, 3, 3, 3)), r"conv_gru: kernel_size is \(3, 3, 3, 3\), expected a tuple of 1 to 3"),
     (lambda: jaxrnn.conv_gru(4, (3, 0)), "conv_gru: an entry of kernel_size is 0, expected an int of 1 or more"),
+    (lambda: jaxrnn.conv_gru(4, (3,), padding="SAME"), "conv_gru: padding is 'SAME', expected one of 'same', 'valid'"),
+    (lambda: jaxrnn.conv_lstm(4, (3,), strides=0), "conv_lstm: an entry of strides is 0, expected an int of 1 or more"),
+    (
+        lambda: jaxrnn.conv_lstm(4, (3,), dilation=(1, 2)),
+        r"conv_lstm: dilation is \(1, 2\), expected an int, or 1, as many as kernel_size",
+    ),
+    (
+        lambda: jaxrnn.unroll(SMALL, SMALL.init(jax.random.key(0), D), jnp.ones((T, B, 4, D))),
+        r"conv_lstm: images have shape \(4,\), expected \(5,\) or more from kernel_size=\(3,\), dilation=\(2,\) and",
+    ),
     (lambda: jaxrnn.conv_gru(4, (3,), reset="never"), "conv_gru: reset is 'never', expected one of 'before', 'after'"),
     (
         lambda: jaxrnn.unroll(jaxrnn.conv_gru(4, (3, 3)), {}, jnp.ones((T, 5, D))),

@@ -1,6 +1,6 @@
-"""Weights from and to Keras: `LSTM`, `GRU` with both resets and `SimpleRNN`, each alone or in `Bidirectional`."""
+"""Weights from and to Keras: `LSTM`, `GRU`, `SimpleRNN` and `ConvLSTM…D`, each alone or in `Bidirectional`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -9,20 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.cells.conv import conv_lstm
 from jaxrnn.cells.elman import elman
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
+from jaxrnn.recurrence.images import Padding
 from jaxrnn.types import Cell, Layer, Params
 
-Kind = Literal["LSTM", "GRU", "SimpleRNN"]
-GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
+Kind = Literal["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"]
+SPATIAL: dict[Kind, int] = {"ConvLSTM1D": 1, "ConvLSTM2D": 2, "ConvLSTM3D": 3}  # axes; the others have none
+GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1, "ConvLSTM1D": 4, "ConvLSTM2D": 4, "ConvLSTM3D": 4}
 KINDS: dict[str, Kind] = {"lstm": "LSTM", "gru": "GRU", "gru before": "GRU", "elman": "SimpleRNN"}
-ORDERS = {"LSTM": None, "GRU": (1, 0, 2), "SimpleRNN": None}  # `z r h`; the others as in jaxrnn
+ORDERS = {"GRU": (1, 0, 2)}  # `z r h`; the others as in jaxrnn
 NAMES = ("kernel", "recurrent_kernel", "bias")
-CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple_rnn"}
+CELLS = {  # of a layer and of its cell
+    "LSTM": ("lstm", "lstm_cell"),
+    "GRU": ("gru", "gru_cell"),
+    "SimpleRNN": ("simple_rnn", "simple_rnn_cell"),
+    "ConvLSTM1D": ("conv_lstm1d", "conv_lstm_cell"),
+    "ConvLSTM2D": ("conv_lstm2d", "conv_lstm_cell"),
+    "ConvLSTM3D": ("conv_lstm3d", "conv_lstm_cell"),
+}
+PLAIN = {"padding": "valid", "strides": 1, "dilation": 1}  # what Keras's convolutions are unless told otherwise
 
 
 def from_keras(
@@ -33,11 +44,14 @@ def from_keras(
     activation: layout.Activation = jnp.tanh,
     gate_activation: layout.Activation = jax.nn.sigmoid,
     reset_after: bool | None = None,
+    padding: Padding = "valid",
+    strides: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
 ) -> Built:
-    """The layer of a Keras `LSTM`, `GRU` or `SimpleRNN`, alone or in `Bidirectional`, with its weights.
+    """The layer of a Keras `LSTM`, `GRU`, `SimpleRNN` or `ConvLSTM…D`, alone or in `Bidirectional`, with its weights.
 
     Where a GRU resets is read off its bias: `[2, 3·H]` after the product, `[3·H]` before. After the product, two biases
-    that meet in a sum are one here.
+    that meet in a sum are one here. Weights tell nothing else about a layer but its sizes: give what it was made with.
 
     Args:
       weights: of one layer, a mapping from names to floating arrays: `{v.path: v.numpy() for v in layer.weights}`, or
@@ -45,13 +59,16 @@ def from_keras(
       kind: of the layer, by Keras's name.
       merge: of `Bidirectional`, its `merge_mode`: weights do not tell it.
       activation: of the layer: weights do not tell it either.
-      gate_activation: of an `LSTM` or a `GRU`, its `recurrent_activation`: weights do not tell it either. Keras 3's
+      gate_activation: of a layer that has gates, its `recurrent_activation`: weights do not tell it either. Keras 3's
         `"hard_sigmoid"` is `jax.nn.hard_sigmoid`; Keras 2's was `lambda x: jnp.clip(0.2 * x + 0.5, 0, 1)`.
       reset_after: of a `GRU`; needed for one without a bias, and checked for one with.
+      padding: of a `ConvLSTM…D`. Keras's default is `"valid"`, that of `jaxrnn.conv_lstm` is `"same"`.
+      strides: of a `ConvLSTM…D`.
+      dilation: of a `ConvLSTM…D`, its `dilation_rate`.
 
     Returns:
-      `(layer, params)`: `rnn` or `bidirectional` of an `lstm`, a `gru` or an `elman`. Like all layers it takes
-      `xs [T, *batch, D]`, where Keras takes `[B, T, D]`.
+      `(layer, params)`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `elman` or a `conv_lstm`. Like all layers it
+      takes `xs [T, *batch, D]`, where Keras takes `[B, T, D]`; images have their channels last.
 
     Raises:
       ValueError: a name is missing or unknown, a shape or dtype does not fit, or an option is unknown.
@@ -69,10 +86,16 @@ def from_keras(
     found = names.groups(
         where, names.read(where, "weights", weights, "{v.path: v.numpy() for v in layer.weights}"), NAMES
     )
-    activations = {"activation": activation, "gate_activation": gate_activation}
+    options: dict[str, Any] = {"activation": activation, "gate_activation": gate_activation}
     if kind == "SimpleRNN":
-        layout.check_fixed(where, "a SimpleRNN has no gates", gate_activation=activations.pop("gate_activation"))
-    cells = [_direction(there, own, kind, activations, reset_after) for there, own in names.directions(where, found)]
+        layout.check_fixed(where, "a SimpleRNN has no gates", gate_activation=options.pop("gate_activation"))
+    convolution = {"padding": padding, "strides": strides, "dilation": dilation}
+    if kind in SPATIAL:
+        options |= convolution
+    elif convolution != PLAIN:
+        said = ", ".join(f"{name}={value!r}" for name, value in convolution.items())
+        raise ValueError(f"{where}: {said} are given for kind={kind!r}, expected a ConvLSTM1D, 2D or 3D")
+    cells = [_direction(there, own, kind, options, reset_after) for there, own in names.directions(where, found)]
     return build([cells], merge=merge)
 
 
@@ -83,6 +106,9 @@ def to_keras(
     merge: Merge = "concat",
     activation: layout.Activation = jnp.tanh,
     gate_activation: layout.Activation = jax.nn.sigmoid,
+    padding: Padding = "valid",
+    strides: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
 ) -> dict[str, np.ndarray]:
     """The weights of the Keras layer that computes what `layer` does.
 
@@ -90,11 +116,14 @@ def to_keras(
     the same parameters, to the last bit.
 
     Args:
-      layer: what `from_keras` makes: `rnn` or `bidirectional` of an `lstm`, a `gru` or an `elman`.
+      layer: what `from_keras` makes: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `elman` or a `conv_lstm`.
       params: its parameters.
       merge: of the `Bidirectional` that is to take the weights, its `merge_mode`.
       activation: of the layer that is to take them.
       gate_activation: of the layer that is to take them, its `recurrent_activation`.
+      padding: of the `ConvLSTM…D` that is to take them.
+      strides: of the `ConvLSTM…D` that is to take them.
+      dilation: of the `ConvLSTM…D` that is to take them, its `dilation_rate`.
 
     Returns:
       Arrays by Keras's names: `kernel`, `recurrent_kernel` and `bias`, in `Bidirectional` after a path such as
@@ -112,38 +141,42 @@ def to_keras(
     """
     where = "to_keras"
     cells = level_of(where, params)
-    kind = KINDS[layout.kind_of(where, cells[0], tuple(KINDS))]
-    cell = CELLS[kind]
-    paths = [f"{way}_{cell}/{cell}_cell/" for way in ("forward", "backward")] if len(cells) == 2 else [""]
+    kind = _kind(where, cells[0])
+    outer, inner = CELLS[kind]
+    paths = [f"{way}_{outer}/{inner}/" for way in ("forward", "backward")] if len(cells) == 2 else [""]
 
     def convert(params: Params) -> dict[str, np.ndarray]:
         parts = [_weights(where, own) for own in level_of(where, params)]
         return names.prefixed(paths, parts)
 
     def reader(reset_after: bool | None) -> Callable[[Any], Built]:
-        activations = {"activation": activation, "gate_activation": gate_activation}
-        return partial(from_keras, kind=kind, merge=merge, reset_after=reset_after, **activations)
+        options: dict[str, Any] = {"activation": activation, "gate_activation": gate_activation}
+        options |= {"padding": padding, "strides": strides, "dilation": dilation}
+        return partial(from_keras, kind=kind, merge=merge, reset_after=reset_after, **options)
 
     untold = kind == "GRU" and "bias" not in cells[0]
-    return verified(where, layer, params, convert, *map(reader, (True, False) if untold else (None,)))
+    readers = map(reader, (True, False) if untold else (None,))
+    largest = max(dilation) if isinstance(dilation, Sequence) else dilation
+    return verified(where, layer, params, convert, *readers, dilation=largest)
 
 
 def _direction(
     where: str,
     weights: names.Weights,
     kind: Kind,
-    activations: dict[str, layout.Activation],
+    options: dict[str, Any],
     reset_after: bool | None,
 ) -> Direction:
-    gates, order = GATES[kind], ORDERS[kind]
+    gates, order, axes = GATES[kind], ORDERS.get(kind), 2 + SPATIAL.get(kind, 0)
     biases = ["bias"] if "bias" in weights else []
     names.check_names(where, weights, ["kernel", "recurrent_kernel", *biases], "give the weights of one layer")
-    names.check_axes(where, weights, "kernel", 2)
-    names.check_axes(where, weights, "recurrent_kernel", 2)
-    features, use_bias = weights["recurrent_kernel"].shape[0], bool(biases)
+    names.check_axes(where, weights, "kernel", axes)
+    names.check_axes(where, weights, "recurrent_kernel", axes)
+    *window, inputs, _ = weights["kernel"].shape
+    features, use_bias = weights["recurrent_kernel"].shape[-2], bool(biases)
     after = _resets_after(where, weights, reset_after) if kind == "GRU" else False
     columns = gates * features
-    shapes: names.Shapes = {"kernel": (weights["kernel"].shape[0], columns), "recurrent_kernel": (features, columns)}
+    shapes: names.Shapes = {"kernel": (*window, inputs, columns), "recurrent_kernel": (*window, features, columns)}
     if use_bias:
         shapes["bias"] = (2, columns) if after else (columns,)
     names.check_shapes(where, weights, shapes, f"kind={kind!r} with {features} features")
@@ -152,9 +185,11 @@ def _direction(
     params = apart | (layout.merge_biases(*apart["bias"], gru=True) if after and use_bias else {})
     if kind == "GRU":
         reset: Literal["after", "before"] = "after" if after else "before"
-        return gru(features, reset=reset, use_bias=use_bias, **activations), params
+        return gru(features, reset=reset, use_bias=use_bias, **options), params
+    if kind in SPATIAL:
+        return conv_lstm(features, tuple(window), use_bias=use_bias, **options), params
     cell: Callable[..., Cell] = lstm if kind == "LSTM" else elman
-    return cell(features, use_bias=use_bias, **activations), params
+    return cell(features, use_bias=use_bias, **options), params
 
 
 def _resets_after(where: str, weights: names.Weights, reset_after: bool | None) -> bool:
@@ -169,9 +204,14 @@ def _resets_after(where: str, weights: names.Weights, reset_after: bool | None) 
     return told
 
 
+def _kind(where: str, params: Params) -> Kind:
+    kinds = KINDS | {"conv lstm": next((k for k, n in SPATIAL.items() if n == params["kernel"].ndim - 3), "LSTM")}
+    return kinds[layout.kind_of(where, params, tuple(kinds))]
+
+
 def _weights(where: str, params: Params) -> dict[str, np.ndarray]:
-    kind = KINDS[layout.kind_of(where, params, tuple(KINDS))]
+    kind = _kind(where, params)
     own = {name: leaf for name, leaf in params.items() if name != "recurrent_bias"}
     if "recurrent_bias" in params:
         own["bias"] = np.stack(layout.two_biases(params))
-    return {name: layout.join(own[name], ORDERS[kind]) for name in NAMES if name in own}
+    return {name: layout.join(own[name], ORDERS.get(kind)) for name in NAMES if name in own}

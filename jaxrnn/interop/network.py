@@ -56,13 +56,18 @@ def levels_of(where: str, params: Any, path: str = "params") -> list[list[Params
 
 
 def verified(
-    where: str, layer: Any, params: Params, convert: Callable[[Params], Any], *readers: Callable[[Any], Built]
+    where: str,
+    layer: Any,
+    params: Params,
+    convert: Callable[[Params], Any],
+    *readers: Callable[[Any], Built],
+    dilation: int = 1,
 ) -> Any:
     """`convert(params)`, once it is shown that `layer` computes what the framework would compute from it.
 
     A layer is a record of functions, and its parameters do not tell a `tanh` from another activation. So parameters
     drawn at random go there and back: the layer that a reader makes of them must give the same outputs. Biases of
-    zero stay, since a framework may not have them.
+    zero stay, since a framework may not have them. Images are a little larger than a window of this dilation.
     """
     layer = as_layer(where, layer, name="layer")
     first = levels_of(where, params)[0][0]["kernel"]
@@ -70,8 +75,13 @@ def verified(
 
     rng = np.random.default_rng(0)
     drawn = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(rng, path[-1].key, np.asarray(leaf)), params)
-    xs = rng.standard_normal((3, *[4] * (layer.num_feature_axes - 1), first.shape[-3])).astype(np.float32)
-    weights, ours = convert(drawn), _outputs(layer, drawn, xs)
+    space = [4 + dilation * (size - 1) for size in first.shape[:-3]]
+    xs = rng.standard_normal((3, *space, first.shape[-3])).astype(np.float32)
+    weights = convert(drawn)
+    try:
+        ours = _outputs(layer, drawn, xs)
+    except checks.ShapeError:  # the layer's windows are larger than those told of
+        ours = None
     theirs = []
     for reader in readers:
         try:
@@ -82,7 +92,7 @@ def verified(
         other = where.removeprefix("to_")
         raise ValueError(
             f"{where}: layer computes something else than {other} would with these weights, expected what from_{other} "
-            "makes; another activation, merge or reset, or a reversed layer, has no place in weights"
+            "makes; another activation, merge, reset or padding, or a reversed layer, has no place in weights"
         )
     return names.owned(convert(params))
 

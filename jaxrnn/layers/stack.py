@@ -44,9 +44,11 @@ def stack(*layers: Layer) -> Layer:
         return params
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return tuple(
-            layer.init_carry(params.get(name, {}), batch_shape) for name, layer in zip(names, layers, strict=True)
-        )
+        carries = []
+        for name, layer in zip(names, layers, strict=True):
+            carries.append(layer.init_carry(params.get(name, {}), batch_shape))
+            batch_shape = _outputs(layer, carries[-1], batch_shape)
+        return tuple(carries)
 
     def apply(
         params: Params,
@@ -93,3 +95,11 @@ def stack(*layers: Layer) -> Layer:
         timed=layers[0].timed,
     )
     return whole
+
+
+def _outputs(layer: Layer, carry: Carry, batch_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes before the features of what `layer` gives: images may be smaller, and states have their size."""
+    if layer.num_feature_axes == 1:
+        return batch_shape
+    found = [leaf.shape[:-1] for leaf in jax.tree.leaves(carry) if leaf.ndim == 1 + len(batch_shape)]
+    return found[-1] if found else batch_shape

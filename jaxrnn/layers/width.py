@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.recurrence.followed import input_shape
 from jaxrnn.types import Layer, Params
 
 
 def width(where: str, name: str, layer: Layer, params: Params, in_features: int) -> int:
     """Features that `layer` gives for `in_features`, without computing any."""
-    xs = jax.ShapeDtypeStruct((1, *[1] * (layer.num_feature_axes - 1), in_features), jnp.float32)
+    xs = jax.ShapeDtypeStruct((1, *input_shape(layer, in_features)), jnp.float32)
     return width_of(where, name, jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
+from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Noise, Params
 
 
 def followed(
@@ -65,3 +65,8 @@ def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -
 def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:
     """The carry of `cell` as shapes."""
     return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)
+
+
+def input_shape(cell: Cell | Layer, in_features: int) -> tuple[int, ...]:
+    """The shape of one input for programs that are traced and never run, with images larger than any window."""
+    return (*[1 << 10] * (cell.num_feature_axes - 1), in_features)

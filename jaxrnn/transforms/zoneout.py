@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.recurrence.followed import carry_shapes, followed
+from jaxrnn.recurrence.followed import carry_shapes, followed, input_shape
 from jaxrnn.types import Array, Carry, Cell, Params
 
 
@@ -80,7 +80,7 @@ def _gives_its_state(cell: Cell) -> bool:
 
     def first() -> tuple[Array, Any]:
         params = cell.init(jax.random.key(0), 2)
-        x = jnp.zeros((1,) * (cell.num_feature_axes - 1) + (2,))
+        x = jnp.zeros(input_shape(cell, 2))
         carry, y = cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))
         return carry.h, y
 

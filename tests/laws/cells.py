@@ -116,7 +116,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "slstm": partial(jaxrnn.slstm, heads=2),
     "cfc": partial(jaxrnn.cfc, backbone_features=5, backbone_layers=2),
     "conv_lstm": partial(jaxrnn.conv_lstm, kernel_size=(3, 2)),
-    "conv_gru": partial(jaxrnn.conv_gru, kernel_size=(3,)),
+    "conv_gru": partial(jaxrnn.conv_gru, kernel_size=(2,), padding="valid", strides=1),
     "conv_gru_after": partial(jaxrnn.conv_gru, kernel_size=(2, 1, 2), reset="after"),
 }
 
