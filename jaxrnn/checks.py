@@ -123,6 +123,12 @@ def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) ->
         raise ValueError(f"{where}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
 
 
+def check_finite(where: str, name: str, value: Any, remedy: str) -> None:
+    """An array without NaN and infinities; one that is being traced has no values yet, and passes."""
+    if not isinstance(value, jax.core.Tracer) and not np.isfinite(jax.device_get(value)).all():
+        raise ValueError(f"{where}: {name} is not finite, expected finite values; {remedy}")
+
+
 def check_positive(where: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")

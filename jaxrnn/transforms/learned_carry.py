@@ -26,7 +26,8 @@ def learned_carry(cell: Cell) -> Cell:
       A `Cell` with the carry of `cell`.
 
     Raises:
-      ValueError: `cell` is not a cell, or has parameters `initial_…` already.
+      ValueError: `cell` is not a cell, or has parameters `initial_…` already. `init` raises it where learning would
+        begin with what is not finite.
 
     Example:
       >>> import jax, jaxrnn
@@ -47,6 +48,9 @@ def learned_carry(cell: Cell) -> Cell:
         params = cell.init(key, in_features)
         dtype = jnp.result_type(*params.values())
         start, fields = begin(cell.init_carry(params))
+        for field in fields:
+            remedy = "cell._replace(learned=…) tells which fields are learned, and from where"
+            checks.check_finite("learned_carry", f"{field} of the initial carry", getattr(start, field), remedy)
         return params | {PREFIX + field: getattr(start, field).astype(dtype) for field in fields}
 
     def inner(params: Params) -> Params:

@@ -85,6 +85,18 @@ def test_what_is_learned_of_a_carry_is_finite_and_learns(name):
         assert all_finite(gradient(jax.tree.map(lambda p, g: 0.9 * p - 0.1 * np.sign(g), params, grads)))
 
 
+def test_a_start_that_is_not_finite_is_not_learned():
+    """A cell of one's own tells from where instead."""
+    plain = jaxrnn.gru(H)
+    cell = plain._replace(init_carry=lambda params, batch=(): jaxrnn.GRUCarry(jnp.full((*batch, H), -jnp.inf)))
+    with pytest.raises(
+        ValueError, match="learned_carry: h of the initial carry is not finite, expected finite values; "
+    ):
+        jaxrnn.learned_carry(cell).init(jax.random.key(0), D)
+    told = cell._replace(learned=lambda carry: (carry._replace(h=jnp.zeros_like(carry.h)), ("h",)))
+    assert all_finite(jaxrnn.learned_carry(told).init(jax.random.key(0), D))
+
+
 def test_a_learned_start_of_an_slstm_is_a_memory_with_a_weight():
     """`exp(m)` of `c`, beside inputs that weigh `exp(i)`: as one more input before the first."""
     cell, plain = jaxrnn.learned_carry(jaxrnn.slstm(1, forget="exp")), jaxrnn.slstm(1, forget="exp")
