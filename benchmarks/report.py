@@ -92,7 +92,10 @@ def _run(folder: Path) -> str:
     if speed := found.get("against_peers"):
         blocks += [_speed(speed), f"![Time of each layer in each library]({_link(folder / 'against_peers.png')})"]
     blocks += [table for table in [_others(found)] if table]
-    blocks.append(LEGEND)
+    if len(blocks) > 1:
+        blocks.append(LEGEND)
+    if "characters" in found:
+        blocks.append(f"![How well each cell reads a text]({_link(folder / 'characters.png')})")
     shown = "\n\n\n".join(told(SCRIPTS[name].QUESTION, result) for name, result in found.items())
     return "\n\n".join([*blocks, f"<details><summary>All figures</summary>\n\n```text\n{shown}\n```\n\n</details>"])
 

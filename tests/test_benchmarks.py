@@ -381,6 +381,7 @@ def test_report_is_idempotent_and_names_every_figure(runs):
         "| Elman, training |",
         "| Elman, forward |",
         "against_peers.png",
+        "characters.png",
         "remat='carries' / flax linen",
         "| forward, share of the time: matrix products |",
         results.LEGEND,
