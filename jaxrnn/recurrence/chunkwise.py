@@ -81,19 +81,22 @@ def _chunks(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tup
     total = inputs.q.shape[0]
     size = min(size, total)
     count = -(-total // size)
+    empty = (
+        count * size - total
+    )  # steps that change nothing, before the others: none of these decays to the end through them
     broken = None
     if inputs.resets is not None:
         inputs, state, broken = _mended(inputs, state)
 
     def split(x: Array) -> Array:
-        padded = jnp.pad(x, [(0, count * size - total)] + [(0, 0)] * (x.ndim - 1))  # empty steps change nothing
+        padded = jnp.pad(x, [(empty, 0)] + [(0, 0)] * (x.ndim - 1))
         return padded.reshape(count, size, *x.shape[1:])
 
     def body(S: Array, x: Inputs) -> tuple[Array, Array]:
         return _chunk(S, x, fresh)
 
     state, ys = lax.scan(jax.checkpoint(body, prevent_cse=False), state, jax.tree.map(split, inputs))
-    ys = ys.reshape(count * size, *ys.shape[2:])[:total]
+    ys = ys.reshape(count * size, *ys.shape[2:])[empty:]
     if broken is not None:
         ys = jnp.where(broken[..., None], jnp.nan, ys)
         state = jnp.where(broken[-1, ..., None, None], jnp.nan, state)
@@ -126,16 +129,15 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     q, k, v, log_decay, beta, read, erase = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2), tuple(x[:7]))
     size = q.shape[-2]
     log_decay = align(jnp.zeros((size, 1), q.dtype), q) if log_decay is None else log_decay
-    b = jnp.cumsum(log_decay, -2)
+    b = _sums(log_decay)
     t = jnp.arange(size)
-    sees, since, other = t[:, None] >= t[None], b, None
+    sees, since, other = align(t[:, None] >= t[None], q), b.coarse + b.fine, None
     if x.resets is not None:  # nothing passes from one sequence to the next
         resets = jnp.moveaxis(x.resets, 0, -1)
         sequence = jnp.cumsum(resets, -1)
-        sees = align(sees, sequence[..., None]) & (sequence[..., :, None] == sequence[..., None, :])
+        sees = sees & (sequence[..., :, None] == sequence[..., None, :])
         other = (sequence > 0)[..., None]
-        # Sums of log decays only fall: the least of those before resets is that before the last one.
-        since = b - lax.cummin(jnp.where(resets[..., None], b - log_decay, 0), axis=b.ndim - 2)
+        since = jnp.matmul(sees.astype(q.dtype), log_decay, precision=lax.Precision.HIGHEST)
 
     def seen(x: Array) -> Array:
         """`(x ⊙ decay)ᵀ` times the state from which the sequence of each step came into this chunk, or began."""
@@ -145,7 +147,7 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
         return jnp.where(other, 0, x) @ S + (0 if fresh is None else jnp.where(other, x, 0) @ fresh)
 
     def earlier(x: Array, k: Array) -> Array:
-        return jnp.where(t[:, None] > t[None], _pairs(x, k, b, sees), 0)
+        return jnp.where(align(t[:, None] > t[None], x), _pairs(x, k, b, sees), 0)
 
     added = [(k, v)]
     if beta is not None:
@@ -154,7 +156,8 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
         added += [(-erase, inverse(earlier(read, erase)) @ (seen(read) + earlier(read, k) @ v))]
     y = seen(q)
     start = S if other is None else jnp.where(other[..., -1:, :], 0 if fresh is None else fresh, S)
-    last = jnp.where(sees[..., -1, :, None], jnp.exp(b[..., -1:, :] - b), 0)
+    ends = jax.tree.map(lambda a: a[..., -1:, :], b)
+    last = _decay(_gap(ends, b), align((t == size - 1)[:, None], q), sees[..., -1, :, None])
     S = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start
     for key, value in added:
         y = y + _pairs(q, key, b, sees) @ value
@@ -162,33 +165,71 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     return S, jnp.moveaxis(y, -2, 0)
 
 
-def _pairs(x: Array, k: Array, b: Array, sees: Array) -> Array:
-    """`Σ x[i] k[j] exp(b[i] − b[j])` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
-    if b.shape[-1] == 1:
-        decay = jnp.exp(jnp.where(sees, b - jnp.swapaxes(b, -1, -2), -jnp.inf))
-        pairs = x @ jnp.swapaxes(k, -1, -2)
-        return pairs * align(decay, pairs)
+class Sums(NamedTuple):
+    """Sums of log decays, in two parts.
+
+    Where much is forgotten a sum is large, and the difference of two of them would have few digits left.
+
+    Attributes:
+      coarse: of multiples of a power of two, large enough that these sums and their differences are exact.
+      fine: of what is left, which is small. It alone has a derivative.
+    """
+
+    coarse: Array
+    fine: Array
+
+
+def _sums(log_decay: Array) -> Sums:
+    """Up to each step."""
+    kind = jnp.finfo(log_decay.dtype)
+    most = -math.log(kind.tiny) * log_decay.shape[-2]
+    unit = 2.0 ** (math.ceil(math.log2(most)) - kind.nmant)
+    coarse = lax.stop_gradient(jnp.round(log_decay / unit) * unit)
+    return Sums(*jnp.cumsum(jnp.stack([coarse, log_decay - coarse]), -2))
+
+
+def _gap(later: Sums, earlier: Sums) -> Array:
+    """The sum of the log decays between."""
+    return (later.coarse - earlier.coarse) + (later.fine - earlier.fine)
+
+
+def _pairs(x: Array, k: Array, b: Sums, sees: Array) -> Array:
+    """`Σ x[i] k[j] exp(bᵢ − bⱼ)` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
     size, channels = x.shape[-2:]
+    if b.fine.shape[-1] == 1:
+        across = jax.tree.map(lambda a: jnp.swapaxes(a, -1, -2), b)
+        return x @ jnp.swapaxes(k, -1, -2) * _decay(_gap(b, across), align(jnp.eye(size, dtype=bool), x), sees)
     small = next(n for n in range(min(SMALL, size), 0, -1) if size % n == 0)
     count = size // small
 
     def blocks(a: Array) -> Array:
         return a.reshape(*a.shape[:-2], count, small, channels)
 
-    first = blocks(b)[..., :1, :]
+    def at(where: Any) -> Sums:
+        return jax.tree.map(lambda a: a[where], inside)
+
+    inside = jax.tree.map(blocks, b)
+    first = at((..., slice(1), slice(None)))
     t, i = jnp.arange(size), jnp.arange(small)
     # Between blocks: down to the first step of the later one, and on from there.
-    earlier = (t[None] < small * jnp.arange(count)[:, None])[..., None]
-    keys = k[..., None, :, :] * jnp.exp(jnp.where(earlier, first - b[..., None, :, :], -jnp.inf))
-    between = (blocks(x) * jnp.exp(blocks(b) - first)) @ jnp.swapaxes(keys, -1, -2)
+    before = jax.tree.map(lambda a: a[..., None, :, :], b)
+    earlier = align((t[None] < small * jnp.arange(count)[:, None])[..., None], before.fine)
+    keys = k[..., None, :, :] * jnp.exp(jnp.where(earlier, _gap(first, before), -jnp.inf))
+    between = (blocks(x) * jnp.exp(_gap(inside, first))) @ jnp.swapaxes(keys, -1, -2)
     # Within a block: pair by pair.
-    gaps = blocks(b)[..., :, None, :] - blocks(b)[..., None, :, :]
-    decay = jnp.exp(jnp.where((i[:, None] >= i[None])[..., None], gaps, -jnp.inf))
+    gaps = _gap(at((..., slice(None), None, slice(None))), at((..., None, slice(None), slice(None))))
+    same, down = (align(m[..., None], gaps) for m in (jnp.eye(small, dtype=bool), i[:, None] >= i[None]))
+    decay = _decay(gaps, same, down)
     within = jnp.einsum("...ik,...jk,...ijk->...ij", blocks(x), blocks(k), decay)
     placed = within[..., None, :]
     placed = placed * align(jnp.eye(count, dtype=x.dtype)[:, None, :, None], placed)
     pairs = between.reshape(*between.shape[:-1], count, small) + placed
     return jnp.where(sees, pairs.reshape(*pairs.shape[:-4], size, size), 0)
+
+
+def _decay(gaps: Array, same: Array, sees: Array) -> Array:
+    """`exp(gaps)` where `sees`: 1 at the step itself, whatever its sums, and 0 elsewhere."""
+    return jnp.exp(jnp.where(sees & ~same, gaps, jnp.where(same, 0, -jnp.inf)))
 
 
 @jax.custom_jvp

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.nn import log_sigmoid
 
 from jaxrnn.carries import MLSTMCarry
@@ -126,10 +127,17 @@ def log_gates(params: Params, xs: Array) -> dict[str, Array]:
 
 
 def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-    """The next `m`, and what it leaves of the logarithms of the forget and the input gate: neither is above 0."""
+    """The next `m`, and what it leaves of the logarithms of the forget and the input gate: neither is above 0.
+
+    But for the digits that `f + m` loses, which would add up over the steps: the first of them gives them back.
+    """
     i, f = gates
-    new = jnp.maximum(f + m, i)
-    return new, (f + m - new, i - new)
+    kept = f + m
+    part = kept - m
+    lost = (m - (kept - part)) + (f - part)  # exactly (Knuth 1969, "The art of computer programming", 4.2.2)
+    lost = lax.stop_gradient(jnp.where(jnp.isfinite(lost), lost, 0))
+    new = jnp.maximum(kept, i)
+    return new, (kept - new + lost, i - new)
 
 
 def _scaled(z: Projected, decay: Array, gain: Array) -> Inputs:
