@@ -35,6 +35,12 @@ class Flags(NamedTuple):
         own = (getattr(module, name) for name in self._fields)
         return Flags(*(o if flag is None else flag for flag, o in zip(self, own, strict=True)))
 
+    def checked(self, where: str) -> "Flags":
+        """These flags, each of which is True or False."""
+        for name, flag in zip(self._fields, self, strict=True):
+            checks.check_bool(where, name, flag)
+        return self
+
 
 def inputs_of(where: str, layer: Layer, inputs: Any, flags: Flags) -> Array:
     """`inputs` as an array, checked to be floating and to have an axis of time and the axes of a step."""

@@ -1,6 +1,6 @@
 """Errors are built here: each names the argument, what was found, what was expected, and what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
@@ -21,6 +21,8 @@ def xs_of(
     where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]", features: int = 1
 ) -> Array:
     """`xs` as an array, checked to be floating and to have its axes; `features` are the last ones of one step."""
+    if not isinstance(xs, Real):
+        check_array_like(f"{where}: {name}", xs)
     xs = jnp.asarray(xs)
     if xs.ndim < axes - 1 + features:
         if features == 1:
@@ -33,6 +35,8 @@ def xs_of(
         if jnp.issubdtype(xs.dtype, jnp.complexfloating):
             remedy = f"jnp.concatenate([{name}.real, {name}.imag], -1) has the two parts as features"
         raise ShapeError(f"{where}: {name} has dtype {xs.dtype}, expected a floating one; {remedy}")
+    if xs.shape[-1] == 0:
+        raise ShapeError(f"{where}: {name} has shape {xs.shape}, expected {layout} with D of 1 or more")
     return xs
 
 
@@ -50,6 +54,7 @@ def floating(where: str, name: str, value: Any, axes: int, layout: str, *, may_b
 
 def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], because: str) -> None:
     """One shape, in words: `unroll: carry.h has shape (8, 32), expected (16, 32) from …`."""
+    check_array_like(f"{where}: {name}", array)
     try:
         chex.assert_shape(array, expected)
     except AssertionError:
@@ -60,7 +65,80 @@ def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], be
 def check_array(where: str, name: str, value: Any) -> None:
     """An array, of NumPy or of JAX: a list could be a batch or a mistake."""
     if not isinstance(value, np.ndarray | np.generic | jax.Array):
-        raise ShapeError(f"{where}: {name} is a {type(value).__name__}, expected an array; jnp.asarray makes one")
+        raise ShapeError(f"{where}: {name} is {a_kind(value)}, expected an array; jnp.asarray makes one")
+
+
+def check_array_like(what: str, value: Any) -> None:
+    """What JAX takes for one array: those of other libraries and plain numbers, too, but no list, tuple or text."""
+    if not isinstance(value, Real) and not all(hasattr(value, name) for name in ("shape", "dtype")):
+        raise ShapeError(f"{what} is {a_kind(value)}, expected an array; jnp.asarray makes one")
+
+
+def a_kind(value: Any) -> str:
+    """`a list`, `an int`, `None`: what a value is."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def spelled(value: Any) -> str:
+    """A value as it was written, where that fits into a line of an error; otherwise what it is."""
+    if isinstance(value, jax.core.Tracer):
+        return "a traced value"
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"an array of shape {value.shape}"
+    said = repr(value)
+    return said if len(said) <= 80 and "\n" not in said else a_kind(value)
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is one key of JAX's random numbers, typed or of raw bits."""
+    if not isinstance(value, np.ndarray | jax.Array):
+        return False
+    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return value.ndim == 0 if typed else value.ndim == 1 and value.dtype == np.uint32
+
+
+def check_key(where: str, key: Any) -> None:
+    """One key of JAX's random numbers, and not its seed."""
+    if not is_key(key):
+        several = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        remedy = "jax.vmap takes several" if several else "jax.random.key(0) makes one of a seed"
+        raise ShapeError(f"{where}: key is {spelled(key)}, expected one PRNG key; {remedy}")
+
+
+def check_bool(where: str, name: str, value: Any) -> None:
+    """True or False: a str would count as True, and a traced value decides nothing while a program is compiled."""
+    if not isinstance(value, bool | np.bool_):
+        remedy = f"; static_argnames={name!r} of jax.jit" if isinstance(value, jax.core.Tracer) else ""
+        raise ValueError(f"{where}: {name} is {spelled(value)}, expected True or False{remedy}")
+
+
+def width_of_inputs(where: str, given: Any) -> int:
+    """D, from the number itself or from an example of the inputs, whose last axis it is."""
+    if isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct) and given.ndim > 0:
+        if not jnp.issubdtype(given.dtype, jnp.inexact):
+            raise ShapeError(
+                f"{where}: the example input has dtype {given.dtype}, expected a floating one; one-hot or embed "
+                "integer tokens"
+            )
+        given = given.shape[-1]
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise ShapeError(
+            f"{where}: in_features is {spelled(given)}, expected an int of 1 or more, or an example input whose last "
+            "axis it is"
+        )
+    return int(given)
+
+
+def check_batch_shape(where: str, shape: Any) -> None:
+    """A tuple of sizes, which need not be known before a program is compiled."""
+    if not isinstance(shape, tuple | list):
+        remedy = f"; ({shape},) has one batch axis" if isinstance(shape, Integral) else ""
+        raise ShapeError(f"{where}: batch_shape is {spelled(shape)}, expected a tuple of ints{remedy}")
+    for size in shape:
+        known = isinstance(size, Real | str | jax.Array) or size is None
+        if known and (isinstance(size, bool) or not isinstance(size, Integral) or size < 0):
+            raise ShapeError(f"{where}: batch_shape is {spelled(shape)}, expected a tuple of ints of 0 or more")
 
 
 def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], because: str) -> None:
@@ -79,6 +157,15 @@ def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: 
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise ShapeError(f"{where}: {name} has dtype {jnp.result_type(lengths)}, expected an integer one")
     check_shape(where, name, lengths, expected, because)
+    if _on_host(lengths) and np.size(lengths) and (least := np.min(np.asarray(lengths))) < 0:
+        raise ShapeError(f"{where}: {name} has an entry {least}, expected lengths of 0 or more")
+
+
+def _on_host(array: Any) -> bool:
+    """Whether the numbers can be read without a transfer: those of NumPy, and of one array of JAX on the CPU."""
+    if isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array):
+        return not isinstance(array, jax.Array)
+    return array.is_fully_addressable and [device.platform for device in array.devices()] == ["cpu"]
 
 
 def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int | None = 1) -> None:
@@ -145,11 +232,8 @@ def check_rate(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")
 
 
-def head_sizes(where: str, features: Any, heads: Any, keys: Any, values: Any) -> tuple[int, int]:
+def head_sizes(where: str, features: int, heads: int, keys: int | None, values: int | None) -> tuple[int, int]:
     """Keys and values of each head, which share `features` evenly where they are not given."""
-    for name, value in (("features", features), ("heads", heads), ("keys", keys), ("values", values)):
-        if value is not None:
-            check_positive(where, name, value)
     if (keys is None or values is None) and features % heads:
         raise ValueError(f"{where}: heads is {heads}, expected a divisor of features, {features}, or keys and values")
     return keys or features // heads, values or features // heads
@@ -178,13 +262,26 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *,
     if jax.tree.structure(tree) != structure:
         missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
         wrong = [f"lacks {missing}"] * bool(missing) + [f"has unknown {unknown}"] * bool(unknown)
-        said = f"{' and '.join(wrong) or f'is a {type(tree).__name__}'}, expected {_spelled(expected)}"
-        raise ShapeError(f"{where}: {name} {said} from {because}")
+        said = f"{' and '.join(wrong) or f'is {a_kind(tree)}'}, expected {_spelled(expected)}"
+        raise ShapeError(f"{where}: {name} {said} from {because}{_rebuilt(name, tree, expected)}")
     for path, leaf in found.items():
         check_shape(where, name + path, leaf, wanted[path].shape, because)
         as_complex = may_be_complex and jnp.issubdtype(wanted[path].dtype, jnp.complexfloating)
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact if as_complex else jnp.floating):
             raise ShapeError(f"{where}: {name}{path} has dtype {jnp.result_type(leaf)}, expected a floating one")
+
+
+def _rebuilt(name: str, tree: Any, expected: Any) -> str:
+    """How to make what is expected of what a checkpoint restored."""
+    kind, fields = type(expected).__name__, getattr(expected, "_fields", ())
+    if isinstance(tree, Mapping):
+        if fields and set(tree) == set(fields):
+            return f"; {kind}(**{name}) makes one"
+        if "params" in tree and "params" not in expected:
+            return f"; give {name}['params']"
+    if fields and isinstance(tree, tuple | list) and len(tree) == len(fields):
+        return f"; {kind}(*{name}) makes one"
+    return ""
 
 
 def _structure(tree: Any) -> dict[str, Any]:
@@ -196,7 +293,27 @@ def _spelled(tree: Any) -> str:
         return f"{type(tree).__name__}({', '.join(tree._fields)})"
     if isinstance(tree, dict):
         return f"a dict with keys {sorted(tree)}"
+    if tree == ():
+        return "()"
     return f"a {type(tree).__name__} of {len(tree)}" if isinstance(tree, tuple | list) else type(tree).__name__
+
+
+def plain(where: str, params: Any) -> Any:
+    """Parameters as dicts: any mapping will do, which JAX would take for another structure than theirs."""
+    return _plain(where, "params", params)
+
+
+def _plain(where: str, path: str, tree: Any) -> Any:
+    kind = type(tree)
+    if kind.__module__.startswith("flax."):
+        said = f"{where}: {path} is a {kind.__name__} of Flax, expected "
+        if kind.__module__.startswith("flax.nnx"):
+            raise ShapeError(f"{said}arrays in a dict; nnx.to_pure_dict(nnx.state(model)) has them")
+        if hasattr(tree, "unbox"):
+            raise ShapeError(f"{said}an array; flax.linen.unbox(params) takes them all out of their boxes")
+    if isinstance(tree, Mapping):
+        return {name: _plain(where, f"{path}[{name!r}]", branch) for name, branch in tree.items()}
+    return tree
 
 
 @lru_cache(maxsize=1024)
@@ -257,4 +374,5 @@ def check_count(where: str, name: str, values: Any, count: int) -> None:
     """A tuple with one entry a layer."""
     if not isinstance(values, tuple | list) or len(values) != count:
         found = f"{len(values)} entries" if isinstance(values, tuple | list) else f"a {type(values).__name__}"
-        raise ShapeError(f"{where}: {name} has {found}, expected a tuple of {count}, one a layer")
+        remedy = f"flax.serialization.from_state_dict(layer.init_carry(params, batch_shape), {name}) rebuilds one"
+        raise ShapeError(f"{where}: {name} has {found}, expected a tuple of {count}, one a layer; {remedy}")

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.types import Array, Params
 
@@ -16,6 +18,7 @@ orthogonal = jax.nn.initializers.orthogonal()
 zeros = jax.nn.initializers.zeros
 
 
+@checked
 def per_gate(initializer: Initializer, key: Array, rows: int, gates: int, features: int, dtype: Any) -> Array:
     """Draws each gate apart, as a matrix of its own.
 
@@ -43,6 +46,7 @@ def per_gate(initializer: Initializer, key: Array, rows: int, gates: int, featur
     return draw(jax.random.split(key, gates)).astype(dtype)
 
 
+@checked
 def dense_params(
     key: Array,
     in_features: int,
@@ -83,6 +87,7 @@ def dense_params(
     return kernels if bias_init is None else kernels | {"bias": bias_init(k_bias, (gates, features), param_dtype)}
 
 
+@checked
 def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializer:
     """Adds a number to one gate's initial bias: a forget bias, say.
 
@@ -102,11 +107,13 @@ def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializ
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        _check_gate("gate_offset", "gate", gate, shape)
         return initializer(key, shape, dtype).at[gate].add(offset)
 
     return init
 
 
+@checked
 def extended(
     init: Callable[..., Params], further: Mapping[str, tuple[Initializer, tuple[int, ...]]], param_dtype: Any
 ) -> Callable[..., Params]:
@@ -136,6 +143,7 @@ def extended(
     return extended_init
 
 
+@checked
 def identity(scale: float = 1.0) -> Initializer:
     """The identity matrix, for a recurrent kernel that keeps the state to begin with.
 
@@ -160,6 +168,7 @@ def identity(scale: float = 1.0) -> Initializer:
     return init
 
 
+@checked
 def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initializer:
     """Biases with which gates remember for times spread up to `max_time`.
 
@@ -190,6 +199,8 @@ def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initia
         raise ValueError(f"chrono: forget and input are both {forget}, expected two gates, or input=None")
 
     def init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        for name, gate in (("forget", forget), ("input", input)):
+            _check_gate("chrono", name, gate, shape)
         times = jax.random.uniform(key, shape[1:], accumulator(dtype), 1, max_time - 1)
         bias = jnp.zeros(shape, accumulator(dtype)).at[forget].set(jnp.log(times))
         return (bias if input is None else bias.at[input].set(-bias[forget])).astype(dtype)
@@ -197,6 +208,13 @@ def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initia
     return init
 
 
+def _check_gate(where: str, name: str, gate: int | None, shape: tuple[int, ...]) -> None:
+    """A gate that a bias of this shape has: JAX would write nothing to one that it does not have."""
+    if gate is not None and gate >= shape[0]:
+        raise ValueError(f"{where}: {name} is {gate}, expected one of the {shape[0]} gates of a bias {tuple(shape)}")
+
+
+@checked
 def head_params(
     key: Array,
     in_features: int,
@@ -241,6 +259,7 @@ def head_params(
     }
 
 
+@checked
 def step_params(
     key: Array, heads: int, *, dt_min: float = 0.001, dt_max: float = 0.1, param_dtype: Any = jnp.float32
 ) -> Params:
@@ -262,6 +281,7 @@ def step_params(
       >>> params["step_bias"].shape
       (4,)
     """
+    checks.check_time_steps("step_params", dt_min, dt_max)
     k_rate, k_step = jax.random.split(key)
     wide = accumulator(param_dtype)
     dt = jnp.exp(jax.random.uniform(k_step, (heads,), wide, jnp.log(dt_min), jnp.log(dt_max)))

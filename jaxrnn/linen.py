@@ -56,6 +56,8 @@ class RNN(nn.Module):
         if self.partitioning is not None:  # a module is hashed with its attributes, which a dict does not allow
             object.__setattr__(self, "partitioning", FrozenDict(self.partitioning))
         super().__post_init__()
+        as_layer("linen.RNN", self.cell)
+        batch_major.Flags(*[None] * len(batch_major.Flags._fields)).over(self).checked("linen.RNN")
 
     @nn.compact
     def __call__(
@@ -94,7 +96,9 @@ class RNN(nn.Module):
         """
         del init_key
         where, layer = "linen.RNN", as_layer("linen.RNN", self.cell)
-        flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
+        flags = (
+            batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self).checked(where)
+        )
         inputs = batch_major.inputs_of(where, layer, inputs, flags)
         params = self._params(layer, inputs.shape[-1])
         key = self.make_rng("dropout") if layer.draws and not flags.deterministic else None

@@ -55,14 +55,16 @@ class RNN(nnx.Module):
         partitioning: Partitioning | None = None,
         rngs: nnx.Rngs,
     ) -> None:
+        layer = as_layer("nnx.RNN", cell)
         self.cell = cell
         self.time_major = time_major
         self.return_carry = return_carry
         self.reverse = reverse
         self.keep_order = keep_order
         self.deterministic = deterministic
+        batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).checked("nnx.RNN")
         checks.check_positive("nnx.RNN", "in_features", in_features)
-        params = as_layer("nnx.RNN", cell).init(rngs.params(), in_features)
+        params = layer.init(_drawn("nnx.RNN", rngs, "params"), in_features)
         params = partitioned("nnx.RNN", params, partitioning or {}, _with_names)
         for name, value in params.items():
             setattr(self, name, nnx.data(jax.tree.map(nnx.Param, value, is_leaf=_is_named)))
@@ -101,7 +103,9 @@ class RNN(nnx.Module):
           ValueError: `seq_lengths` and `mask` are both given; randomness is asked for and `rngs` is None.
         """
         where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell)
-        flags = batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self)
+        flags = (
+            batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self).checked(where)
+        )
         inputs = batch_major.inputs_of(where, layer, inputs, flags)
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
@@ -125,4 +129,13 @@ def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | Array | None) -> Array:
         )
     if isinstance(rngs, jax.Array):
         return rngs
-    return rngs.dropout() if isinstance(rngs, nnx.Rngs) else rngs()
+    return rngs() if isinstance(rngs, nnx.RngStream) else _drawn("nnx.RNN", rngs, "dropout")
+
+
+def _drawn(where: str, rngs: Any, stream: str) -> Array:
+    """The next key of a stream."""
+    if not isinstance(rngs, nnx.Rngs):
+        raise ValueError(f"{where}: rngs is {checks.spelled(rngs)}, expected nnx.Rngs({stream}=seed)")
+    if stream not in rngs and "default" not in rngs:
+        raise ValueError(f"{where}: rngs has no stream {stream!r}, expected nnx.Rngs({stream}=seed), or a default")
+    return getattr(rngs, stream)()

@@ -1,7 +1,7 @@
 """The records that everything else is made of: `Cell`, `Layer`, `Flow`."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 
@@ -49,7 +49,7 @@ class Cell(NamedTuple):
     """A recurrent cell as a record of pure functions; `step` defines it, the others may only be faster.
 
     Attributes:
-      init: `(key, in_features) -> params`, a flat `dict[str, Array]`.
+      init: `(key, in_features) -> params`, a flat `dict[str, Array]`; an example input may stand for `in_features`.
       init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
       project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
       step: `(params, carry, z) -> (carry, y)`, one time step; what `draw` returns is also given its noise.
@@ -86,12 +86,16 @@ class Cell(NamedTuple):
     learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
     timed: bool = False
 
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Says what runs a cell."""
+        raise TypeError("Cell: a cell is a record and no function; jaxrnn.unroll(cell, params, xs) runs it")
+
 
 class Layer(NamedTuple):
     """A transformation of sequences as a record of pure functions; what `rnn`, `stack`, `dense` … return.
 
     Attributes:
-      init: `(key, in_features) -> params`, nested dicts of arrays.
+      init: `(key, in_features) -> params`, nested dicts of arrays; an example input may stand for `in_features`.
       init_carry: `(params, batch_shape=()) -> carry`, one pytree for streaming and for `apply`.
       apply: `(params, carry | None, xs[T, *batch, D], *, lengths=None, mask=None, resets=None, key=None)
         -> (carry, ys[T, *batch, H])`; `key=None` means deterministic.
@@ -118,3 +122,7 @@ class Layer(NamedTuple):
     draws: bool = True
     looks_ahead: tuple[str, ...] = ()
     timed: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Says what runs a layer."""
+        raise TypeError("Layer: a layer is a record and no function; layer.apply(params, None, xs) runs it")

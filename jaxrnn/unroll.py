@@ -55,12 +55,13 @@ def unroll(
 
     Args:
       cell: the recurrence.
-      params: from `cell.init`.
+      params: from `cell.init`; any mapping of such arrays will do.
       xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`. What stands at an
         invalid step, NaN included, reaches nothing. But for time: a cell with times (`cell.timed`, as of `cfc`) is
         given the time since the valid step before in the direction of travel, over invalid ones between the two.
       carry: initial carry, leaves `[*batch, ...]`; `cell.init_carry` if None.
-      lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None.
+      lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None. A
+        negative one is an error in an array of NumPy or on the CPU; elsewhere no number is read, and it counts as 0.
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
       resets: bool `[T, *batch]`, True at the first step of a new sequence: the cell's own initial carry, not `carry`,
         replaces the state before that step, valid or not. The segments stay the same under `reverse`.
@@ -93,13 +94,17 @@ def unroll(
     checks.check_cell("unroll", cell)
     xs = checks.xs_of("unroll", xs, features=cell.num_feature_axes)
     because = checks.shape_words(xs)
+    params = checks.plain("unroll", params)
     checks.check_params("unroll", cell, params, xs.shape[-1], because)
     if carry is not None:
         checks.check_carry("unroll", cell, params, carry, xs.shape[1:-1], because)
     checks.check_steps("unroll", xs, lengths, mask, resets, cell.num_feature_axes)
+    checks.check_bool("unroll", "reverse", reverse)
     checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
     checks.check_remat("unroll", remat)
     checks.check_positive("unroll", "unroll", unroll)
+    if key is not None:
+        checks.check_key("unroll", key)
     how = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
     return _unroll(cell, params, xs, carry, lengths, mask, resets, key, **how)
 
@@ -178,6 +183,7 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
     checks.check_cell("step", cell)
     x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]", features=cell.num_feature_axes)
     because = f"x of shape {x.shape}"
+    params = checks.plain("step", params)
     checks.check_params("step", cell, params, x.shape[-1], because)
     checks.check_carry("step", cell, params, carry, x.shape[:-1], because)
     return _step(cell, params, carry, x)

@@ -132,7 +132,7 @@ MAKERS = [
     (lambda: dense_cell(carry=tuple), "dense_cell: carry has fields (), expected a NamedTuple class with a field 'h'"),
     (lambda: dense_cell(drawn=2), "gates"),
     (
-        lambda: jaxrnn.projected_cell(None, None, tuple),
+        lambda: jaxrnn.projected_cell(jnp.add, jnp.add, tuple),
         "projected_cell: carry has fields (), expected a NamedTuple class",
     ),
     (lambda: jaxrnn.methods(STACK), "methods: cell is a Layer, expected a Cell"),
@@ -149,7 +149,7 @@ LAYERS = [
     (lambda: jaxrnn.rnn(DENSE), "rnn: cell is a Layer, expected a Cell"),
     (lambda: jaxrnn.dropout(1.0), "dropout: rate is 1.0, expected a number with 0 ≤ rate < 1"),
     (lambda: jaxrnn.dropout(-0.1), "dropout: rate is -0.1, expected a number with 0 ≤ rate < 1"),
-    (lambda: jaxrnn.dropout(float("nan")), "dropout: rate is nan, expected a number with 0 ≤ rate < 1"),
+    (lambda: jaxrnn.dropout(float("nan")), "dropout: rate is nan, expected a finite number"),
     (lambda: stack(XS[0, 0]), "stack: xs has shape (3,), expected [T, *batch, D]"),
     (lambda: stack(jnp.ones((5, 2, 7))), "stack: params['layer_0']['kernel'] has shape (3, 4, 4), expected (7, 4, 4)"),
     (lambda: stack(params={"layer_0": PARAMS}), "stack: params lacks", "layer_2", "expected a dict with keys"),

@@ -12,6 +12,8 @@ FLOORS = {
     "types": 0,
     "carries": 0,
     "checks": 0,
+    "options": 0,
+    "records": 0,
     "precision": 0,
     "sharding": 0,
     "allocator": 0,

@@ -45,7 +45,7 @@ def test_chrono_as_the_bias_of_an_lstm():
     ("arguments", "message"),
     [
         ({"max_time": 2}, "chrono: max_time is 2, expected more than 2 steps"),
-        ({"max_time": float("nan")}, "chrono: max_time is nan, expected more than 2 steps"),
+        ({"max_time": float("nan")}, "chrono: max_time is nan, expected a finite number"),
         ({"max_time": 9, "forget": 0}, "chrono: forget and input are both 0, expected two gates, or input=None"),
     ],
 )

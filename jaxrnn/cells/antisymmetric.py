@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Cell, Params
@@ -16,6 +17,7 @@ from jaxrnn.types import Array, Cell, Params
 fan_in_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
+@checked
 def antisymmetric(
     features: int,
     *,
@@ -61,7 +63,6 @@ def antisymmetric(
       >>> ys.shape, params["recurrent_kernel"].shape
       ((5, 2, 8), (8, 1, 8))
     """
-    checks.check_positive("antisymmetric", "features", features)
     if not epsilon > 0:
         raise ValueError(f"antisymmetric: epsilon is {epsilon!r}, expected a step size ε > 0")
     if not gamma >= 0:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Params
@@ -20,6 +21,7 @@ def lecun_tanh(x: Array) -> Array:
     return 1.7159 * jnp.tanh(0.666 * x)
 
 
+@checked
 def cfc(
     features: int,
     *,
@@ -89,10 +91,6 @@ def cfc(
       >>> ys.shape
       (5, 2, 8)
     """
-    checks.check_positive("cfc", "features", features)
-    checks.check_positive("cfc", "backbone_features", backbone_features)
-    checks.check_positive("cfc", "backbone_layers", backbone_layers)
-    checks.check_choice("cfc", "mode", mode, ("default", "pure", "no_gate"))
     heads = 1 if mode == "pure" else 4
 
     def init(key: Array, in_features: int) -> Params:

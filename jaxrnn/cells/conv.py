@@ -7,14 +7,16 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.images import Padding, image_cell, image_params, state_convolved, window_of
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def conv_lstm(
     features: int,
     kernel_size: Sequence[int],
@@ -72,7 +74,6 @@ def conv_lstm(
       >>> ys.shape, carry.c.shape
       ((5, 4, 16, 16, 8), (4, 16, 16, 8))
     """
-    checks.check_positive("conv_lstm", "features", features)
     window = window_of("conv_lstm", kernel_size, padding, strides, dilation)
 
     def step(params: Params, carry: LSTMCarry, zs: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
@@ -95,6 +96,7 @@ def conv_lstm(
     return image_cell("conv_lstm", step, init, LSTMCarry, window, dtype)
 
 
+@checked
 def conv_gru(
     features: int,
     kernel_size: Sequence[int],
@@ -150,9 +152,7 @@ def conv_gru(
       >>> ys.shape, carry.h.shape
       ((5, 4, 16, 8), (4, 16, 8))
     """
-    checks.check_positive("conv_gru", "features", features)
     window = window_of("conv_gru", kernel_size, padding, strides, dilation)
-    checks.check_choice("conv_gru", "reset", reset, ("before", "after"))
 
     def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         U, (r_x, z_x, n_x) = params["recurrent_kernel"], (z.astype(carry.h.dtype) for z in zs)

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import projected_cell
 from jaxrnn.types import Array, Cell, Params
@@ -19,6 +20,7 @@ class CoRNNCarry(NamedTuple):
     v: Array
 
 
+@checked
 def cornn(
     features: int,
     *,
@@ -66,7 +68,6 @@ def cornn(
       >>> ys.shape, carry.v.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("cornn", "features", features)
     for name, value in (("dt", dt), ("gamma", gamma), ("epsilon", epsilon)):
         if not value > 0:
             raise ValueError(f"cornn: {name} is {value!r}, expected a positive number")

@@ -7,13 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def coupled_lstm(
     features: int,
     *,
@@ -59,7 +61,6 @@ def coupled_lstm(
       >>> ys.shape, params["bias"].shape
       ((5, 2, 8), (3, 8))
     """
-    checks.check_positive("coupled_lstm", "features", features)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's
@@ -80,6 +81,7 @@ def coupled_lstm(
     return dense_cell(pointwise, init, LSTMCarry, gates=("f", "g", "o"), dtype=dtype)
 
 
+@checked
 def janet(
     features: int,
     *,
@@ -129,7 +131,6 @@ def janet(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("janet", "features", features)
 
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         del params  # all of them are the engine's

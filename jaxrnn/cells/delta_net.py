@@ -12,12 +12,14 @@ from jax.nn import sigmoid, silu, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def delta_net(
     features: int,
     *,
@@ -66,7 +68,6 @@ def delta_net(
       ((5, 2, 8), (2, 2, 4, 4))
     """
     keys, values = checks.head_sizes("delta_net", features, heads, keys, values)
-    checks.check_choice("delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:
@@ -86,6 +87,7 @@ def delta_net(
     return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)
 
 
+@checked
 def gated_delta_net(
     features: int,
     *,
@@ -132,7 +134,6 @@ def gated_delta_net(
       ((5, 2, 8), (2, 2, 4, 4))
     """
     keys, values = checks.head_sizes("gated_delta_net", features, heads, keys, values)
-    checks.check_choice("gated_delta_net", "eigenvalues", eigenvalues, ("positive", "signed"))
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:

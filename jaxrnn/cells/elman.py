@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import ElmanCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Carry, Cell, Params
 
 small_normal, identity = jax.nn.initializers.normal(1e-3), initializers.identity()
 
 
+@checked
 def elman(
     features: int,
     *,
@@ -55,7 +57,6 @@ def elman(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("elman", "features", features)
 
     def pointwise(params: Params, carry: Carry, gates: tuple[Array, ...]) -> tuple[ElmanCarry, Array]:
         del params, carry  # the state enters through the product alone
@@ -74,6 +75,7 @@ def elman(
     return dense_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)
 
 
+@checked
 def irnn(
     features: int,
     *,
@@ -113,7 +115,6 @@ def irnn(
       >>> ys[:, 0].tolist()
       [3.0, 6.0, 9.0, 12.0]
     """
-    checks.check_positive("irnn", "features", features)
     return elman(
         features,
         activation=jax.nn.relu,

@@ -13,6 +13,7 @@ from jax.nn import log_sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
@@ -21,6 +22,7 @@ RANK = 16  # of the matrix that makes the decays
 TEMPERATURE = 16  # by which their logarithms are divided: forgetting begins slowly
 
 
+@checked
 def gla(
     features: int,
     *,

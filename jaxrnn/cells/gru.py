@@ -7,9 +7,10 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import GRUCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.shapes import align
@@ -18,6 +19,7 @@ from jaxrnn.types import Array, Cell, Params
 Activation = Callable[[Array], Array]
 
 
+@checked
 def gru(
     features: int,
     *,
@@ -68,10 +70,7 @@ def gru(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("gru", "features", features)
     forms = {"after": _after, "before": _before, "to_bias": _to_bias}
-    if reset not in forms:
-        raise ValueError(f"gru: reset is {reset!r}, expected one of {', '.join(map(repr, forms))}")
     init = partial(
         initializers.dense_params,
         features=features,

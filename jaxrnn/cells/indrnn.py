@@ -6,15 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 uniform = jax.nn.initializers.uniform(1.0)
 
 
+@checked
 def indrnn(
     features: int,
     *,
@@ -55,7 +57,6 @@ def indrnn(
       >>> ys.shape, params["recurrent_kernel"].shape
       ((5, 2, 8), (1, 8))
     """
-    checks.check_positive("indrnn", "features", features)
 
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         del params, carry  # the state enters through the product alone

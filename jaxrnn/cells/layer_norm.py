@@ -9,15 +9,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import GRUCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 ones = jax.nn.initializers.ones
 
 
+@checked
 def layer_norm_lstm(
     features: int,
     *,
@@ -66,7 +68,7 @@ def layer_norm_lstm(
       >>> ys.shape, params["norm_scale"].shape
       ((5, 2, 8), (4, 8))
     """
-    _check("layer_norm_lstm", features, epsilon)
+    _check("layer_norm_lstm", epsilon)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         norm = partial(_norm, epsilon)
@@ -86,6 +88,7 @@ def layer_norm_lstm(
     return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
 
 
+@checked
 def layer_norm_gru(
     features: int,
     *,
@@ -132,7 +135,7 @@ def layer_norm_gru(
       >>> ys.shape, params["norm_scale"].shape
       ((5, 2, 8), (4, 8))
     """
-    _check("layer_norm_gru", features, epsilon)
+    _check("layer_norm_gru", epsilon)
 
     def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
         r, z, (n_x, n_h) = gates
@@ -147,8 +150,7 @@ def layer_norm_gru(
     return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
 
 
-def _check(where: str, features: int, epsilon: float) -> None:
-    checks.check_positive(where, "features", features)
+def _check(where: str, epsilon: float) -> None:
     if not epsilon > 0:
         raise ValueError(f"{where}: epsilon is {epsilon!r}, expected ε > 0")
 

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def lru(
     features: int,
     *,
@@ -58,12 +59,11 @@ def lru(
       >>> ys.shape, carry.real.shape
       ((5, 2, 8), (2, 16))
     """
-    checks.check_positive("lru", "features", features)
     n = features if states is None else states
-    checks.check_positive("lru", "states", n)
-    checks.check_choice("lru", "eigenvalues", eigenvalues, ("complex", "signed", "positive"))
     if not 0 <= r_min < r_max <= 1:
         raise ValueError(f"lru: r_min is {r_min} and r_max {r_max}, expected 0 <= r_min < r_max <= 1")
+    if not max_phase > 0:
+        raise ValueError(f"lru: max_phase is {max_phase}, expected an angle above 0")
     parts = 2 if eigenvalues == "complex" else 1
 
     def init(key: Array, in_features: int) -> Params:

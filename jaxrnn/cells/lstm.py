@@ -7,13 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def lstm(
     features: int,
     *,
@@ -59,7 +61,6 @@ def lstm(
       >>> ys.shape, carry.c.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("lstm", "features", features)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's

@@ -13,12 +13,14 @@ from jax.nn import softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def mamba(
     features: int,
     *,
@@ -69,10 +71,7 @@ def mamba(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 32))
     """
-    checks.check_positive("mamba", "features", features)
-    checks.check_positive("mamba", "states", states)
     rank = math.ceil(features / 16) if rank is None else rank
-    checks.check_positive("mamba", "rank", rank)
     checks.check_time_steps("mamba", dt_min, dt_max)
 
     def init(key: Array, in_features: int) -> Params:

@@ -7,14 +7,16 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.dense import dense_cell, projected_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def mgu(
     features: int,
     *,
@@ -68,9 +70,6 @@ def mgu(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("mgu", "features", features)
-    checks.check_choice("mgu", "reset", reset, ("after", "before"))
-    checks.check_choice("mgu", "gate", gate, ("update", "keep"))
     init: Callable[..., Params] = partial(
         initializers.dense_params,
         features=features,

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def min_gru(
     features: int,
     *,
@@ -54,8 +56,6 @@ def min_gru(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("min_gru", "features", features)
-    checks.check_choice("min_gru", "eigenvalues", eigenvalues, ("positive", "signed"))
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         z, candidate = gate_inputs(params, xs)
@@ -67,6 +67,7 @@ def min_gru(
     return diagonal_cell(gates, init, features, dtype=dtype)
 
 
+@checked
 def min_lstm(
     features: int,
     *,
@@ -105,7 +106,6 @@ def min_lstm(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("min_lstm", "features", features)
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         f, i, candidate = gate_inputs(params, xs)

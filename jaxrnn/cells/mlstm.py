@@ -12,12 +12,14 @@ from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.matrix import heads_of, merged, normalized
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def mlstm(
     features: int,
     *,

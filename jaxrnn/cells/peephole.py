@@ -7,13 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def peephole_lstm(
     features: int,
     *,
@@ -61,7 +63,6 @@ def peephole_lstm(
       >>> ys.shape, params["peephole"].shape
       ((5, 2, 8), (3, 8))
     """
-    checks.check_positive("peephole_lstm", "features", features)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         i, f, g, o = gates

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def projected_lstm(
     features: int,
     projection: int,
@@ -64,8 +66,6 @@ def projected_lstm(
       >>> ys.shape, carry.c.shape
       ((5, 4, 2), (4, 8))
     """
-    checks.check_positive("projected_lstm", "features", features)
-    checks.check_positive("projected_lstm", "projection", projection)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
         del params  # all of them are the engine's, which projects h as well

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.diagonal import diagonal_cell
@@ -29,6 +30,7 @@ class QRNNCarry(NamedTuple):
     pending: Array
 
 
+@checked
 def qrnn(
     features: int,
     *,
@@ -73,9 +75,6 @@ def qrnn(
       >>> ys.shape, carry.pending.shape
       ((5, 2, 8), (2, 2, 24))
     """
-    checks.check_positive("qrnn", "features", features)
-    checks.check_positive("qrnn", "window", window)
-    checks.check_choice("qrnn", "pooling", pooling, ("f", "fo", "ifo"))
     count = 1 + len(pooling)
 
     def init(key: Array, in_features: int) -> Params:

@@ -8,6 +8,7 @@ from jax.nn import sigmoid, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.shapes import align
@@ -17,6 +18,7 @@ SHARPNESS = 8.0
 STEEPEST = 1000.0  # slope of a square root, as in the paper's implementation
 
 
+@checked
 def rg_lru(
     features: int,
     *,
@@ -68,8 +70,6 @@ def rg_lru(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    checks.check_positive("rg_lru", "features", features)
-    checks.check_choice("rg_lru", "eigenvalues", eigenvalues, ("positive", "signed"))
     if not 0 < a_min < a_max < 1:
         raise ValueError(f"rg_lru: a_min is {a_min} and a_max {a_max}, expected 0 < a_min < a_max < 1")
     count = 3 if use_value_kernel else 2

@@ -15,6 +15,7 @@ from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.chunkwise import Inputs, advance
@@ -37,6 +38,7 @@ class RWKV7Carry(NamedTuple):
     S: Array
 
 
+@checked
 def rwkv7(
     features: int,
     *,
@@ -93,8 +95,6 @@ def rwkv7(
     keys, values = checks.head_sizes("rwkv7", features, heads, keys, values)
     rank = _multiple(2.5 * math.sqrt(features)) if rank is None else rank
     gate_rank = _multiple(5 * math.sqrt(features)) if gate_rank is None else gate_rank
-    checks.check_positive("rwkv7", "rank", rank)
-    checks.check_positive("rwkv7", "gate_rank", gate_rank)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
     def init(key: Array, in_features: int) -> Params:

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
 from jaxrnn.shapes import align
@@ -17,6 +18,7 @@ from jaxrnn.types import Array, Cell, Params
 SLOWEST = -1e-4  # the real part of an eigenvalue stays below: the system stays stable
 
 
+@checked
 def s5(
     features: int,
     *,
@@ -59,8 +61,6 @@ def s5(
       ((5, 2, 8), (2, 16))
     """
     n = features if states is None else states
-    for name, value in (("features", features), ("states", n), ("blocks", blocks)):
-        checks.check_positive("s5", name, value)
     if n % blocks:
         raise ValueError(f"s5: blocks is {blocks}, expected a divisor of states, {n}")
     checks.check_time_steps("s5", dt_min, dt_max)

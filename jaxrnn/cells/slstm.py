@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
@@ -28,6 +29,7 @@ class SLSTMCarry(NamedTuple):
     h: Array
 
 
+@checked
 def slstm(
     features: int,
     *,
@@ -79,9 +81,6 @@ def slstm(
       >>> ys.shape, params["recurrent_kernel"].shape
       ((5, 2, 8), (2, 4, 4, 4))
     """
-    checks.check_positive("slstm", "features", features)
-    checks.check_positive("slstm", "heads", heads)
-    checks.check_choice("slstm", "forget", forget, ("sigmoid", "exp"))
     if features % heads:
         raise ValueError(f"slstm: heads is {heads}, expected a divisor of features={features}")
     width = features // heads

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
@@ -25,6 +26,7 @@ def unit_uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     return jax.random.uniform(key, shape, dtype, -math.sqrt(3), math.sqrt(3))
 
 
+@checked
 def sru(
     features: int,
     *,
@@ -70,7 +72,6 @@ def sru(
       >>> ys.shape, params["kernel"].shape
       ((5, 2, 8), (8, 3, 8))
     """
-    checks.check_positive("sru", "features", features)
     scale = math.sqrt(1 + 2 * math.exp(highway_bias)) if rescale else 1.0
 
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:

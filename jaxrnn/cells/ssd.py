@@ -14,11 +14,13 @@ from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def ssd(
     features: int,
     *,

@@ -10,6 +10,7 @@ from jaxrnn import checks
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.layers.width import width, width_of
+from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
@@ -35,6 +36,7 @@ class BidirectionalCarry(NamedTuple):
     backward: Any
 
 
+@checked
 def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *, merge: Merge = "concat") -> Layer:
     """Two recurrences over one sequence, one from each end, merged step by step.
 
@@ -66,8 +68,6 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
     """
     ahead = as_layer("bidirectional", forward, name="forward")
     back = backwards("bidirectional", forward if backward is None else backward, name="backward")
-    if not callable(merge):
-        checks.check_choice("bidirectional", "merge", merge, tuple(_MERGES))
     parts = {"forward": ahead, "backward": back}
 
     def init(key: Array, in_features: int) -> Params:
@@ -132,8 +132,14 @@ def _check_widths(merge: Merge, forward: int, backward: int) -> None:
 def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) -> Any:
     if not callable(merge):
         return _MERGES[merge](forward, backward)
-    if valid is None:
-        return merge(forward, backward)
-    # Ones at invalid steps: where zero meets a singular function, even a cotangent of zero gives NaN.
-    ys = merge(*(select(valid, ys, jnp.ones_like(ys)) for ys in (forward, backward)))
+    if valid is not None:
+        # Ones at invalid steps: where zero meets a singular function, even a cotangent of zero gives NaN.
+        forward, backward = (select(valid, ys, jnp.ones_like(ys)) for ys in (forward, backward))
+    ys = merge(forward, backward)
+    checks.check_array_like("bidirectional: the result of merge", ys)
+    if jnp.shape(ys)[:-1] != forward.shape[:-1]:
+        raise checks.ShapeError(
+            f"bidirectional: merge gives shape {jnp.shape(ys)}, expected {(*forward.shape[:-1], 'H')}: it acts on each "
+            "step alone"
+        )
     return silence(valid, ys)

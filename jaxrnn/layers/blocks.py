@@ -5,7 +5,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.initializers import Initializer
@@ -13,9 +13,11 @@ from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
+from jaxrnn.options import checked
 from jaxrnn.types import Layer
 
 
+@checked
 def griffin_block(
     features: int,
     *,
@@ -57,9 +59,7 @@ def griffin_block(
       >>> ys.shape
       (5, 2, 8)
     """
-    checks.check_positive("griffin_block", "features", features)
     width = features if width is None else width
-    checks.check_positive("griffin_block", "width", width)
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         causal_conv(kernel_size, **common),
@@ -68,6 +68,7 @@ def griffin_block(
     return gated("griffin_block", branch, width, features, activation=jax.nn.gelu, use_bias=True, **common)
 
 
+@checked
 def mamba_block(
     features: int,
     *,
@@ -109,8 +110,6 @@ def mamba_block(
       >>> ys.shape
       (5, 2, 8)
     """
-    for name, value in (("features", features), ("expand", expand)):
-        checks.check_positive("mamba_block", name, value)
     width = expand * features
     rank = -(-features // 16) if rank is None else rank
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}

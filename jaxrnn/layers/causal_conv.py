@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.loop import select, silence, valid_steps
@@ -21,6 +22,7 @@ class CausalConvCarry(NamedTuple):
     pending: Array
 
 
+@checked
 def causal_conv(
     kernel_size: int,
     *,
@@ -64,9 +66,6 @@ def causal_conv(
       >>> ys.shape, carry[0].pending.shape
       ((5, 2, 8), (2, 3, 3))
     """
-    checks.check_positive("causal_conv", "kernel_size", kernel_size)
-    if features is not None:
-        checks.check_positive("causal_conv", "features", features)
     name = "depthwise_kernel" if features is None else "kernel"  # only the latter has matrices
 
     def init(key: Array, in_features: int) -> Params:

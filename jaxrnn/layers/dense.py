@@ -5,15 +5,17 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import select
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Layer, Params
 
 
+@checked
 def dense(
     features: int,
     *,
@@ -44,7 +46,6 @@ def dense(
       >>> ys.shape, round(float(ys[0, 0].sum()), 4)
       ((5, 2, 4), 1.0)
     """
-    checks.check_positive("dense", "features", features)
 
     def init(key: Array, in_features: int) -> Params:
         kernel = kernel_init(key, (in_features, features), accumulator(param_dtype)).astype(param_dtype)

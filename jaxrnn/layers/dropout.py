@@ -5,9 +5,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Layer, Params
 
 
+@checked
 def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
     """Zeroes features with probability `rate` and scales the rest by `1 / (1 − rate)`, if `apply` is given a key.
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Layer, Params
 
 
+@checked
 def layer_norm(
     *,
     epsilon: float = 1e-6,

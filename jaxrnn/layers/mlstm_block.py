@@ -11,6 +11,7 @@ from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
+from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.kernels import through
 from jaxrnn.recurrence.matrix import normalized
@@ -18,6 +19,7 @@ from jaxrnn.shapes import align
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
+@checked
 def mlstm_block(
     features: int,
     *,
@@ -67,13 +69,10 @@ def mlstm_block(
       >>> ys.shape
       (5, 2, 8)
     """
-    sizes = {"features": features, "expand": expand, "heads": heads, "block_size": block_size, "chunk": chunk}
-    for name, value in sizes.items():
-        checks.check_positive("mlstm_block", name, value)
     width = expand * features
-    for name in ("heads", "block_size"):
-        if width % sizes[name]:
-            raise ValueError(f"mlstm_block: {name} is {sizes[name]}, expected a divisor of expand * features, {width}")
+    for name, size in (("heads", heads), ("block_size", block_size)):
+        if width % size:
+            raise ValueError(f"mlstm_block: {name} is {size}, expected a divisor of expand * features, {width}")
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         _beside_input(causal_conv(kernel_size, activation=jax.nn.silu, **common)),

@@ -3,10 +3,12 @@
 from jaxrnn import checks
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.layers.width import width, width_of
+from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
+@checked
 def residual(layer: Cell | Layer) -> Layer:
     """`yₜ = xₜ + layer(x)ₜ`; parameters and carry are the layer's own.
 

@@ -4,11 +4,14 @@ from functools import partial
 from typing import Any
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
+from jaxrnn.unroll import methods
 from jaxrnn.unroll import step as step_cell
 from jaxrnn.unroll import unroll as unroll_cell
 
 
+@checked
 def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int = 1) -> Layer:
     """A layer that runs `cell` over its input; parameters and carry are the cell's own.
 
@@ -23,7 +26,7 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
       A `Layer`; its `apply` takes `lengths` or `mask`, `resets`, and a `key` for a cell that draws.
 
     Raises:
-      ValueError: `cell` is not a cell.
+      ValueError: `cell` is not a cell, or has no such `method`; `remat` or `unroll` is not one of those of `unroll`.
 
     Example:
       >>> import jax, jaxrnn
@@ -34,6 +37,7 @@ def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Re
       (5, 2, 8)
     """
     checks.check_cell("rnn", cell)
+    checks.check_choice("rnn", "method", method, ("auto", *methods(cell)))
     run = partial(unroll_cell, cell, reverse=reverse, method=method, remat=remat, unroll=unroll)
 
     def apply(

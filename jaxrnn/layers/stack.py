@@ -4,9 +4,11 @@ import jax
 
 from jaxrnn import checks
 from jaxrnn.layers.width import width
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry, Layer, Params
 
 
+@checked
 def stack(*layers: Layer) -> Layer:
     """Layers one after another, each fed with the output of the one before.
 

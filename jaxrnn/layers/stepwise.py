@@ -33,8 +33,9 @@ def stepwise(
         resets: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
-        del carry
         xs = checks.xs_of(name, xs)
+        if carry is not None:
+            checks.check_tree(name, "carry", carry, (), "a layer without a state")
         checks.check_params(name, layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps(name, xs, lengths, mask, resets, features=None)
         valid = valid_steps(lengths, mask, len(xs))
@@ -43,6 +44,7 @@ def stepwise(
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of(name, x, name="x", axes=1, layout="[*batch, D]")
         checks.check_params(name, layer, params, x.shape[-1], f"x of shape {x.shape}")
+        checks.check_tree(name, "carry", carry, (), "a layer without a state")
         return carry, outputs(params, x, None, None)
 
     layer = Layer(init, init_carry, apply, step, draws=draws)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.gates import Pointwise, Spec
@@ -13,6 +14,7 @@ from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 
+@checked
 def dense_cell(
     pointwise: Pointwise,
     init: Callable[..., Params],
@@ -97,6 +99,7 @@ def dense_cell(
     return cell._replace(scan=scan, methods=("scan", "fused"))
 
 
+@checked
 def projected_cell(
     step: Callable[..., tuple[Carry, Array]],
     init: Callable[..., Params],

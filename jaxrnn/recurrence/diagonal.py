@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.carries import BegunCarry, ComplexCarry, HiddenCarry
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
@@ -34,6 +35,7 @@ class Coefficients(NamedTuple):
     x: Array
 
 
+@checked
 def diagonal_cell(
     gates: Callable[[Params, Array], Any],
     init: Callable[..., Params],

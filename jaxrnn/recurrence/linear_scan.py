@@ -14,6 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.affine import WAYS, Steps, times
 from jaxrnn.recurrence.loop import entries
@@ -21,6 +22,7 @@ from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array
 
 
+@checked
 def linear_scan(
     a: Array,
     b: Array,

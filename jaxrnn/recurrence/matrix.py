@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.carries import MatrixCarry
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import flip, silence
@@ -29,6 +30,7 @@ class Projected(NamedTuple):
     x: Array
 
 
+@checked
 def matrix_cell(
     inputs: Callable[[Params, Array], dict[str, Array]],
     init: Callable[..., Params],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
 from jaxrnn.recurrence.quickest import quickest
@@ -16,6 +17,7 @@ from jaxrnn.types import Array
 METHODS = ("scan", "chunked")
 
 
+@checked
 def matrix_scan(
     q: Array,
     k: Array,
@@ -79,7 +81,6 @@ def matrix_scan(
     if resets is not None:
         checks.check_flags("matrix_scan", "resets", resets, head[:-1], because)
         resets = jnp.asarray(resets)[..., None]
-    checks.check_positive("matrix_scan", "chunk", chunk)
     checks.check_choice("matrix_scan", "method", method, ("auto", *METHODS))
     shape, given = (*head[1:], q.shape[-1], v.shape[-1]), [x for x in (q, k, v, log_decay, beta) if x is not None]
     dtype = jnp.result_type(*given)

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Cell, Params
 
 
+@checked
 def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initializers.orthogonal) -> Cell:
     """`cell` with a block-diagonal recurrent kernel: `count` parts of the state that do not see each other.
 
@@ -37,7 +39,6 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
       (2, 4, 4, 4)
     """
     checks.check_parameter("heads", cell, "recurrent_kernel")
-    checks.check_positive("heads", "count", count)
     shape = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Carry, Cell, Params
 
 PREFIX = "initial_"
 
 
+@checked
 def learned_carry(cell: Cell) -> Cell:
     """`cell` with its initial carry among the parameters: `initial_h [H]`, and so on for each field.
 

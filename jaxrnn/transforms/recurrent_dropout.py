@@ -3,10 +3,12 @@
 import jax
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import carry_shapes, drawn_from
 from jaxrnn.types import Array, Cell, Noise, Params
 
 
+@checked
 def recurrent_dropout(cell: Cell, rate: float) -> Cell:
     """Drops features of the state on their way into the recurrent product, the same ones at every step of a row.
 

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import drawn_from
 from jaxrnn.types import Array, Cell, Noise, Params
 
 
+@checked
 def weight_dropout(cell: Cell, rate: float) -> Cell:
     """Drops entries of the recurrent kernel, the same ones for every row and step of a run: DropConnect.
 

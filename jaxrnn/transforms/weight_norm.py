@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Cell, Params
 
 KERNELS = ("kernel", "recurrent_kernel")
 
 
+@checked
 def weight_norm(cell: Cell) -> Cell:
     """`W = g v / ‖v‖` for each column of the kernels: direction and length are apart.
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import followed
 from jaxrnn.types import Carry, Cell
 
 
+@checked
 def with_carry(cell: Cell) -> Cell:
     """`cell` with the output `(y, carry)`: the carry after every step, beside the output.
 

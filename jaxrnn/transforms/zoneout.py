@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import carry_shapes, followed, input_shape
 from jaxrnn.types import Array, Carry, Cell, Params
 
 
+@checked
 def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     """At each step each feature of the state keeps its value with probability `rate`; in expectation without a key.
 

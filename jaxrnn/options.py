@@ -1,0 +1,191 @@
+"""Arguments of public functions, held to their annotations: an `int` is a size, a `float` a finite number, and so on.
+
+A signature says what a function takes; `checked` makes it say so to the caller, too, before the function runs.
+"""
+
+import inspect
+import math
+import types
+from collections import abc
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.records import guarded
+from jaxrnn.types import Cell, Layer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INDICES = ("gate", "forget", "input")  # ints that count from 0, in `initializers`
+FLOATING = "a floating dtype such as jnp.bfloat16"
+
+
+class Rule(NamedTuple):
+    """What an argument may be.
+
+    Attributes:
+      fits: whether a value is of the kind.
+      words: what the kind is called.
+    """
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def checked(make: Callable[P, R]) -> Callable[P, R]:
+    """`make`, which refuses arguments that do not fit their annotations, and guards the record that it returns.
+
+    Arguments named `…_init` come back as initializers whose result is held to the shape that was asked for. An
+    annotation without a rule, such as `Array`, is left to `make` itself.
+    """
+    where, signature = make.__name__, inspect.signature(make)
+    rules = {name: rule_of(name, parameter.annotation) for name, parameter in signature.parameters.items()}
+
+    @wraps(make)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(_misfit(where, signature, len(args), kwargs, str(error))) from None
+        for name, value in bound.arguments.items():
+            rule = rules[name]
+            if rule is None or value is signature.parameters[name].default:
+                continue
+            if not rule.fits(value):
+                raise ValueError(
+                    f"{where}: {name} is {checks.spelled(value)}, expected {rule.words}{_remedy(name, value)}"
+                )
+            if name.endswith("_init") and value is not None:
+                bound.arguments[name] = partial(_drawn, f"{where}: {name}", value)
+        return guarded(where, make(*bound.args, **bound.kwargs))
+
+    return call
+
+
+def rule_of(name: str, annotation: Any) -> Rule | None:
+    """What an annotation asks of the argument of this name; None: nothing that can be told here."""
+    if name in ("dtype", "param_dtype"):
+        rule = Rule(_is_floating, FLOATING)
+        return rule if name == "param_dtype" else _any_of([rule, _KINDS[type(None)]])
+    if name == "key":
+        return Rule(checks.is_key, "a PRNG key such as jax.random.key(0)")
+    if annotation is int and name in INDICES:
+        return Rule(lambda value: _is_int(value) and value >= 0, "an int of 0 or more")
+    if annotation in _KINDS:
+        return _KINDS[annotation]
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        choices = ", ".join(map(repr, args))
+        return Rule(lambda value: isinstance(value, str) and value in args, f"one of {choices}")
+    if origin is abc.Callable:
+        counted = "" if args[0] is ... else f" of {len(args[0])} argument{'s' * (len(args[0]) > 1)}"
+        return Rule(lambda value: _is_function(value, args[0]), f"a function{counted}")
+    if origin is tuple:
+        return _each([rule_of(name, arg) for arg in args], len(args))
+    if annotation == Sequence[str]:
+        return Rule(_are_names, "a tuple of names")
+    if origin in (Union, types.UnionType):
+        parts = [rule_of(name, arg) for arg in args]
+        return _any_of([part for part in parts if part]) if all(parts) else None
+    return None
+
+
+def _any_of(rules: list[Rule]) -> Rule:
+    return Rule(lambda value: any(rule.fits(value) for rule in rules), ", or ".join(rule.words for rule in rules))
+
+
+def _each(rules: list[Rule | None], count: int) -> Rule:
+    """A tuple or a list with an entry for each rule."""
+
+    def fits(values: Any) -> bool:
+        if not isinstance(values, tuple | list) or len(values) != count:
+            return False
+        return all(rule is None or rule.fits(value) for rule, value in zip(rules, values, strict=True))
+
+    kind = rules[0].words.split(" ", 1)[1] if rules[0] else "value"
+    return Rule(fits, f"a tuple of {count}, each a {kind}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_floating(value: Any) -> bool:
+    try:
+        return value is not None and bool(jnp.issubdtype(jnp.dtype(value), jnp.floating))
+    except TypeError:
+        return False
+
+
+def _is_function(value: Any, arguments: Any) -> bool:
+    """Whether it can be called with so many arguments by position, where its annotation counts them."""
+    if not callable(value) or isinstance(value, Cell | Layer):
+        return False
+    if arguments is ...:
+        return True
+    try:
+        inspect.signature(value).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of some functions Python does not know the signature
+        return True
+    return True
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+
+
+_KINDS: dict[Any, Rule] = {
+    bool: Rule(lambda value: isinstance(value, bool | np.bool_), "True or False"),
+    int: Rule(lambda value: _is_int(value) and value >= 1, "an int of 1 or more"),
+    float: Rule(_is_finite, "a finite number"),
+    str: Rule(lambda value: isinstance(value, str), "a str"),
+    type(None): Rule(lambda value: value is None, "None"),
+}
+
+
+def _remedy(name: str, value: Any) -> str:
+    """What to do about a value of another kind, where that is known."""
+    if isinstance(value, jax.core.Tracer):
+        return "; it decides what is compiled: make it static (static_argnames of jax.jit)"
+    if not isinstance(value, str):
+        return ""
+    places: dict[str, Any] = {"jax.nn.initializers": jax.nn.initializers}
+    if not name.endswith("_init"):
+        places = {"jnp": jnp, "jax.nn": jax.nn}
+    return next((f"; {place}.{value} is one" for place, module in places.items() if hasattr(module, value)), "")
+
+
+def _misfit(where: str, signature: inspect.Signature, given: int, named: dict[str, Any], error: str) -> str:
+    """What is wrong with a call that has too many, too few or unknown arguments."""
+    names = list(signature.parameters)
+    if unknown := [name for name in named if name not in names]:
+        return f"{where}: unknown argument {unknown[0]}, expected one of {', '.join(names)}"
+    first = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    if given > len(first):
+        most = f"at most {len(first)} ({', '.join(first)})" if first else "none"
+        return f"{where}: {given} given by position, expected {most}; other arguments go by name"
+    return f"{where}: {error}, expected {', '.join(names)}"
+
+
+def _drawn(what: str, initializer: Callable[..., Any], key: Any, shape: Any, *rest: Any, **named: Any) -> Any:
+    """The result of an initializer, held to the shape that it was asked for."""
+    drawn = initializer(key, shape, *rest, **named)
+    checks.check_array_like(what, drawn)
+    if drawn.shape != tuple(shape) or not jnp.issubdtype(drawn.dtype, jnp.floating):
+        raise checks.ShapeError(
+            f"{what} gives shape {drawn.shape} and dtype {drawn.dtype}, expected {tuple(shape)} and a floating one"
+        )
+    return drawn
