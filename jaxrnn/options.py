@@ -60,7 +60,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
                 continue
             if not rule.fits(value):
                 raise ValueError(
-                    f"{where}: {name} is {checks.spelled(value)}, expected {rule.words}{_remedy(name, value)}"
+                    f"{where}: {name} is {checks.spelled(value)}, expected {rule.words}{_remedy(name, value, rule)}"
                 )
             if name.endswith("_init") and value is not None:
                 bound.arguments[name] = partial(_drawn, f"{where}: {name}", value)
@@ -156,11 +156,11 @@ _KINDS: dict[Any, Rule] = {
 }
 
 
-def _remedy(name: str, value: Any) -> str:
+def _remedy(name: str, value: Any, rule: Rule) -> str:
     """What to do about a value of another kind, where that is known."""
     if isinstance(value, jax.core.Tracer):
         return "; it decides what is compiled: make it static (static_argnames of jax.jit)"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "function" not in rule.words:
         return ""
     places: dict[str, Any] = {"jax.nn.initializers": jax.nn.initializers}
     if not name.endswith("_init"):

@@ -255,7 +255,7 @@ ERRORS = [
     (lambda: jaxrnn.zoneout(jaxrnn.dense(4), 0.1), "zoneout: cell is a Layer"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.lstm(4), -0.1), "recurrent_dropout: rate is -0.1, expected a number"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.gru(4, reset="before"), 0.1), "recurrent_dropout: cell has methods"),
-    (lambda: jaxrnn.weight_dropout(jaxrnn.lstm(4), "half"), "weight_dropout: rate is 'half', expected a number"),
+    (lambda: jaxrnn.weight_dropout(jaxrnn.lstm(4), "half"), "weight_dropout: rate is 'half', expected a finite number"),
     (lambda: jaxrnn.weight_norm(jaxrnn.dense(4)), "weight_norm: cell is a Layer"),
     (lambda: jaxrnn.heads(jaxrnn.lstm(4), 3), "heads: count is 3, expected a divisor of 4, the width of the state"),
     (lambda: jaxrnn.heads(jaxrnn.gru(4, reset="before"), 2), "heads: cell has methods"),
