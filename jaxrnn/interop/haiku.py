@@ -139,7 +139,8 @@ def _gru(where: str, weights: names.Weights) -> Direction:
     shapes = {"w_i": (weights["w_i"].shape[0], 3 * features), "w_h": (features, 3 * features), "b": (3 * features,)}
     names.check_shapes(where, weights, shapes, f"a GRU of {features} features")
     split = {ours: layout.split(weights[theirs], 3, GRU_ORDER) for theirs, ours in GRU.items()}
-    return gru(features, reset="before"), {name: leaf * SIGNS.astype(leaf.dtype) for name, leaf in split.items()}
+    signed = {name: leaf * np.broadcast_to(SIGNS, leaf.shape).astype(leaf.dtype) for name, leaf in split.items()}
+    return gru(features, reset="before"), signed
 
 
 def _gru_weights(params: Params) -> names.Weights:
