@@ -27,6 +27,7 @@ def mlstm(
     keys: int | None = None,
     values: int | None = None,
     chunk: int = 64,
+    eps: float = 0.0,
     kernel_init: Initializer = initializers.lecun_normal,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -45,6 +46,8 @@ def mlstm(
       keys: K, rows of each; `H / heads` if None.
       values: V, columns of each; `H / heads` if None.
       chunk: steps that are run as products of matrices.
+      eps: added to the denominator of `hₜ` on the scale of the carry, as `exp(mₜ) eps` to the one above. The authors'
+        code has 1e-6. 0 is the published equation, which `mₜ` does not change, and which divides by no less than 1.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -53,7 +56,8 @@ def mlstm(
       A `Cell` with carry `MLSTMCarry(C, n, m)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for.
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; `eps` is
+        negative.
 
     Example:
       >>> import jax, jaxrnn
@@ -64,6 +68,8 @@ def mlstm(
       ((5, 2, 8), (2, 2, 4, 4), (2, 2))
     """
     keys, values = checks.head_sizes("mlstm", features, heads, keys, values)
+    if eps < 0:
+        raise ValueError(f"mlstm: eps is {eps}, expected a number of 0 or more")
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rate = jax.random.split(key, 3)
@@ -84,4 +90,4 @@ def mlstm(
         hs = gate * normalized(hs, params["scale"])
         return merged(hs, params["out"], xs.dtype)
 
-    return exponential_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)
+    return exponential_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, eps=eps, dtype=dtype)

@@ -28,6 +28,7 @@ def mlstm_block(
     block_size: int = 4,
     kernel_size: int = 4,
     chunk: int = 64,
+    eps: float = 0.0,
     kernel_init: Initializer = initializers.lecun_normal,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -48,6 +49,7 @@ def mlstm_block(
       block_size: b, the features that a block of `W_q`, `W_k` and `W_v` leads from and to; `E` makes each one matrix.
       kernel_size: of the causal convolution, which is depthwise.
       chunk: steps that are run as products of matrices.
+      eps: added to the denominator of the memory's output, as in `mlstm`; the authors' code has 1e-6.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -73,10 +75,12 @@ def mlstm_block(
     for name, size in (("heads", heads), ("block_size", block_size)):
         if width % size:
             raise ValueError(f"mlstm_block: {name} is {size}, expected a divisor of expand * features, {width}")
+    if eps < 0:
+        raise ValueError(f"mlstm_block: eps is {eps}, expected a number of 0 or more")
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         _beside_input(causal_conv(kernel_size, activation=jax.nn.silu, **common)),
-        rnn(_cell(width, heads, block_size, chunk, **common)),
+        rnn(_cell(width, heads, block_size, chunk, eps, **common)),
     )
     return gated("mlstm_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)
 
@@ -98,7 +102,15 @@ def _beside_input(layer: Layer) -> Layer:
 
 
 def _cell(
-    width: int, heads: int, block_size: int, chunk: int, *, kernel_init: Initializer, dtype: Any, param_dtype: Any
+    width: int,
+    heads: int,
+    block_size: int,
+    chunk: int,
+    eps: float,
+    *,
+    kernel_init: Initializer,
+    dtype: Any,
+    param_dtype: Any,
 ) -> Cell:
     """The recurrence with its skip, of inputs after and before the convolution, side by side."""
     keys = width // heads
@@ -131,4 +143,4 @@ def _cell(
         ys = normalized(centred, params["scale"].reshape(heads, -1)).reshape(*hs.shape[:-2], width)
         return ys + align(params["skip"], ys) * xs[..., :width]
 
-    return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, dtype=dtype)
+    return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, eps=eps, dtype=dtype)
