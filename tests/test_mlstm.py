@@ -27,9 +27,12 @@ def sigma(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_numpy(p, xs, C, n):
-    """`C = f C + i k vᵀ`, `n = f n + i k`, `h = Cᵀ q / max(|nᵀ q|, 1)`, of one row; no stabilizer."""
-    ys = []
+def by_numpy(p, xs, C, n, eps=0.0, scale=None):
+    """`C = f C + i k vᵀ`, `n = f n + i k`, `h = Cᵀ q / (max(|nᵀ q|, 1) + eps scale)`, of one row; no stabilizer.
+
+    The scale is `exp(m)` with `m = max(log f + m, log i)`.
+    """
+    ys, scale = [], np.ones(N) if scale is None else scale.copy()
     for x in xs:
         y = 0
         for m in range(N):
@@ -38,7 +41,8 @@ def by_numpy(p, xs, C, n):
             f = sigma(x @ p["rate"][:, 1, m] + p["rate_bias"][1, m])
             C[m] = f * C[m] + i * np.outer(k, v) / np.sqrt(K)
             n[m] = f * n[m] + i * k / np.sqrt(K)
-            h = C[m].T @ q / max(abs(n[m] @ q), 1)
+            scale[m] = max(f * scale[m], i)
+            h = C[m].T @ q / (max(abs(n[m] @ q), 1) + eps * scale[m])
             h = p["scale"][m] * h / np.sqrt((h**2).mean() + 1e-6)
             y = y + (sigma(x @ p["gate"][:, m] + p["gate_bias"][m]) * h) @ p["out"][m]
         ys.append(y)
@@ -58,6 +62,33 @@ def test_equals_the_unscaled_equations():
         np.testing.assert_allclose(ys, expected, atol=1e-10)
         np.testing.assert_allclose(np.exp(after.m)[..., None, None] * after.C, C, rtol=1e-10)
         np.testing.assert_allclose(np.exp(after.m)[..., None] * after.n, n, rtol=1e-10)
+
+
+def test_eps_is_added_on_the_scale_of_the_carry():
+    cell = jaxrnn.mlstm(H, heads=N, keys=K, values=V, chunk=3, eps=0.5)
+    params, xs = params_of(cell), np.random.default_rng(2).normal(size=(T, B, D))
+    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    scale = np.exp(carry.m)
+    C, n = scale[..., None, None] * carry.C, scale[..., None] * carry.n
+    expected = np.stack([by_numpy(params, xs[:, b], C[b], n[b], 0.5, scale[b]) for b in range(B)], 1)
+    for method in jaxrnn.methods(cell):
+        np.testing.assert_allclose(jaxrnn.unroll(cell, params, xs, carry, method=method)[1], expected, atol=1e-10)
+    with pytest.raises(ValueError, match=r"^mlstm: eps is -1, expected a number of 0 or more$"):
+        jaxrnn.mlstm(H, heads=N, eps=-1)
+
+
+def test_digits_that_the_stabilizer_loses_are_given_back():
+    """In single precision, of memory that decays slowly far from where it began."""
+    cell = jaxrnn.mlstm(2, heads=1)
+    params = jax.tree.map(np.float32, params_of(cell, 1))
+    params |= {"rate": np.zeros_like(params["rate"]), "rate_bias": np.float32([[-60], [5]])}
+    steps, f = 400, sigma(5.0)
+    carry = jaxrnn.carries.MLSTMCarry(*(np.full(s, 1, np.float32) for s in ((1, 2, 2), (1, 2), (1,))))
+    carry = carry._replace(m=np.float32([40.3]))
+    for method in jaxrnn.methods(cell):
+        after, _ = jaxrnn.unroll(cell, params, np.zeros((steps, 1), np.float32), carry, method=method)
+        exact = np.exp(np.float64(carry.m) - after.m.astype(float) + steps * np.log(f))
+        np.testing.assert_allclose(after.n, np.broadcast_to(exact, (1, 2)), rtol=2e-5)
 
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
