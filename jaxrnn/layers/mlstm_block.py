@@ -61,7 +61,8 @@ def mlstm_block(
       `rate_bias [2, heads]`. Its carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
 
     Raises:
-      ValueError: an argument is not a positive int; `heads` or `block_size` does not divide `expand * features`.
+      ValueError: a size is not a positive int; `heads` or `block_size` does not divide `expand * features`; `eps` is
+        negative.
 
     Example:
       >>> import jax, jaxrnn
