@@ -1,12 +1,14 @@
 """In which dtype things are computed, and in which they are accumulated."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.sharding import outer_sharding
-from jaxrnn.types import Array
+from jaxrnn.types import Array, Params
 
 
 def compute_dtype(dtype: Any, *arrays: Array) -> Any:
@@ -21,6 +23,26 @@ def compute_dtype(dtype: Any, *arrays: Array) -> Any:
 def accumulator(dtype: Any) -> Any:
     """The dtype of carries and of sums of products of `dtype`: float32 for half precision, else `dtype` itself."""
     return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def cast_once(params: Params, cast: Callable[[Params], Params]) -> Callable[[], Params]:
+    """`cast(params)`, made here, before a loop whose body asks for it; XLA would repeat it in each step on a GPU.
+
+    Gradients are those of a cast in the body: what steps add to a parameter is summed in its own dtype.
+    """
+    made = jax.tree.map(jax.lax.stop_gradient, cast(params))
+    return lambda: {name: a if a.dtype == made[name].dtype else _made(a, made[name]) for name, a in params.items()}
+
+
+@jax.custom_jvp
+def _made(a: Array, cast: Array) -> Array:
+    """`cast`, which is `a` in another dtype, with the derivatives of that conversion."""
+    return cast
+
+
+@_made.defjvp
+def _made_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    return primals[1], tangents[0].astype(primals[1].dtype)
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:

@@ -65,6 +65,8 @@ class Cell(NamedTuple):
         field is learned, from the initial carry.
       timed: whether the last feature of an input is the time since the input before. `unroll` makes of it the time
         since the step before in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
+      cast: `(params, dtype) -> params`, the same in the dtypes in which `step` reads them where its projected inputs
+        are in `dtype`: a loop does this once. None where `step` takes them as they are.
 
     Example:
       >>> import jax, jaxrnn
@@ -85,6 +87,7 @@ class Cell(NamedTuple):
     draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
     learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
     timed: bool = False
+    cast: Callable[..., Params] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Says what runs a cell."""

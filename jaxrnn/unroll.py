@@ -1,5 +1,6 @@
 """The one driver: a cell over a sequence, or one step at a time."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.precision import accumulator
+from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
 from jaxrnn.recurrence.segments import remade
@@ -48,7 +49,7 @@ def unroll(
     reverse: bool = False,
     method: Method = "auto",
     remat: Remat = None,
-    unroll: int = 1,
+    unroll: int | None = None,
     key: Array | None = None,
 ) -> tuple[Carry, Array]:
     """Runs `cell` over the leading axis of `xs`.
@@ -69,7 +70,8 @@ def unroll(
       method: `"scan"` loops `step`: the definition. `"fused"` is the dense engine. `"auto"` takes the fastest.
       remat: what to compute again in the backward pass instead of keeping it: None, nothing, but for what the CPU makes
         again in less time; `"step"` or `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
-      unroll: steps written out in one iteration of the compiled loop.
+      unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 elsewhere, whichever it
+        is compiled for; 1 where there are few steps, or `jax.export` does not know how many.
       key: draws the masks of a cell that has any (`zoneout`, `recurrent_dropout`, `weight_dropout`), once, before the
         loop; None: deterministic. Other cells do not look at it.
 
@@ -102,7 +104,8 @@ def unroll(
     checks.check_bool("unroll", "reverse", reverse)
     checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
     checks.check_remat("unroll", remat)
-    checks.check_positive("unroll", "unroll", unroll)
+    if unroll is not None:
+        checks.check_positive("unroll", "unroll", unroll)
     if key is not None:
         checks.check_key("unroll", key)
     how = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
@@ -123,7 +126,7 @@ def _unroll(
     reverse: bool,
     method: Method,
     remat: Remat,
-    unroll: int,
+    unroll: int | None,
 ) -> tuple[Carry, Array]:
     fresh = cell.init_carry(params, xs.shape[1:-1])
     carry = _settled(cell, params, fresh if carry is None else carry, xs)
@@ -144,12 +147,20 @@ def _unroll(
             policy = remat if isinstance(remat, str) else None
             return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
         step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
-        return loop(partial(step, params), carry, cell.project(params, xs), flow, reverse=reverse, unroll=unroll)
+        zs = cell.project(params, xs)
+        held = _held(cell, params, zs)
+        return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, reverse=reverse, unroll=unroll)
 
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
     if isinstance(remat, int):
         return remade(run, params, carry, inputs, remat, reverse=reverse)
     return run(params, carry, inputs)
+
+
+def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:
+    """What a loop over `step` gives it for parameters: cast already, where the cell tells how."""
+    cast = cell.cast
+    return (lambda: params) if cast is None else cast_once(params, partial(cast, dtype=jax.tree.leaves(zs)[0].dtype))
 
 
 def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:

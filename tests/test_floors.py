@@ -16,6 +16,7 @@ FLOORS = {
     "records": 0,
     "precision": 0,
     "sharding": 0,
+    "sizes": 0,
     "allocator": 0,
     "initializers": 0,
     "roles": 0,

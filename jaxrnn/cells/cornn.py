@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxrnn import initializers
+from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.dense import projected_cell
+from jaxrnn.recurrence.dense import cast, projected_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@serializable
 class CoRNNCarry(NamedTuple):
     """`h [*batch, H]`, the positions and the output, and `v [*batch, H]`, the velocities."""
 
@@ -95,4 +97,5 @@ def cornn(
         param_dtype=param_dtype,
     )
     init = initializers.extended(drawn, {"velocity_kernel": (per_gate, (features, 1, features))}, param_dtype)
-    return projected_cell(step, init, CoRNNCarry, dtype=dtype)
+    cell = projected_cell(step, init, CoRNNCarry, dtype=dtype)
+    return cell._replace(cast=cast("recurrent_kernel", "velocity_kernel"))

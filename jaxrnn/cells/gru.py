@@ -12,7 +12,7 @@ from jaxrnn.carries import GRUCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.dense import dense_cell, projected_cell
+from jaxrnn.recurrence.dense import cast, dense_cell, projected_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -117,7 +117,7 @@ def _before(
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h.astype(zs[0].dtype)
 
-    return projected_cell(step, init, GRUCarry, dtype=dtype)
+    return projected_cell(step, init, GRUCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
 
 
 def _to_bias(
@@ -131,7 +131,8 @@ def _to_bias(
         h = (1 - z) * carry.h + z * n
         return GRUCarry(h), h.astype(zs[0].dtype)
 
-    return projected_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
+    cell = projected_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
+    return cell._replace(cast=cast("recurrent_kernel"))
 
 
 def _parts(params: Params, carry: GRUCarry, zs: tuple[Array, ...], gate_activation: Activation) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import initializers
-from jaxrnn.carries import HiddenCarry
+from jaxrnn.carries import HiddenCarry, serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -23,6 +23,7 @@ from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
 
+@serializable
 class QRNNCarry(NamedTuple):
     """`c [*batch, H]`, the state, and `pending [*batch, window − 1, G * H]`, what past inputs add to the next gates."""
 
@@ -113,7 +114,15 @@ def qrnn(
         return QRNNCarry(state.h, pending), y.astype(z.dtype)
 
     def scan(
-        params: Params, carry: QRNNCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: QRNNCarry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[QRNNCarry, Array]:
         def run(params: Params, carry: QRNNCarry, xs: Array, flow: Flow) -> tuple[QRNNCarry, Array]:
             turn: Callable[[Any], Any] = flip if reverse else lambda x: x

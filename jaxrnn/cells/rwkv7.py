@@ -14,6 +14,7 @@ from jax import lax
 from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
+from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -31,6 +32,7 @@ EPSILON = 64e-5  # of the group norm
 MIXES = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)  # exponents of what the channels see of the present at first
 
 
+@serializable
 class RWKV7Carry(NamedTuple):
     """`x [*batch, D]`, the last input, and `S [*batch, heads, K, V]`, a matrix a head."""
 
@@ -171,7 +173,15 @@ def rwkv7(
         return RWKV7Carry(x.astype(carry.x.dtype), S), output(params, y, z, gate, x.dtype)
 
     def scan(
-        params: Params, carry: RWKV7Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: RWKV7Carry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[RWKV7Carry, Array]:
         del unroll
 

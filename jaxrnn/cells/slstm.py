@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
 from jaxrnn import initializers
+from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.types import Array, Cell, Params
 
 
+@serializable
 class SLSTMCarry(NamedTuple):
     """What an `slstm` remembers, each `[*batch, H]`.
 

@@ -28,7 +28,7 @@ def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:
         resets: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
-        valid, resets = valid_steps(lengths, mask, len(xs)), entries(resets)
+        valid, resets = valid_steps(lengths, mask, xs.shape[0]), entries(resets)
         if layer.timed:  # what a step is given has to be the time since the one that comes before it once it is flipped
             xs = with_elapsed(xs, valid, resets, reverse=True)
         carry, ys = layer.apply(params, carry, flip(xs), mask=flip(valid), resets=flip(resets), key=key)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.carries import serializable
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.layers.width import width, width_of
@@ -24,6 +25,7 @@ _MERGES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+@serializable
 class BidirectionalCarry(NamedTuple):
     """The carries of both directions: `forward`'s after the last valid step, `backward`'s after the first.
 
@@ -99,7 +101,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
                 f"bidirectional: carry is a {type(carry).__name__}, expected BidirectionalCarry(forward, backward)"
             )
         keys = (None, None) if key is None else jax.random.split(key)
-        valid = valid_steps(lengths, mask, len(xs))
+        valid = valid_steps(lengths, mask, xs.shape[0])
         after, outputs = [], []
         for (name, part), before, k in zip(parts.items(), carry, keys, strict=True):
             c, ys = part.apply(params.get(name, {}), before, xs, mask=valid, resets=resets, key=k)

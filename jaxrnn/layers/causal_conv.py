@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -16,6 +17,7 @@ from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Layer, Params
 
 
+@serializable
 class CausalConvCarry(NamedTuple):
     """`pending [*batch, kernel_size − 1, F]`: what past inputs add to the outputs of the next steps."""
 
@@ -114,7 +116,7 @@ def causal_conv(
         if carry is None:
             carry = fresh
         checks.check_carry("causal_conv", layer, params, carry, xs.shape[1:-1], because)
-        valid = valid_steps(lengths, mask, len(xs))
+        valid = valid_steps(lengths, mask, xs.shape[0])
         flags = {"valid": valid, "resets": resets, "fresh": fresh.pending}
         pending, sums = delayed.over_time(carry.pending, parts(params, silence(valid, xs)), **flags)
         return CausalConvCarry(pending), outputs(params, sums, xs, valid)

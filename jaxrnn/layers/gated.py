@@ -69,7 +69,7 @@ def gated(
         xs = checks.xs_of(where, xs)
         checks.check_params(where, layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps(where, xs, lengths, mask, resets)
-        valid = valid_steps(lengths, mask, len(xs))
+        valid = valid_steps(lengths, mask, xs.shape[0])
 
         def inner(xs: Array) -> tuple[Carry, Array]:
             return branch.apply(params["branch"], carry, xs, mask=valid, resets=resets)

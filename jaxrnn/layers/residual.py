@@ -51,7 +51,7 @@ def residual(layer: Cell | Layer) -> Layer:
         xs = checks.xs_of("residual", xs)
         carry, ys = inner.apply(params, carry, xs, lengths=lengths, mask=mask, resets=resets, key=key)
         _check_width(xs.shape[-1], width_of("residual", "layer", ys))
-        return carry, silence(valid_steps(lengths, mask, len(xs)), xs) + ys
+        return carry, silence(valid_steps(lengths, mask, xs.shape[0]), xs) + ys
 
     inner_step = inner.step
     if inner_step is None:

@@ -12,7 +12,9 @@ from jaxrnn.unroll import unroll as unroll_cell
 
 
 @checked
-def rnn(cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int = 1) -> Layer:
+def rnn(
+    cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int | None = None
+) -> Layer:
     """A layer that runs `cell` over its input; parameters and carry are the cell's own.
 
     Args:

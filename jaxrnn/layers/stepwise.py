@@ -38,7 +38,7 @@ def stepwise(
             checks.check_tree(name, "carry", carry, (), "a layer without a state")
         checks.check_params(name, layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps(name, xs, lengths, mask, resets, features=None)
-        valid = valid_steps(lengths, mask, len(xs))
+        valid = valid_steps(lengths, mask, xs.shape[0])
         return (), silence(valid, outputs(params, silence(valid, xs), valid, key))
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:

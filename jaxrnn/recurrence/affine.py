@@ -10,7 +10,10 @@ from jax import lax
 
 from jaxrnn.recurrence.loop import flip
 from jaxrnn.sharding import vary, varying
+from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
+
+UNKNOWN = 32  # steps of a chunk where their number is a symbol: the square root of a thousand
 
 
 class Steps(NamedTuple):
@@ -59,14 +62,14 @@ def loop(steps: Steps, h0: Array, *, reverse: bool, late: bool) -> Array:
 
 
 def tree(steps: Steps) -> Array:
-    """Neighbours in pairs, then pairs of pairs."""
-    return lax.associative_scan(joined, steps).b
+    """Neighbours in pairs, then pairs of pairs; of an unknown number there are no pairs, but chunks."""
+    return lax.associative_scan(joined, steps).b if is_known(steps.b.shape[0]) else chunks(steps)
 
 
 def chunks(steps: Steps) -> Array:
     """A loop through `√T` chunks side by side, each from rest; a loop over their ends; what each began with, added."""
     total = steps.b.shape[0]
-    length = math.isqrt(total - 1) + 1
+    length = math.isqrt(total - 1) + 1 if is_known(total) else UNKNOWN
     count = -(-total // length)
 
     def split(x: Array) -> Array:

@@ -16,6 +16,7 @@ from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.recurrence.loop import segmented
 from jaxrnn.sharding import vary, varying
+from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry
 
 ROWS = 1024  # of a block's products: enough for their full speed, few enough that its gates stay in the cache
@@ -28,13 +29,14 @@ LARGE = 12 * 2**20
 def are_faster(spec: Spec, operands: Operands) -> bool:
     """Whether the CPU runs forward faster in blocks."""
     rows = math.prod(operands.xs.shape[:-1])
-    return rows * math.prod(operands.weights.kernel.shape[1:]) * spec.dtype.itemsize >= LARGE
+    return at_least(rows * math.prod(operands.weights.kernel.shape[1:]) * spec.dtype.itemsize, LARGE)
 
 
 def _length(xs: Array) -> int:
-    """Steps a block: `ROWS` rows or so, but at least four blocks."""
-    rows = max(1, math.prod(xs.shape[1:-1]))
-    return max(1, min(math.ceil(ROWS / rows), math.ceil(xs.shape[0] / 4)))
+    """Steps a block: `ROWS` rows or so, but at least four blocks; what is unknown limits nothing."""
+    total, rows = xs.shape[0], math.prod(xs.shape[1:-1])
+    by_rows = -(-ROWS // max(1, rows)) if is_known(rows) else ROWS
+    return max(1, min(by_rows, -(-total // 4)) if is_known(total) else by_rows)
 
 
 def forward(

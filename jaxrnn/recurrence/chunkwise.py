@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.shapes import align
+from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
 SMALL = 16  # steps between which decays of single channels are exponentiated pair by pair
@@ -79,7 +80,7 @@ def chunked(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tup
 
 def _chunks(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
     total = inputs.q.shape[0]
-    size = min(size, total)
+    size = min(size, total) if is_known(total) else size
     count = -(-total // size)
     empty = (
         count * size - total

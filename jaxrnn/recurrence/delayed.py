@@ -26,7 +26,7 @@ def over_time(
     Invalid steps hold what is pending, and have parts of zero; a reset begins with `fresh` instead.
     """
     pending, parts = _promoted(pending, parts)
-    total, later = len(parts), parts.shape[-2] - 1
+    total, later = parts.shape[0], parts.shape[-2] - 1
     # After the end come valid steps without an input: what is due at them is what is pending.
     parts = _padded(parts, (0, later), 0)
     steps = jnp.arange(total + later).reshape(-1, *[1] * (parts.ndim - 3))

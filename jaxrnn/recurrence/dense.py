@@ -7,11 +7,13 @@ import jax.numpy as jnp
 
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
-from jaxrnn.recurrence import fused
+from jaxrnn.recurrence import fused, kernels
 from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
 from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
+
+KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # are read by products, in their dtype
 
 
 @checked
@@ -38,6 +40,8 @@ def dense_cell(
         `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
         the recurrent kernel is `[P, G, H]` then.
       carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, which may be `[*batch, P]`.
+        Exported programs that take or return it can be stored once it is known to
+        `jax.export.register_namedtuple_serialization`.
       gates: the gates' names, in the order of the parameters' gate axis.
       paired: names of gates for which `pointwise` needs `z` and `r` apart.
       dtype: of the computation; what inputs and parameters promote to if None. Carries are never in half precision.
@@ -72,7 +76,9 @@ def dense_cell(
     _check_carry("dense_cell", carry)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
-    def spec(dtype: Any, *, reverse: bool = False, unroll: int = 1, rebuild: bool = False, then: Any = None) -> Spec:
+    def spec(
+        dtype: Any, *, reverse: bool = False, unroll: int | None = 1, rebuild: bool = False, then: Any = None
+    ) -> Spec:
         return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild, then)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...], noise: Noise | None = None) -> tuple[Carry, Array]:
@@ -80,7 +86,15 @@ def dense_cell(
         return fused.step(spec(zs[0].dtype), weights, carry, zs, scale)
 
     def scan(
-        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[Carry, Any]:
         del method  # there is one
         compute = compute_dtype(dtype, xs, params["kernel"])
@@ -96,7 +110,12 @@ def dense_cell(
         return params
 
     cell = projected_cell(step, checked_init, carry, dtype=dtype)
-    return cell._replace(scan=scan, methods=("scan", "fused"))
+
+    def once(params: Params, dtype: Any) -> Params:
+        recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # which depends on its form
+        return cast("projection")(params, dtype) | {"recurrent_kernel": recurrent}
+
+    return cell._replace(scan=scan, methods=("scan", "fused"), cast=once)
 
 
 @checked
@@ -155,6 +174,15 @@ def projected_cell(
     return Cell(init, init_carry, project, own_step, None, "dense")
 
 
+def cast(*names: str) -> Callable[[Params, Any], Params]:
+    """The `cast` of a cell whose `step` reads the parameters of these names in products alone."""
+
+    def all_of(params: Params, dtype: Any) -> Params:
+        return {name: p.astype(dtype) if name in names else p for name, p in _widened(params, dtype).items()}
+
+    return all_of
+
+
 def _check_carry(where: str, carry: Any) -> None:
     fields = getattr(carry, "_fields", ())
     if "h" not in fields:
@@ -163,8 +191,8 @@ def _check_carry(where: str, carry: Any) -> None:
 
 def _widened(params: Params, dtype: Any) -> Params:
     """All but the kernels in the dtype of the elementwise maths that goes with products of `dtype`."""
-    wide, kernels = accumulator(dtype), ("kernel", "recurrent_kernel", "projection")
-    return {name: p if name in kernels else p.astype(wide) for name, p in params.items()}
+    wide = accumulator(dtype)
+    return {name: p if name in KERNELS else p.astype(wide) for name, p in params.items()}
 
 
 def _weights(params: Params, dtype: Any) -> fused.Weights:

@@ -114,7 +114,15 @@ def diagonal_cell(
         return _carry(carry, h, vary(jnp.ones_like(h[..., 0]), varying(h))), output(params, h, z.x)
 
     def scan(
-        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[Carry, Array]:
         del unroll  # a body of one multiplication and one addition gains nothing from it
 
@@ -122,7 +130,7 @@ def diagonal_cell(
             z = project(params, xs)
             params = wide(params, z.x.dtype)
             a, b, begun = z.a, z.b, None
-            if len(xs) == 0:
+            if xs.shape[0] == 0:
                 return carry, output(params, b, z.x)
             if decay is not None:
                 a = decay(params).reshape((1,) * (b.ndim - 1) + (-1,))

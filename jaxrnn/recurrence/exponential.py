@@ -87,7 +87,15 @@ def exponential_cell(
         return _parted(S, m), output(params, y, m, z.x)
 
     def scan(
-        params: Params, carry: MLSTMCarry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: MLSTMCarry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[MLSTMCarry, Array]:
         def whole(params: Params, carry: MLSTMCarry, xs: Array, flow: Flow) -> tuple[MLSTMCarry, Array]:
             steps = (project(params, xs), flow.valid, flow.resets)

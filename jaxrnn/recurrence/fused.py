@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
-from jaxrnn.recurrence.loop import after, hold, rewrite, select
+from jaxrnn.recurrence.loop import after, hold, rewrite, scan, select
 from jaxrnn.shapes import align
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Params
@@ -69,6 +68,11 @@ def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
 def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
     zs = product(xs, flat(weights.kernel), dtype)
     return zs if weights.bias is None else zs + align(flat(weights.bias).astype(zs.dtype), zs)
+
+
+def _cast(projection: Array | None, spec: Spec) -> Array | None:
+    """Before a loop, as `kernels.cast` does."""
+    return None if projection is None else projection.astype(spec.dtype)
 
 
 def _entering(h: Array, scale: Array | None) -> Array:
@@ -127,13 +131,14 @@ def forward(
     through = kernels.through(weights.recurrent, spec.dtype)
     wide = accumulator(spec.dtype)
     bias = None if weights.bias is None else flat(weights.bias).astype(wide)
+    projection = _cast(weights.projection, spec)
 
     def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
         if at_t.resets is not None:
             carry = select(at_t.resets, operands.fresh, carry)
         z_and_bias = z.astype(wide) if bias is None else z.astype(wide) + align(bias, z)
         gates = meet(spec, z_and_bias, through(_entering(carry.h, operands.scale)))
-        new, y, _ = elementwise(spec, weights.small, weights.projection, carry, each_gate(spec, gates), at_t)
+        new, y, _ = elementwise(spec, weights.small, projection, carry, each_gate(spec, gates), at_t)
         if not save:
             return new, None, (y, None, None)
         gates = jax.tree.map(lambda g: g.astype(z.dtype), gates)
@@ -166,6 +171,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
     if d.scale is not None:
         drs = drs + through(_entering(hs, d.scale))
     saved = with_gates(spec, operands, saved)
+    projection, dprojection = _cast(weights.projection, spec), _cast(dw.projection, spec)
 
     def body(dcarry: Carry, at: Any) -> tuple[Carry, Any]:
         dz, dr, carry, gates, at_t = at
@@ -176,11 +182,11 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
         def local(small: Params, projection: Array | None, carry: Carry, each: Any) -> tuple[Carry, Any]:
             return elementwise(spec, small, projection, carry, each, at_t)[:2]
 
-        primals = (weights.small, weights.projection, carry, each_gate(spec, gates))
-        return jax.jvp(local, primals, (dw.small, dw.projection, dcarry, each_gate(spec, dgates)))[1]
+        primals = (weights.small, projection, carry, each_gate(spec, gates))
+        return jax.jvp(local, primals, (dw.small, dprojection, dcarry, each_gate(spec, dgates)))[1]
 
     at = (dzs, drs, saved.carries, saved.gates, steps)
-    return lax.scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
+    return scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
 
 
 def backward(
@@ -200,9 +206,10 @@ def backward(
     small = jax.tree.map(for_each_row, weights.small)
     # So does the projection's: the state that it ends in is nudged by nothing.
     nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
+    projection = _cast(weights.projection, spec)
 
     def one_row(small: Params, carry: Carry, each: tuple[Any, ...], nudge: Array | None, at_t: Steps) -> Any:
-        new, y, made = elementwise(spec, small, weights.projection, carry, each, at_t, nudge)
+        new, y, made = elementwise(spec, small, projection, carry, each, at_t, nudge)
         return (new, y), made
 
     local: Any = one_row

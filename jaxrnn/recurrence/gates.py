@@ -20,7 +20,7 @@ class Spec(NamedTuple):
       paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
       dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
       reverse: whether the loop runs from the last step to the first.
-      unroll: steps written out in one iteration of the loop.
+      unroll: steps written out in one iteration of the loop; None: as many as suit the platform.
       rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
       then: what follows each step, see `Flow`; None: nothing.
     """
@@ -30,7 +30,7 @@ class Spec(NamedTuple):
     paired: tuple[int, ...]
     dtype: Any
     reverse: bool
-    unroll: int
+    unroll: int | None
     rebuild: bool
     then: Callable[..., tuple[Carry, Any]] | None
 

@@ -118,7 +118,10 @@ def image_cell(
             zs = tuple(z + align(b.astype(z.dtype), z) for z, b in zip(zs, params["bias"], strict=True))
         return tuple(z.astype(compute) for z in zs)
 
-    return Cell(init, init_carry, project, step, None, "dense", num_feature_axes=1 + spatial)
+    def cast(params: Params, dtype: Any) -> Params:
+        return params | {"recurrent_kernel": params["recurrent_kernel"].astype(dtype)}
+
+    return Cell(init, init_carry, project, step, None, "dense", num_feature_axes=1 + spatial, cast=cast)
 
 
 def state_convolved(state: Array, kernel: Array, dtype: Any) -> tuple[Array, ...]:

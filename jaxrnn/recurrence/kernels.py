@@ -20,14 +20,19 @@ from jaxrnn.sharding import outer_sharding
 from jaxrnn.types import Array
 
 
+def cast(kernel: Array, dtype: Any) -> Array:
+    """`kernel` in the dtype in which products of `dtype` read it. XLA does not take this out of a loop on a GPU."""
+    return kernel.astype(accumulator(dtype) if kernel.ndim == 2 else dtype)
+
+
 def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
     """The map from states `[..., S]` to gates `[..., G * H]`, summed in the accumulator of `dtype`."""
+    kernel = cast(kernel, dtype)
     if kernel.ndim == 3:
         flat = _gates_last(kernel)
         return lambda h: product(h, flat, dtype)
     if kernel.ndim == 2:
-        wide = kernel.astype(accumulator(dtype))
-        return lambda h: _gates_last(h[..., None, :] * align(wide, h[..., None]))
+        return lambda h: _gates_last(h[..., None, :] * align(kernel, h[..., None]))
     heads = kernel.shape[0]
     return lambda h: _gates_last(_einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
 
@@ -35,15 +40,15 @@ def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
 def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
     """`through` transposed: from cotangents of gates to those of states.
 
-    The kernel is transposed here, once: in the loop that would cost more than the product.
+    The kernel is cast and transposed here, once: in the loop that would cost more than the product.
     """
+    kernel = cast(kernel, dtype)
     gates, width = kernel.shape[-2:]
     if kernel.ndim == 3:
         flat = _gates_last(kernel).T
         return lambda dr: product(dr, flat, dtype)
     if kernel.ndim == 2:
-        wide = kernel.astype(accumulator(dtype))
-        return lambda dr: (_split(dr, gates).astype(wide.dtype) * align(wide, dr[..., None])).sum(-2)
+        return lambda dr: (_split(dr, gates).astype(kernel.dtype) * align(kernel, dr[..., None])).sum(-2)
     turned = kernel.transpose(0, 2, 3, 1)
 
     def merged(dr: Array) -> Array:

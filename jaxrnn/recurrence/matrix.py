@@ -98,7 +98,15 @@ def matrix_cell(
         return MatrixCarry(S), output(params, y, z.x)
 
     def scan(
-        params: Params, carry: Carry, xs: Array, flow: Flow, *, method: str, reverse: bool, remat: Any, unroll: int
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        flow: Flow,
+        *,
+        method: str,
+        reverse: bool,
+        remat: Any,
+        unroll: int | None,
     ) -> tuple[Carry, Array]:
         del unroll
 

@@ -18,6 +18,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
 from jaxrnn.sharding import vary, varying
+from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
 CPU_CHUNK = 32  # longer ones are slower there
@@ -34,7 +35,8 @@ def quickest(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> t
 
 @partial(jax.jit, static_argnums=3)
 def _by_chunks(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> tuple[Array, Array]:
-    size = min(chunk, inputs.q.shape[0])
+    total = inputs.q.shape[0]
+    size = min(chunk, total) if is_known(total) else chunk
     if size <= CPU_CHUNK:
         return chunked(inputs, state, fresh, size)
     ways = {"cpu": partial(chunked, size=CPU_CHUNK), "default": partial(chunked, size=size)}

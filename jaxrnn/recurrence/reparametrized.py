@@ -44,4 +44,5 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
         step=step,
         scan=None if run is None else scan,
         draw=None if sample is None else draw,
+        cast=None,
     )

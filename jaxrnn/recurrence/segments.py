@@ -1,12 +1,15 @@
 """A scan that holds much for each step, a segment of steps at a time: what it holds then stays in the CPU's cache."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+from jax import lax
 
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.loop import segmented
+from jaxrnn.sizes import at_least
 from jaxrnn.types import Array, Carry, Flow, Params
 
 # Bytes held for all steps from which on segments are no slower, though gradients make everything in them again; and
@@ -30,19 +33,22 @@ def in_segments(
 ) -> tuple[Carry, Array]:
     """`run(params, carry, xs, flow) -> (carry, ys)`, whose gradient keeps what is between segments alone.
 
-    It is run whole unless `method` is `"auto"`, it holds enough, and this is a CPU; `remat` then decides what is kept.
-    The length of segments is a multiple of `multiple`.
+    It is run whole unless `method` is `"auto"`, it holds enough, and it is compiled for a CPU; `remat` then decides
+    what is kept. The length of segments is a multiple of `multiple`.
     """
-    if method != "auto" or jax.default_backend() != "cpu" or len(xs) * step_bytes < LARGE:
-        return (run if remat is None else jax.checkpoint(run))(params, carry, xs, flow)
 
-    def segment(params: Params, carry: Carry, steps: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
+    def part(params: Params, carry: Carry, steps: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
         xs, valid, resets = steps
         return run(params, carry, xs, flow._replace(valid=valid, resets=resets))
 
+    whole = part if remat is None else jax.checkpoint(part)
     steps = (xs, flow.valid, flow.resets)
+    if method != "auto" or not at_least(xs.shape[0] * step_bytes, LARGE):
+        return whole(params, carry, steps)
     length = -(-max(2, SEGMENT // step_bytes) // multiple) * multiple
-    return remade(segment, params, carry, steps, length, reverse=reverse)
+    in_turn = partial(remade, part, length=length, reverse=reverse)
+    # Both ways are traced, and the one that the platform takes is lowered: the compiler sees no conditional.
+    return lax.platform_dependent(params, carry, steps, cpu=in_turn, default=whole)
 
 
 def remade(
