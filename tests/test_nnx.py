@@ -95,8 +95,13 @@ def test_numbers_are_flaxs(name: str, call: dict[str, Any]) -> None:
 CALLS: list[dict[str, Any]] = [
     {"return_carry": True},
     {"return_carry": True, "reverse": True, "seq_lengths": LENGTHS},
-    {"time_major": True, "reverse": True, "keep_order": True, "mask": jnp.arange(T)[:, None] != 1 + jnp.arange(B)},
-    {"resets": jnp.arange(T) == jnp.array([[1], [2], [0]]), "return_carry": True},
+    {
+        "time_major": True,
+        "reverse": True,
+        "keep_order": True,
+        "mask": jnp.arange(T)[:, None] != 1 + jnp.arange(B)[None],
+    },
+    {"resets": jnp.arange(T)[None] == jnp.array([[1], [2], [0]]), "return_carry": True},
 ]
 
 
