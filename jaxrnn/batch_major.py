@@ -124,5 +124,5 @@ def _padding_last(ys: Array, lengths: Any) -> Array:
     """`ys` whose rows begin with their padding, rolled so that they end with it."""
     total = ys.shape[0]
     padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
-    index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding) % total
+    index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding[None]) % total
     return jnp.take_along_axis(ys, index.reshape(index.shape + (1,) * (ys.ndim - index.ndim)), axis=0)
