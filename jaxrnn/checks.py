@@ -118,8 +118,8 @@ def width_of_inputs(where: str, given: Any) -> int:
     if isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct) and given.ndim > 0:
         if not jnp.issubdtype(given.dtype, jnp.inexact):
             raise ShapeError(
-                f"{where}: the example input has dtype {given.dtype}, expected a floating one; one-hot or embed "
-                "integer tokens"
+                f"{where}: in_features is an example input of dtype {given.dtype}, expected a floating one; one-hot or "
+                "embed integer tokens"
             )
         given = given.shape[-1]
     if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
@@ -218,7 +218,7 @@ def check_finite(where: str, name: str, value: Any, remedy: str) -> None:
 
 def check_positive(where: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{where}: {name} is {value!r}, expected an int of 1 or more")
+        raise ValueError(f"{where}: {name} is {spelled(value)}, expected an int of 1 or more")
 
 
 def check_time_steps(where: str, dt_min: float, dt_max: float) -> None:

@@ -74,6 +74,10 @@ WRONG = {
         lambda: from_keras({"kernel": PARAMS["kernel"]}, padding="same"),
         "from_keras: padding='same', strides=1, dilation=1 are given for kind='LSTM', expected a ConvLSTM1D, 2D or 3D",
     ),
+    "bool": (
+        lambda: from_keras({"kernel": PARAMS["kernel"]}, strides=True),
+        "from_keras: an entry of strides is True, expected an int of 1 or more",
+    ),
     "axes": (
         lambda: from_keras(to_keras(SAME, PARAMS, padding="same"), kind="ConvLSTM2D"),
         "'kernel' has shape (3, 3, 20), expected 4 axes",

@@ -146,6 +146,18 @@ WRONG = [
         lambda: interop.carry_to_torch((jaxrnn.GRUCarry(ONE), jaxrnn.LSTMCarry(ONE, ONE))),
         "carry has cells of different kinds or sizes, expected equal ones",
     ),
+    (
+        lambda: interop.carry_to_flax(jaxrnn.LSTMCarry(ONE, None)),
+        "carry_to_flax: carry.h is None, expected an array",
+    ),
+    (
+        lambda: interop.carry_to_keras(jaxrnn.LSTMCarry(np.ones((7, H)), np.ones((2, H)))),
+        f"carry_to_keras: carry has leaves of shapes [(7, {H}), (2, {H})], expected one batch",
+    ),
+    (
+        lambda: interop.carry_from_torch(jaxrnn.lstm(H), {"a": ONE}, (ONE, ONE)),
+        "carry_from_torch: params do not fit layer: KeyError('recurrent_kernel'); expected what layer.init makes",
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from jaxrnn.cells.mgu import mgu
 from jaxrnn.interop import convolution, layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Cell, Layer, Params
 
 
@@ -72,6 +73,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
 }
 
 
+@checked
 def from_flax(
     params: Any,
     *,
@@ -121,6 +123,7 @@ def from_flax(
     return build([[_direction(there, own, options) for there, own in directions]], merge=merge)
 
 
+@checked
 def to_flax(
     layer: Layer,
     params: Params,

@@ -12,6 +12,7 @@ from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import convolution, layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, verified
+from jaxrnn.options import checked
 from jaxrnn.types import Layer, Params
 
 GRU_ORDER = (1, 0, 2)  # `z r a`
@@ -23,6 +24,7 @@ REMEDY = "give the parameters of one core"
 NAMES = {"lstm": "lstm", "gru before": "gru", "elman": "vanilla_rnn", "conv lstm": "conv{}_d_lstm"}
 
 
+@checked
 def from_haiku(params: Any) -> Built:
     """The layer of a Haiku `LSTM`, `GRU`, `VanillaRNN` or `Conv…DLSTM`, with its weights.
 
@@ -59,6 +61,7 @@ def from_haiku(params: Any) -> Built:
     return build([[direction(f"{where}: {path}" if path else where, weights)]])
 
 
+@checked
 def to_haiku(layer: Layer, params: Params, *, name: str | None = None, double_bias: bool = True) -> dict[str, Any]:
     """The parameters of the Haiku core that computes what `layer` does.
 

@@ -16,7 +16,8 @@ from jaxrnn.cells.lstm import lstm
 from jaxrnn.interop import layout, names
 from jaxrnn.interop.network import Built, Direction, build, level_of, verified
 from jaxrnn.layers.bidirectional import Merge
-from jaxrnn.recurrence.images import Padding
+from jaxrnn.options import checked
+from jaxrnn.recurrence.images import Padding, window_of
 from jaxrnn.types import Cell, Layer, Params
 
 Kind = Literal["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"]
@@ -33,9 +34,14 @@ CELLS = {  # of a layer and of its cell
     "ConvLSTM2D": ("conv_lstm2d", "conv_lstm_cell"),
     "ConvLSTM3D": ("conv_lstm3d", "conv_lstm_cell"),
 }
-PLAIN = {"padding": "valid", "strides": 1, "dilation": 1}  # what Keras's convolutions are unless told otherwise
+PLAIN: dict[str, Any] = {
+    "padding": "valid",
+    "strides": 1,
+    "dilation": 1,
+}  # what Keras's convolutions are unless told otherwise
 
 
+@checked
 def from_keras(
     weights: Any,
     *,
@@ -89,16 +95,17 @@ def from_keras(
     options: dict[str, Any] = {"activation": activation, "gate_activation": gate_activation}
     if kind == "SimpleRNN":
         layout.check_fixed(where, "a SimpleRNN has no gates", gate_activation=options.pop("gate_activation"))
-    convolution = {"padding": padding, "strides": strides, "dilation": dilation}
+    convolution: dict[str, Any] = {"padding": padding, "strides": strides, "dilation": dilation}
     if kind in SPATIAL:
         options |= convolution
-    elif convolution != PLAIN:
+    elif window_of(where, (1,), **convolution) != window_of(where, (1,), **PLAIN):
         said = ", ".join(f"{name}={value!r}" for name, value in convolution.items())
         raise ValueError(f"{where}: {said} are given for kind={kind!r}, expected a ConvLSTM1D, 2D or 3D")
     cells = [_direction(there, own, kind, options, reset_after) for there, own in names.directions(where, found)]
     return build([cells], merge=merge)
 
 
+@checked
 def to_keras(
     layer: Layer,
     params: Params,
@@ -156,8 +163,8 @@ def to_keras(
 
     untold = kind == "GRU" and "bias" not in cells[0]
     readers = map(reader, (True, False) if untold else (None,))
-    largest = max(dilation) if isinstance(dilation, Sequence) else dilation
-    return verified(where, layer, params, convert, *readers, dilation=largest)
+    window = window_of(where, (1,) * SPATIAL.get(kind, 1), padding, strides, dilation)
+    return verified(where, layer, params, convert, *readers, dilation=max(window.dilation))
 
 
 def _direction(

@@ -67,7 +67,7 @@ def carry_to_torch(carry: Carry) -> Any:
       (2, 4, 8)
     """
     where = "carry_to_torch"
-    cells = _cells(where, carry)
+    cells = _given(where, carry)
     if len({(cell._fields, *(jnp.shape(leaf) for leaf in cell)) for cell in cells}) != 1:
         raise ValueError(f"{where}: carry has cells of different kinds or sizes, expected equal ones")
     fields = [field for field in ("h", "c") if field in cells[0]._fields]
@@ -218,7 +218,13 @@ def carry_to_haiku(carry: Carry) -> Any:
 
 def _template(where: str, layer: Any, params: Params) -> Carry:
     """The carry of the layer without batch axes, as shapes."""
-    return jax.eval_shape(as_layer(where, layer, name="layer").init_carry, params)
+    layer = as_layer(where, layer, name="layer")
+    try:
+        return jax.eval_shape(layer.init_carry, params)
+    except (KeyError, TypeError) as error:
+        raise checks.ShapeError(
+            f"{where}: params do not fit layer: {error!r}; expected what layer.init makes"
+        ) from None
 
 
 def _is_cell(node: Any) -> bool:
@@ -236,6 +242,18 @@ def _cells(where: str, carry: Carry) -> list[Any]:
             )
     if not cells:
         raise ValueError(f"{where}: the carry is empty, expected that of at least one cell")
+    return cells
+
+
+def _given(where: str, carry: Carry) -> list[Any]:
+    """The carries of cells within a carry that a caller gives, each checked to be floating and of one batch."""
+    cells = _cells(where, carry)
+    for cell in cells:
+        named = cell._asdict().items()
+        leaves = [checks.floating(where, f"carry.{field}", leaf, 1, "[*batch, H]") for field, leaf in named]
+        if len({leaf.shape[:-1] for leaf in leaves}) > 1:
+            found = [leaf.shape for leaf in leaves]
+            raise checks.ShapeError(f"{where}: carry has leaves of shapes {found}, expected one batch: [*batch, H]")
     return cells
 
 
@@ -267,7 +285,7 @@ def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str
 
 def _nested(where: str, carry: Carry, order: Sequence[str]) -> Any:
     """Tuples of `h`, or of the fields in `order`, in tuples of directions and of layers that have a carry."""
-    _cells(where, carry)
+    _given(where, carry)
 
     def plain(node: Any) -> Any:
         if _is_cell(node):

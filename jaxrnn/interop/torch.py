@@ -16,6 +16,7 @@ from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.interop import layout, names
 from jaxrnn.interop.network import Built, Direction, build, levels_of, verified
+from jaxrnn.options import checked
 from jaxrnn.types import Array, Cell, Layer, Params
 
 Nonlinearity = Literal["tanh", "relu"]
@@ -27,6 +28,7 @@ WAYS = ("", "_reverse")
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
+@checked
 def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity = "tanh") -> Built:
     """The layer of a `torch.nn.LSTM`, `GRU` or `RNN`, or of one of their cells, with its weights.
 
@@ -75,6 +77,7 @@ def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity 
     return build(levels)
 
 
+@checked
 def to_torch(layer: Layer, params: Params, *, prefix: str = "") -> dict[str, np.ndarray]:
     """The state dict of the `torch.nn.LSTM`, `GRU` or `RNN` that computes what `layer` does.
 

@@ -104,7 +104,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         valid = valid_steps(lengths, mask, xs.shape[0])
         after, outputs = [], []
         for (name, part), before, k in zip(parts.items(), carry, keys, strict=True):
-            c, ys = part.apply(params.get(name, {}), before, xs, mask=valid, resets=resets, key=k)
+            c, ys = part.apply(params.get(name, {}), before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
             after.append(c)
             outputs.append(ys)
         _check_widths(merge, *(width_of("bidirectional", name, ys) for name, ys in zip(parts, outputs, strict=True)))

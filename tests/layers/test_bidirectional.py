@@ -172,6 +172,10 @@ UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
             lambda: BOTH.apply(arguments()[0], None, np.ones((T, B, D)), lengths=np.ones(3, int)),
             r"bidirectional: lengths has shape \(3,\), expected \(2,\)",
         ),
+        (
+            lambda: BOTH.apply(arguments()[0], None, np.ones((T, B, D)), lengths=np.array(3)),
+            r"lengths has shape \(\), expected \(2,\)",
+        ),
     ],
 )
 def test_errors_name_the_argument(call, message):
