@@ -138,10 +138,14 @@ def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) 
         # Ones at invalid steps: where zero meets a singular function, even a cotangent of zero gives NaN.
         forward, backward = (select(valid, ys, jnp.ones_like(ys)) for ys in (forward, backward))
     ys = merge(forward, backward)
-    checks.check_array_like("bidirectional: the result of merge", ys)
-    if jnp.shape(ys)[:-1] != forward.shape[:-1]:
-        raise checks.ShapeError(
-            f"bidirectional: merge gives shape {jnp.shape(ys)}, expected {(*forward.shape[:-1], 'H')}: it acts on each "
-            "step alone"
-        )
+    outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # one array, or several kept apart
+    if not outputs:
+        raise checks.ShapeError(f"bidirectional: merge gives {ys!r}, expected one array or several")
+    for output in outputs:
+        checks.check_array_like("bidirectional: the result of merge", output)
+        if jnp.shape(output)[:-1] != forward.shape[:-1]:
+            raise checks.ShapeError(
+                f"bidirectional: merge gives shape {jnp.shape(output)}, expected {(*forward.shape[:-1], 'H')}: it acts "
+                "on each step alone"
+            )
     return silence(valid, ys)

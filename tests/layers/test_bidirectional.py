@@ -51,7 +51,7 @@ def test_a_layer_goes_backwards_as_a_whole():
     (after_f, _), (after_b, _) = (c := LAYERED.apply(params, carry, xs, mask=mask, resets=resets))[0]
     expected_f, hs_f = definition("lstm")(forward, xs, carry_f, mask, resets)
     expected_b, hs_b = definition("lstm", reverse=True)(backward, xs, carry_b, mask, resets)
-    ys = [jnp.tanh(hs @ readout["kernel"] + readout["bias"]) * mask[..., None] for hs in (hs_f, hs_b)]
+    ys = [jnp.tanh(hs @ readout["kernel"] + readout["bias"][None, None]) * mask[..., None] for hs in (hs_f, hs_b)]
     assert_close((after_f, after_b, c[1]), (expected_f, expected_b, jnp.concatenate(ys, -1)))
 
 
@@ -175,6 +175,12 @@ UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
         (
             lambda: BOTH.apply(arguments()[0], None, np.ones((T, B, D)), lengths=np.array(3)),
             r"lengths has shape \(\), expected \(2,\)",
+        ),
+        (
+            lambda: jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: (f, b[0])).apply(
+                arguments()[0], None, np.ones((T, B, D))
+            ),
+            rf"merge gives shape \(2, {H}\), expected \({T}, 2, 'H'\)",
         ),
     ],
 )
