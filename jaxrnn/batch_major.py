@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.recurrence.loop import flip
@@ -81,7 +81,7 @@ def apply(
     axis = 0 if flags.time_major else inputs.ndim - 1 - features
     xs = jnp.moveaxis(inputs, axis, 0)
     because = f"inputs of shape {inputs.shape} = {_layout(flags)}"
-    checks.check_params(where, layer, params, xs.shape[-1], because)
+    trees.check_params(where, layer, params, xs.shape[-1], because)
     _check_carry(where, layer, params, initial_carry, xs.shape[1:-1], because)
     _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-features], inputs.shape[:-features], because)
     mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
@@ -103,7 +103,7 @@ def _layout(flags: Flags) -> str:
 def _check_carry(where: str, layer: Layer, params: Params, carry: Any, batch: tuple[int, ...], because: str) -> None:
     if carry is not None:
         own = jax.eval_shape(lambda params: layer.init_carry(params, batch), params)
-        checks.check_tree(where, "initial_carry", carry, own, because, may_be_complex=True)
+        trees.check_tree(where, "initial_carry", carry, own, because, may_be_complex=True)
 
 
 def _check_steps(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -36,7 +36,7 @@ def _init_carry(where: str, made: Cell | Layer) -> Callable[..., Carry]:
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         checks.check_batch_shape(f"{where}.init_carry", batch_shape)
-        return inner(checks.plain(f"{where}.init_carry", params), tuple(batch_shape))
+        return inner(trees.plain(f"{where}.init_carry", params), tuple(batch_shape))
 
     return init_carry
 
@@ -56,7 +56,7 @@ def _apply(where: str, made: Layer) -> Callable[..., tuple[Carry, Any]]:
     ) -> tuple[Carry, Any]:
         if key is not None:
             checks.check_key(where, key)
-        params = checks.plain(where, params)
+        params = trees.plain(where, params)
         return inner(params, carry, xs, lengths=lengths, mask=mask, resets=resets, key=key)
 
     return apply
@@ -64,6 +64,6 @@ def _apply(where: str, made: Layer) -> Callable[..., tuple[Carry, Any]]:
 
 def _step(where: str, inner: Callable[..., tuple[Carry, Any]]) -> Callable[..., tuple[Carry, Any]]:
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
-        return inner(checks.plain(where, params), carry, x)
+        return inner(trees.plain(where, params), carry, x)
 
     return step

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
@@ -33,7 +33,7 @@ def methods(cell: Cell) -> tuple[str, ...]:
       >>> jaxrnn.methods(jaxrnn.lstm(8)), jaxrnn.methods(jaxrnn.gru(8, reset="before"))
       (('scan', 'fused'), ('scan',))
     """
-    checks.check_cell("methods", cell)
+    trees.check_cell("methods", cell)
     return cell.methods if cell.scan is not None else ("scan",)
 
 
@@ -93,13 +93,13 @@ def unroll(
       >>> ys.shape, bool((ys[2:, 1] == 0).all())
       ((5, 2, 8), True)
     """
-    checks.check_cell("unroll", cell)
+    trees.check_cell("unroll", cell)
     xs = checks.xs_of("unroll", xs, features=cell.num_feature_axes)
     because = checks.shape_words(xs)
-    params = checks.plain("unroll", params)
-    checks.check_params("unroll", cell, params, xs.shape[-1], because)
+    params = trees.plain("unroll", params)
+    trees.check_params("unroll", cell, params, xs.shape[-1], because)
     if carry is not None:
-        checks.check_carry("unroll", cell, params, carry, xs.shape[1:-1], because)
+        trees.check_carry("unroll", cell, params, carry, xs.shape[1:-1], because)
     checks.check_steps("unroll", xs, lengths, mask, resets, cell.num_feature_axes)
     checks.check_bool("unroll", "reverse", reverse)
     checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
@@ -190,13 +190,13 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
       (2, 8)
     """
     if isinstance(cell, Layer):
-        return checks.step_of("step", cell)(params, carry, x)
-    checks.check_cell("step", cell)
+        return trees.step_of("step", cell)(params, carry, x)
+    trees.check_cell("step", cell)
     x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]", features=cell.num_feature_axes)
     because = f"x of shape {x.shape}"
-    params = checks.plain("step", params)
-    checks.check_params("step", cell, params, x.shape[-1], because)
-    checks.check_carry("step", cell, params, carry, x.shape[:-1], because)
+    params = trees.plain("step", params)
+    trees.check_params("step", cell, params, x.shape[-1], because)
+    trees.check_carry("step", cell, params, carry, x.shape[:-1], because)
     return _step(cell, params, carry, x)
 
 

@@ -12,6 +12,7 @@ FLOORS = {
     "types": 0,
     "carries": 0,
     "checks": 0,
+    "trees": 0,
     "options": 0,
     "records": 0,
     "precision": 0,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.interop import names
 from jaxrnn.layers.bidirectional import Merge, bidirectional
 from jaxrnn.layers.rnn import as_layer, rnn
@@ -21,15 +21,15 @@ Built = tuple[Layer, Params]
 
 def build(levels: list[list[Direction]], *, merge: Merge = "concat") -> Built:
     """The layer of these levels, forward direction first, and its parameters."""
-    layers, trees = [], []
+    layers, weights = [], []
     for level in levels:
         cells, params = zip(*level, strict=True)
         two = len(level) == 2
         layers.append(bidirectional(*cells, merge=merge) if two else rnn(*cells))
-        trees.append(dict(zip(("forward", "backward"), params, strict=True)) if two else params[0])
+        weights.append(dict(zip(("forward", "backward"), params, strict=True)) if two else params[0])
     if len(levels) == 1:
-        return layers[0], trees[0]
-    return stack(*layers), {f"layer_{i}": tree for i, tree in enumerate(trees)}
+        return layers[0], weights[0]
+    return stack(*layers), {f"layer_{i}": tree for i, tree in enumerate(weights)}
 
 
 def level_of(where: str, params: Any) -> list[Params]:
@@ -71,7 +71,7 @@ def verified(
     """
     layer = as_layer(where, layer, name="layer")
     first = levels_of(where, params)[0][0]["kernel"]
-    checks.check_params(where, layer, params, first.shape[-3], f"layer and inputs of {first.shape[-3]} features")
+    trees.check_params(where, layer, params, first.shape[-3], f"layer and inputs of {first.shape[-3]} features")
 
     rng = np.random.default_rng(0)
     drawn = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(rng, path[-1].key, np.asarray(leaf)), params)

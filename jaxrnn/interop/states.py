@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.interop import names
 from jaxrnn.layers.bidirectional import BidirectionalCarry
 from jaxrnn.layers.rnn import as_layer
@@ -279,7 +279,7 @@ def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str
     carry = jax.tree.unflatten(jax.tree.structure(template, is_leaf=_is_cell), cells)
     batch = leaves[0].shape[:-1]
     expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape), leaf.dtype), template)
-    checks.check_tree(where, "carry", carry, expected, f"the layer and a first state of shape {leaves[0].shape}")
+    trees.check_tree(where, "carry", carry, expected, f"the layer and a first state of shape {leaves[0].shape}")
     return carry
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.carries import serializable
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.rnn import as_layer
@@ -92,7 +92,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
         xs = checks.xs_of("bidirectional", xs)
-        checks.check_params("bidirectional", layer, params, xs.shape[-1], checks.shape_words(xs))
+        trees.check_params("bidirectional", layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps("bidirectional", xs, lengths, mask, resets, features=None)
         if carry is None:
             carry = BidirectionalCarry(None, None)

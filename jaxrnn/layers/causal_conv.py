@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import checks, initializers, trees
 from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
@@ -110,12 +110,12 @@ def causal_conv(
         del key  # nothing is random
         xs = checks.xs_of("causal_conv", xs)
         because = checks.shape_words(xs)
-        checks.check_params("causal_conv", layer, params, xs.shape[-1], because)
+        trees.check_params("causal_conv", layer, params, xs.shape[-1], because)
         checks.check_steps("causal_conv", xs, lengths, mask, resets)
         fresh = init_carry(params, xs.shape[1:-1])
         if carry is None:
             carry = fresh
-        checks.check_carry("causal_conv", layer, params, carry, xs.shape[1:-1], because)
+        trees.check_carry("causal_conv", layer, params, carry, xs.shape[1:-1], because)
         valid = valid_steps(lengths, mask, xs.shape[0])
         flags = {"valid": valid, "resets": resets, "fresh": fresh.pending}
         pending, sums = delayed.over_time(carry.pending, parts(params, silence(valid, xs)), **flags)
@@ -124,8 +124,8 @@ def causal_conv(
     def step(params: Params, carry: CausalConvCarry, x: Array) -> tuple[CausalConvCarry, Array]:
         x = checks.xs_of("causal_conv", x, name="x", axes=1, layout="[*batch, D]")
         because = f"x of shape {x.shape}"
-        checks.check_params("causal_conv", layer, params, x.shape[-1], because)
-        checks.check_carry("causal_conv", layer, params, carry, x.shape[:-1], because)
+        trees.check_params("causal_conv", layer, params, x.shape[-1], because)
+        trees.check_carry("causal_conv", layer, params, carry, x.shape[:-1], because)
         pending, sums = delayed.step(carry.pending, parts(params, x))
         return CausalConvCarry(pending), outputs(params, sums, x, None)
 

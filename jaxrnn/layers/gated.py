@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import checks, initializers, trees
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import silence, valid_steps
@@ -67,7 +67,7 @@ def gated(
     ) -> tuple[Carry, Array]:
         del key  # nothing is random
         xs = checks.xs_of(where, xs)
-        checks.check_params(where, layer, params, xs.shape[-1], checks.shape_words(xs))
+        trees.check_params(where, layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps(where, xs, lengths, mask, resets)
         valid = valid_steps(lengths, mask, xs.shape[0])
 
@@ -77,11 +77,11 @@ def gated(
         carry_after, ys = run(params, silence(valid, xs), inner)
         return carry_after, silence(valid, ys)
 
-    step_branch = checks.step_of(where, branch)
+    step_branch = trees.step_of(where, branch)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of(where, x, name="x", axes=1, layout="[*batch, D]")
-        checks.check_params(where, layer, params, x.shape[-1], f"x of shape {x.shape}")
+        trees.check_params(where, layer, params, x.shape[-1], f"x of shape {x.shape}")
         return run(params, x, lambda x: step_branch(params["branch"], carry, x))
 
     layer = Layer(init, init_carry, apply, step, draws=False)

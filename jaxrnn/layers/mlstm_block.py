@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers, trees
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
@@ -93,7 +93,7 @@ def _beside_input(layer: Layer) -> Layer:
         carry, ys = layer.apply(params, carry, xs, **steps)
         return carry, jnp.concatenate([ys, xs], -1)
 
-    layer_step = checks.step_of("mlstm_block", layer)
+    layer_step = trees.step_of("mlstm_block", layer)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         carry, y = layer_step(params, carry, x)

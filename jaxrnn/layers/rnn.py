@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 from jaxrnn.unroll import methods
@@ -38,7 +38,7 @@ def rnn(
       >>> ys.shape
       (5, 2, 8)
     """
-    checks.check_cell("rnn", cell)
+    trees.check_cell("rnn", cell)
     checks.check_choice("rnn", "method", method, ("auto", *methods(cell)))
     run = partial(unroll_cell, cell, reverse=reverse, method=method, remat=remat, unroll=unroll)
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.layers.width import width
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry, Layer, Params
@@ -32,7 +32,7 @@ def stack(*layers: Layer) -> Layer:
       >>> ys.shape, len(carry)
       ((5, 2, 2), 3)
     """
-    checks.check_layers("stack", layers)
+    trees.check_layers("stack", layers)
     names = [f"layer_{i}" for i in range(len(layers))]
 
     def init(key: Array, in_features: int) -> Params:
@@ -63,9 +63,9 @@ def stack(*layers: Layer) -> Layer:
         key: Array | None = None,
     ) -> tuple[Carry, Array]:
         xs = checks.xs_of("stack", xs)
-        checks.check_params("stack", whole, params, xs.shape[-1], checks.shape_words(xs))
+        trees.check_params("stack", whole, params, xs.shape[-1], checks.shape_words(xs))
         carries = [None] * len(layers) if carry is None else carry
-        checks.check_count("stack", "carry", carries, len(layers))
+        trees.check_count("stack", "carry", carries, len(layers))
         keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
         after = []
         for name, layer, before, k in zip(names, layers, carries, keys, strict=True):
@@ -77,8 +77,8 @@ def stack(*layers: Layer) -> Layer:
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of("stack", x, name="x", axes=1, layout="[*batch, D]")
-        checks.check_params("stack", whole, params, x.shape[-1], f"x of shape {x.shape}")
-        checks.check_count("stack", "carry", carry, len(layers))
+        trees.check_params("stack", whole, params, x.shape[-1], f"x of shape {x.shape}")
+        trees.check_count("stack", "carry", carry, len(layers))
         after = []
         for name, layer_step, before in zip(names, steps, carry, strict=True):
             c, x = layer_step(params.get(name, {}), before, x)

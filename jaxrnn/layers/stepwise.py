@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.recurrence.loop import silence, valid_steps
 from jaxrnn.types import Array, Carry, Layer, Params
 
@@ -35,16 +35,16 @@ def stepwise(
     ) -> tuple[Carry, Array]:
         xs = checks.xs_of(name, xs)
         if carry is not None:
-            checks.check_tree(name, "carry", carry, (), "a layer without a state")
-        checks.check_params(name, layer, params, xs.shape[-1], checks.shape_words(xs))
+            trees.check_tree(name, "carry", carry, (), "a layer without a state")
+        trees.check_params(name, layer, params, xs.shape[-1], checks.shape_words(xs))
         checks.check_steps(name, xs, lengths, mask, resets, features=None)
         valid = valid_steps(lengths, mask, xs.shape[0])
         return (), silence(valid, outputs(params, silence(valid, xs), valid, key))
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         x = checks.xs_of(name, x, name="x", axes=1, layout="[*batch, D]")
-        checks.check_params(name, layer, params, x.shape[-1], f"x of shape {x.shape}")
-        checks.check_tree(name, "carry", carry, (), "a layer without a state")
+        trees.check_params(name, layer, params, x.shape[-1], f"x of shape {x.shape}")
+        trees.check_tree(name, "carry", carry, (), "a layer without a state")
         return carry, outputs(params, x, None, None)
 
     layer = Layer(init, init_carry, apply, step, draws=draws)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers, trees
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Cell, Params
@@ -38,7 +38,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
       >>> params["recurrent_kernel"].shape
       (2, 4, 4, 4)
     """
-    checks.check_parameter("heads", cell, "recurrent_kernel")
+    trees.check_parameter("heads", cell, "recurrent_kernel")
     shape = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Carry, Cell, Params
@@ -38,7 +38,7 @@ def learned_carry(cell: Cell) -> Cell:
       >>> params["initial_c"].shape, params["initial_h"].shape
       ((8,), (8,))
     """
-    checks.check_cell("learned_carry", cell)
+    trees.check_cell("learned_carry", cell)
     names = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))
     if taken := sorted(name for name in names if name.startswith(PREFIX)):
         raise ValueError(f"learned_carry: cell has parameters {taken}, expected one whose carry is not learned yet")

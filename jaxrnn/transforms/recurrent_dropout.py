@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import carry_shapes, drawn_from
 from jaxrnn.types import Array, Cell, Noise, Params
@@ -35,7 +35,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
       >>> ys.shape
       (5, 2, 8)
     """
-    checks.check_cell("recurrent_dropout", cell)
+    trees.check_cell("recurrent_dropout", cell)
     checks.check_rate("recurrent_dropout", "rate", rate)
     if "fused" not in cell.methods:
         raise ValueError(

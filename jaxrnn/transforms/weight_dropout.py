@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import drawn_from
 from jaxrnn.types import Array, Cell, Noise, Params
@@ -36,7 +36,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
       >>> ys.shape
       (5, 2, 8)
     """
-    checks.check_parameter("weight_dropout", cell, "recurrent_kernel")
+    trees.check_parameter("weight_dropout", cell, "recurrent_kernel")
     checks.check_rate("weight_dropout", "rate", rate)
 
     def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Cell, Params
@@ -35,7 +35,7 @@ def weight_norm(cell: Cell) -> Cell:
       (4, 8)
     """
     for name in KERNELS:
-        checks.check_parameter("weight_norm", cell, name)
+        trees.check_parameter("weight_norm", cell, name)
 
     def init(key: Array, in_features: int) -> Params:
         params = cell.init(key, in_features)

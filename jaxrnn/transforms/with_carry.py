@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxrnn import checks
+from jaxrnn import trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import followed
 from jaxrnn.types import Carry, Cell
@@ -30,7 +30,7 @@ def with_carry(cell: Cell) -> Cell:
       >>> carries.c.shape, bool((carries.c[-1] == carry.c).all())
       ((5, 2, 8), True)
     """
-    checks.check_cell("with_carry", cell)
+    trees.check_cell("with_carry", cell)
 
     def then(before: Carry, carry: Carry, y: Any, masks: Any) -> tuple[Carry, Any]:
         del before, masks

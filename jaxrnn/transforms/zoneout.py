@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, trees
 from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import carry_shapes, followed, input_shape
 from jaxrnn.types import Array, Carry, Cell, Params
@@ -43,7 +43,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       >>> bool((noisy != expected).any())
       True
     """
-    checks.check_cell("zoneout", cell)
+    trees.check_cell("zoneout", cell)
     fields = jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), 2)))._fields
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
