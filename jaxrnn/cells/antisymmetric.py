@@ -12,6 +12,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.dense import dense_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
+from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 fan_in_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -89,7 +90,8 @@ def antisymmetric(
     def transform(params: Params) -> Params:
         """The cell that the engine runs has a recurrent kernel for each gate."""
         W = params["recurrent_kernel"]  # perhaps in blocks, as `heads` makes them
-        A = W - jnp.swapaxes(W, -3, -1) - gamma * jnp.eye(W.shape[-1], dtype=W.dtype)[:, None]
+        identity = align(jnp.eye(W.shape[-1], dtype=W.dtype)[:, None], W)
+        A = W - jnp.swapaxes(W, -3, -1) - gamma * identity
         return params | {"recurrent_kernel": jnp.repeat(A, len(gates), axis=-2)}
 
     return reparametrized(dense_cell(pointwise, init, HiddenCarry, gates=gates, dtype=dtype), init, transform)

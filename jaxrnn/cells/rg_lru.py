@@ -73,7 +73,7 @@ def rg_lru(
     if not 0 < a_min < a_max < 1:
         raise ValueError(f"rg_lru: a_min is {a_min} and a_max {a_max}, expected 0 < a_min < a_max < 1")
     count = 3 if use_value_kernel else 2
-    signs = 1 - 2 * (jnp.arange(features) % 2) if eigenvalues == "signed" else 1
+    signed = eigenvalues == "signed"
 
     def init(key: Array, in_features: int) -> Params:
         if not use_value_kernel:
@@ -94,7 +94,10 @@ def rg_lru(
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         log_a, value = parts(params, xs)
-        return signs * jnp.exp(log_a), _sqrt(-jnp.expm1(2 * log_a)) * value
+        a = jnp.exp(log_a)
+        if signed:
+            a = a * align(1 - 2 * (jnp.arange(features) % 2), a)
+        return a, _sqrt(-jnp.expm1(2 * log_a)) * value
 
     def first(params: Params, xs: Array) -> Array:
         return parts(params, xs)[1]

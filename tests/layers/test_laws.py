@@ -96,7 +96,8 @@ def test_draws_from_its_key_alone(name: str) -> None:
     quiet, draws = applied(name)(params, xs, lengths=LENGTHS)[1], LAYERS[name].draws
     first, again, other = (graded(name)(params, xs, jax.random.key(seed))[1] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    assert [bool((a != b).any()) for a, b in ((first, quiet), (other, quiet), (first, other))] == [draws] * 3
+    pairs = ((first, quiet), (other, quiet), (first, other))  # of two programs, whose last digits may differ
+    assert [bool((abs(a - b) > 1e-9).any()) for a, b in pairs] == [draws] * 3
 
 
 @every_layer
