@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from jaxrnn import checks, trees
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
+
+# Functions with a guard. The layer of a cell takes over the cell's, so that what is remembered for it, the shapes of
+# its parameters, is not computed anew for each layer around it.
+_GUARDED: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def guarded(where: str, made: Any) -> Any:
@@ -23,21 +28,27 @@ def guarded(where: str, made: Any) -> Any:
 
 def _init(where: str, made: Cell | Layer) -> Callable[..., Params]:
     inner = made.init
+    if isinstance(made, Layer) and inner in _GUARDED:
+        return inner
 
     def init(key: Array, in_features: int | Array | None = None) -> Params:
         checks.check_key(f"{where}.init", key)
         return inner(key, checks.width_of_inputs(f"{where}.init", in_features))
 
+    _GUARDED.add(init)
     return init
 
 
 def _init_carry(where: str, made: Cell | Layer) -> Callable[..., Carry]:
     inner = made.init_carry
+    if isinstance(made, Layer) and inner in _GUARDED:
+        return inner
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         checks.check_batch_shape(f"{where}.init_carry", batch_shape)
         return inner(trees.plain(f"{where}.init_carry", params), tuple(batch_shape))
 
+    _GUARDED.add(init_carry)
     return init_carry
 
 
