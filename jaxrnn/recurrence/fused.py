@@ -18,7 +18,7 @@ from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import after, hold, rewrite, scan, select
 from jaxrnn.shapes import align
-from jaxrnn.sharding import vary, varying
+from jaxrnn.sharding import is_placed, vary, varying
 from jaxrnn.types import Array, Carry, Params
 
 
@@ -116,8 +116,11 @@ def elementwise(
 
 
 def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
-    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet."""
-    if jax.tree.leaves(small):
+    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet.
+
+    On a mesh it is called for all rows at once: there `vmap` asks that all of them lie on devices alike.
+    """
+    if jax.tree.leaves(small) and not is_placed((carry, each)):
         for _ in range(carry.h.ndim - 1):
             pointwise = jax.vmap(pointwise, in_axes=(None, 0, 0))
     return pointwise(small, carry, each)
