@@ -30,6 +30,16 @@ def laid_as(a: Array, like: jax.ShapeDtypeStruct) -> Array:
     return jax.sharding.reshard(a, like.sharding) if explicit else a
 
 
+def rows_as(tree: Any, like: Array) -> Any:
+    """`tree`, its leaves' rows (all axes but the last) laid on a mesh in explicit mode as those of `like`."""
+    spec = jax.typeof(like).sharding.spec[:-1]
+
+    def leaf(a: Array) -> Array:
+        return jax.sharding.reshard(a, PartitionSpec(*spec, jax.typeof(a).sharding.spec[-1]))
+
+    return jax.tree.map(leaf, tree) if any(spec) else tree
+
+
 def outer_sharding(a: Array, b: Array) -> PartitionSpec | None:
     """Where `Σ aᵀ b` over all axes but the last lies: in explicit mode a sum over a sharded axis has to say."""
     specs = [jax.typeof(x).sharding.spec for x in (a, b)]

@@ -18,7 +18,7 @@ from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import after, hold, rewrite, scan, select
 from jaxrnn.shapes import align
-from jaxrnn.sharding import is_placed, vary, varying
+from jaxrnn.sharding import rows_as, vary, varying
 from jaxrnn.types import Array, Carry, Params
 
 
@@ -82,6 +82,7 @@ def _entering(h: Array, scale: Array | None) -> Array:
 
 def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Carry, Array]:
     """One step from its projected input: the definition."""
+    carry = rows_as(carry, zs[0])
     r = kernels.through(weights.recurrent, spec.dtype)(_entering(carry.h, scale))
     zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
     pairs = enumerate(zip(zs, split(r, len(zs)), strict=True))
@@ -116,11 +117,8 @@ def elementwise(
 
 
 def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
-    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet.
-
-    On a mesh it is called for all rows at once: there `vmap` asks that all of them lie on devices alike.
-    """
-    if jax.tree.leaves(small) and not is_placed((carry, each)):
+    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet."""
+    if jax.tree.leaves(small):
         for _ in range(carry.h.ndim - 1):
             pointwise = jax.vmap(pointwise, in_axes=(None, 0, 0))
     return pointwise(small, carry, each)
