@@ -69,7 +69,7 @@ def _contenders(case: Case, seed: int, field: Field) -> list[Contender]:
     params = layer.init(jax.random.key(seed), case.shape.D)
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
-        return layer.apply(params, None, xs)[1]
+        return jaxrnn.unroll(layer, params, xs)[1]
 
     ys = jax.eval_shape(apply, params, case.xs)
     case = replace(case, cotangent=np.random.default_rng(seed).standard_normal(ys.shape).astype(np.float32))

@@ -47,11 +47,14 @@ from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.checks import ShapeError
+from jaxrnn.last import last
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.embedding import embedding
+from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.layers.layer_norm import layer_norm
 from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
@@ -70,8 +73,8 @@ from jaxrnn.transforms.weight_dropout import weight_dropout
 from jaxrnn.transforms.weight_norm import weight_norm
 from jaxrnn.transforms.with_carry import with_carry
 from jaxrnn.transforms.zoneout import zoneout
-from jaxrnn.types import Cell, Flow, Layer, Noise
-from jaxrnn.unroll import methods, step, unroll
+from jaxrnn.types import Cell, Flow, Layer, Noise, Steps
+from jaxrnn.unroll import initial_carry, methods, step, unroll, unroll_with_aux
 
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx
@@ -96,6 +99,7 @@ __all__ = [
     "RWKV7Carry",
     "SLSTMCarry",
     "ShapeError",
+    "Steps",
     "antisymmetric",
     "bidirectional",
     "causal_conv",
@@ -110,16 +114,20 @@ __all__ = [
     "diagonal_cell",
     "dropout",
     "elman",
+    "embedding",
     "gated_delta_net",
     "gla",
     "griffin_block",
     "gru",
     "heads",
     "indrnn",
+    "initial_carry",
     "initializers",
     "interop",
     "irnn",
     "janet",
+    "last",
+    "layer",
     "layer_norm",
     "layer_norm_gru",
     "layer_norm_lstm",
@@ -155,8 +163,10 @@ __all__ = [
     "ssd",
     "stack",
     "step",
+    "stepwise",
     "tune_cpu_allocator",
     "unroll",
+    "unroll_with_aux",
     "weight_dropout",
     "weight_norm",
     "with_carry",

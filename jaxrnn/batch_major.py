@@ -1,4 +1,4 @@
-"""The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `Layer.apply`."""
+"""The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `jaxrnn.unroll`."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, trees
+from jaxrnn import checks, driver, trees
+from jaxrnn.driver import Options, batch_of
 from jaxrnn.layers.backwards import backwards
-from jaxrnn.layers.rnn import as_layer
 from jaxrnn.recurrence.loop import flip
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.unroll import check_options, initial_carry
 
 
 class Flags(NamedTuple):
@@ -42,14 +43,14 @@ class Flags(NamedTuple):
         return self
 
 
-def inputs_of(where: str, layer: Layer, inputs: Any, flags: Flags) -> Array:
-    """`inputs` as an array, checked to be floating and to have an axis of time and the axes of a step."""
-    return checks.xs_of(where, inputs, name="inputs", layout=_layout(flags), features=layer.num_feature_axes)
+def inputs_of(where: str, model: Cell | Layer, inputs: Any, flags: Flags) -> Array:
+    """`inputs` as an array, checked to have an axis of time and the axes and the dtype of a step."""
+    return checks.inputs_of(where, inputs, model.num_feature_axes, name="inputs", layout=_layout(flags))
 
 
-def apply(
+def run(
     where: str,
-    cell: Cell | Layer,
+    model: Cell | Layer,
     params: Params,
     inputs: Array,
     initial_carry: Carry | None,
@@ -59,35 +60,44 @@ def apply(
     mask: Any = None,
     resets: Any = None,
     key: Array | None = None,
+    context: Any = None,
+    unroll: int | None = None,
 ) -> Any:
-    """Runs `cell` over `inputs` as `flags` say.
+    """Runs `model` over `inputs` as `flags` say.
 
     Args:
       where: the caller's name, for errors.
-      cell: what to run.
+      model: what to run.
       params: from its `init`.
       inputs: from `inputs_of`.
-      initial_carry: leaves `[*batch, ...]`; the cell's own if None.
+      initial_carry: leaves `[*batch, ...]`; the model's own if None.
       flags: all of them set.
       seq_lengths: int `[*batch]`, or None.
       mask: bool, `inputs` without the axes of a step, or None.
       resets: bool, likewise.
       key: for layers that draw; None means deterministic.
+      context: for layers that attend.
+      unroll: of a cell, as `jaxrnn.unroll` has it.
 
     Returns:
       The outputs, or `(carry, outputs)`.
     """
-    layer, features = as_layer(where, cell), cell.num_feature_axes
+    features = model.num_feature_axes
     axis = 0 if flags.time_major else inputs.ndim - 1 - features
     xs = jnp.moveaxis(inputs, axis, 0)
     because = f"inputs of shape {inputs.shape} = {_layout(flags)}"
-    trees.check_params(where, layer, params, xs.shape[-1], because)
-    _check_carry(where, layer, params, initial_carry, xs.shape[1:-1], because)
-    _check_steps(where, seq_lengths, mask, resets, xs.shape[1:-features], inputs.shape[:-features], because)
+    trees.check_params(where, model, params, xs, because)
+    if initial_carry is not None:
+        trees.check_carry(where, model, params, initial_carry, batch_of(model, xs)[1:], because, name="initial_carry")
+    at = xs.ndim - features
+    _check_steps(where, seq_lengths, mask, resets, xs.shape[1:at], inputs.shape[:at], because)
+    trees.check_context(where, model, context)
     mask, resets = (None if steps is None else jnp.moveaxis(jnp.asarray(steps), axis, 0) for steps in (mask, resets))
 
-    run = backwards(where, cell) if flags.reverse else layer
-    carry, ys = run.apply(params, initial_carry, xs, lengths=seq_lengths, mask=mask, resets=resets, key=key)
+    how = Options(reverse=bool(flags.reverse) and isinstance(model, Cell), unroll=unroll)
+    check_options(where, model, how)
+    directed = backwards(model) if flags.reverse and isinstance(model, Layer) else model
+    carry, ys, _ = driver.run(directed, how, params, initial_carry, xs, seq_lengths, mask, resets, key, context)
     if flags.reverse and not flags.keep_order:
         ys = flip(ys)
         if seq_lengths is not None:
@@ -96,14 +106,20 @@ def apply(
     return (carry, outputs) if flags.return_carry else outputs
 
 
+def first_carry(where: str, model: Cell | Layer, params: Params | None, input_shape: tuple[int, ...]) -> Carry:
+    """The carry before inputs `[*batch, D]`, or `[*batch]` of token ids; with parameters, the one that they have learned."""
+    checks.check_batch_shape(where, input_shape)
+    tokens = model.num_feature_axes == 0
+    batch = tuple(input_shape) if tokens else tuple(input_shape[:-1])
+    if not tokens and not input_shape:
+        raise checks.ShapeError(f"{where}: input_shape is (), expected (*batch, D)")
+    return (
+        model.init_carry(params, batch) if params else initial_carry(model, None if tokens else input_shape[-1], batch)
+    )
+
+
 def _layout(flags: Flags) -> str:
     return "[T, *batch, D]" if flags.time_major else "[*batch, T, D]"
-
-
-def _check_carry(where: str, layer: Layer, params: Params, carry: Any, batch: tuple[int, ...], because: str) -> None:
-    if carry is not None:
-        own = jax.eval_shape(lambda params: layer.init_carry(params, batch), params)
-        trees.check_tree(where, "initial_carry", carry, own, because, may_be_complex=True)
 
 
 def _check_steps(

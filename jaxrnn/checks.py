@@ -38,6 +38,21 @@ def xs_of(
     return xs
 
 
+def inputs_of(
+    where: str, xs: Any, features: int, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]"
+) -> Array:
+    """`xs` as an array that a model with so many feature axes takes: token ids for one without any."""
+    if features != 0:
+        return xs_of(where, xs, name=name, axes=axes, layout=layout, features=features)
+    check_array_like(f"{where}: {name}", xs)
+    xs = jnp.asarray(xs)
+    if not jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ShapeError(f"{where}: {name} has dtype {xs.dtype}, expected an integer one: this model embeds token ids")
+    if xs.ndim < axes - 1:
+        raise ShapeError(f"{where}: {name} has shape {xs.shape}, expected {layout.replace(', D]', ']')}")
+    return xs
+
+
 def floating(where: str, name: str, value: Any, axes: int, layout: str, *, may_be_complex: bool = False) -> Array:
     """An array with at least so many axes, floating, or complex where it may be."""
     check_array(where, name, value)
@@ -111,6 +126,14 @@ def check_bool(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {spelled(value)}, expected True or False{remedy}")
 
 
+def no_width(where: str, given: Any) -> int | None:
+    """What stands for D where inputs have no features: None, or an example of the token ids."""
+    example = isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct)
+    if given is not None and not (example and jnp.issubdtype(given.dtype, jnp.integer)):
+        raise ShapeError(f"{where}: in_features is {spelled(given)}, expected None: token ids have no features")
+    return None
+
+
 def width_of_inputs(where: str, given: Any) -> int:
     """D, from the number itself or from an example of the inputs, whose last axis it is."""
     if isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct) and given.ndim > 0:
@@ -166,7 +189,9 @@ def _on_host(array: Any) -> bool:
     return array.is_fully_addressable and [device.platform for device in array.devices()] == ["cpu"]
 
 
-def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int | None = 1) -> None:
+def check_steps(
+    where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int | None = 1, *, name: str = "xs"
+) -> None:
     """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
 
     None: as many as the flags leave over, for what acts at each step alone.
@@ -175,7 +200,7 @@ def check_steps(where: str, xs: Array, lengths: Any, mask: Any, resets: Any, fea
         axes = [1 + np.ndim(lengths)] if lengths is not None else []
         axes += [np.ndim(flags) for flags in (mask, resets) if flags is not None]
         features = max(1, xs.ndim - max(axes, default=0))
-    because, steps = shape_words(xs), xs.shape[:-features]
+    because, steps = shape_words(xs, name), xs.shape[: xs.ndim - features]
     if lengths is not None and mask is not None:
         raise ValueError(
             f"{where}: lengths and mask are both given, expected at most one; put the lengths into the mask"
@@ -237,6 +262,6 @@ def check_remat(where: str, remat: Any) -> None:
         raise ValueError(f"{where}: remat is {remat!r}, expected None, 'step', 'carries' or an int of 1 or more")
 
 
-def shape_words(xs: Array) -> str:
+def shape_words(xs: Array, name: str = "xs") -> str:
     """`xs of shape (T=10, 16, 64)`."""
-    return f"xs of shape (T={xs.shape[0]}, {', '.join(map(str, xs.shape[1:]))})"
+    return f"{name} of shape ({', '.join([f'T={xs.shape[0]}', *map(str, xs.shape[1:])])})"

@@ -9,12 +9,13 @@ from jaxrnn import batch_major
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.partitioning import Partitioning, partitioned
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.unroll import step
 
 
 class RNN(nn.Module):
     """Runs a cell or a layer over sequences, with the call conventions of `flax.linen.RNN`.
 
-    `variables["params"]` is the very tree that the cell's `init` makes: parameters move between `layer.apply`, this
+    `variables["params"]` is the very tree that the cell's `init` makes: parameters move between `jaxrnn.unroll`, this
     module and `jaxrnn.nnx.RNN` as they are. What differs from Flax's module:
 
     * outputs at padding are 0; a row of length 0 returns its initial carry; any number of batch axes may have lengths;
@@ -56,7 +57,7 @@ class RNN(nn.Module):
         if self.partitioning is not None:  # a module is hashed with its attributes, which a dict does not allow
             object.__setattr__(self, "partitioning", FrozenDict(self.partitioning))
         super().__post_init__()
-        as_layer("linen.RNN", self.cell)
+        as_layer("linen.RNN", self.cell, name="cell")
         batch_major.Flags(*[None] * len(batch_major.Flags._fields)).over(self).checked("linen.RNN")
 
     @nn.compact
@@ -73,17 +74,22 @@ class RNN(nn.Module):
         keep_order: bool | None = None,
         mask: Array | None = None,
         resets: Array | None = None,
+        context: Any = None,
+        unroll: int | None = None,
         deterministic: bool | None = None,
     ) -> Any:
         """Applies the cell or the layer.
 
         Args:
-          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes.
+          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes;
+            token ids `[*batch, T]` for a model that begins with `embedding`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           init_key: is ignored: no initial carry is random. Flax's callers pass it.
           seq_lengths: valid steps of each row, int `[*batch]`.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
+          context: what a layer attends to, as for `jaxrnn.unroll`.
+          unroll: for a cell, as for `jaxrnn.unroll`.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
@@ -95,17 +101,46 @@ class RNN(nn.Module):
             not fit the parameters.
         """
         del init_key
-        where, layer = "linen.RNN", as_layer("linen.RNN", self.cell)
+        where, layer = "linen.RNN", as_layer("linen.RNN", self.cell, name="cell")
         flags = (
             batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self).checked(where)
         )
-        inputs = batch_major.inputs_of(where, layer, inputs, flags)
-        params = self._params(layer, inputs.shape[-1])
+        inputs = batch_major.inputs_of(where, self.cell, inputs, flags)
+        params = self._params(layer, None if layer.num_feature_axes == 0 else inputs.shape[-1])
         key = self.make_rng("dropout") if layer.draws and not flags.deterministic else None
-        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
-        return batch_major.apply(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
+        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets, "context": context, "unroll": unroll}
+        return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
 
-    def _params(self, layer: Layer, in_features: int) -> Params:
+    def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Carry:
+        """The carry before the first input, as `initial_carry` or `step` takes it.
+
+        Args:
+          rng: is ignored, as `init_key` is.
+          input_shape: of one input, `(*batch, D)`, or `(*batch,)` of token ids.
+
+        Returns:
+          The model's own initial carry; the learned one if the module is bound to parameters.
+        """
+        del rng
+        params = None if self.scope is None else unfreeze(dict(self.variables.get("params", {})))
+        return batch_major.first_carry("linen.RNN.initialize_carry", self.cell, params, input_shape)
+
+    def step(self, carry: Carry, x: Array, *, resets: Array | None = None, context: Any = None) -> tuple[Carry, Any]:
+        """One step, as `jaxrnn.step`: `model.apply(variables, carry, x, method="step")`.
+
+        Args:
+          carry: from `initialize_carry`, the step before, or a call with `return_carry=True`.
+          x: one input, `[*batch, D]`, or token ids `[*batch]`.
+          resets: bool `[*batch]`, True where a new sequence begins.
+          context: what a layer attends to.
+
+        Returns:
+          `(carry, y)`, y `[*batch, H]`.
+        """
+        params = unfreeze(dict(self.variables["params"]))
+        return step(self.cell, params, carry, x, resets=resets, context=context)
+
+    def _params(self, layer: Layer, in_features: int | None) -> Params:
         """The stored tree; drawn as a whole the first time."""
         tree = unfreeze(dict(self.variables.get("params", {})))
         if self.is_initializing() and not tree:

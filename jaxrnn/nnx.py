@@ -9,18 +9,19 @@ from jaxrnn import batch_major, checks
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.partitioning import Names, Partitioning, partitioned
 from jaxrnn.types import Array, Carry, Cell, Layer
+from jaxrnn.unroll import step
 
 
 class RNN(nnx.Module):
     """Runs a cell or a layer over sequences, with the call conventions of `flax.nnx.RNN`.
 
     `nnx.to_pure_dict(nnx.state(model))` is the very tree that the cell's `init` makes, and `nnx.update(model, params)`
-    loads one: parameters move between `layer.apply`, this module and `jaxrnn.linen.RNN` as they are. The state holds
+    loads one: parameters move between `jaxrnn.unroll`, this module and `jaxrnn.linen.RNN` as they are. The state holds
     parameters alone, nothing random. Where its numbers differ from Flax's, `jaxrnn.linen.RNN` says so.
 
     Args:
       cell: a `Cell` or a `Layer`.
-      in_features: D.
+      in_features: D; None for a model that begins with `embedding`.
       time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
       deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, a call takes
         `rngs` where there is anything to draw, in a dropout say.
@@ -45,7 +46,7 @@ class RNN(nnx.Module):
     def __init__(
         self,
         cell: Cell | Layer,
-        in_features: int,
+        in_features: int | None,
         *,
         time_major: bool = False,
         return_carry: bool = False,
@@ -55,7 +56,7 @@ class RNN(nnx.Module):
         partitioning: Partitioning | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        layer = as_layer("nnx.RNN", cell)
+        layer = as_layer("nnx.RNN", cell, name="cell")
         self.cell = cell
         self.time_major = time_major
         self.return_carry = return_carry
@@ -63,7 +64,8 @@ class RNN(nnx.Module):
         self.keep_order = keep_order
         self.deterministic = deterministic
         batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).checked("nnx.RNN")
-        checks.check_positive("nnx.RNN", "in_features", in_features)
+        if layer.num_feature_axes != 0:
+            checks.check_positive("nnx.RNN", "in_features", in_features)
         params = layer.init(_drawn("nnx.RNN", rngs, "params"), in_features)
         params = partitioned("nnx.RNN", params, partitioning or {}, _with_names)
         for name, value in params.items():
@@ -82,17 +84,22 @@ class RNN(nnx.Module):
         rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
         mask: Array | None = None,
         resets: Array | None = None,
+        context: Any = None,
+        unroll: int | None = None,
         deterministic: bool | None = None,
     ) -> Any:
         """Applies the cell or the layer.
 
         Args:
-          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes.
+          inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes;
+            token ids `[*batch, T]` for a model that begins with `embedding`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
           seq_lengths: valid steps of each row, int `[*batch]`.
           rngs: whose stream `dropout` gives the key, or such a stream, or a key; unused where nothing is drawn.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
+          context: what a layer attends to, as for `jaxrnn.unroll`.
+          unroll: for a cell, as for `jaxrnn.unroll`.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
@@ -102,15 +109,44 @@ class RNN(nnx.Module):
           ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
           ValueError: `seq_lengths` and `mask` are both given; randomness is asked for and `rngs` is None.
         """
-        where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell)
+        where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell, name="cell")
         flags = (
             batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self).checked(where)
         )
-        inputs = batch_major.inputs_of(where, layer, inputs, flags)
+        inputs = batch_major.inputs_of(where, self.cell, inputs, flags)
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
-        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets}
-        return batch_major.apply(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
+        steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets, "context": context, "unroll": unroll}
+        return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
+
+    def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:
+        """The carry before the first input, as `initial_carry` or `step` takes it; the learned one, if any.
+
+        Args:
+          input_shape: of one input, `(*batch, D)`, or `(*batch,)` of token ids.
+          rngs: is ignored: no initial carry is random. Flax's callers pass it.
+
+        Returns:
+          Leaves `[*batch, ...]`.
+        """
+        del rngs
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        return batch_major.first_carry("nnx.RNN.initialize_carry", self.cell, params, input_shape)
+
+    def step(self, carry: Carry, x: Array, *, resets: Array | None = None, context: Any = None) -> tuple[Carry, Any]:
+        """One step, as `jaxrnn.step`.
+
+        Args:
+          carry: from `initialize_carry`, the step before, or a call with `return_carry=True`.
+          x: one input, `[*batch, D]`, or token ids `[*batch]`.
+          resets: bool `[*batch]`, True where a new sequence begins.
+          context: what a layer attends to.
+
+        Returns:
+          `(carry, y)`, y `[*batch, H]`.
+        """
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        return step(self.cell, params, carry, x, resets=resets, context=context)
 
 
 def _with_names(value: Array, names: Names) -> Any:

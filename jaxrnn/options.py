@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.made import remembered
 from jaxrnn.records import guarded
 from jaxrnn.types import Cell, Layer
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INDICES = ("gate", "forget", "input")  # ints that count from 0, in `initializers`
+INDICES = ("gate", "forget", "input", "num_feature_axes")  # ints that count from 0, in `initializers`
 FLOATING = "a floating dtype such as jnp.bfloat16"
 
 
@@ -42,8 +43,9 @@ class Rule(NamedTuple):
 def checked(make: Callable[P, R]) -> Callable[P, R]:
     """`make`, which refuses arguments that do not fit their annotations, and guards the record that it returns.
 
-    Arguments named `…_init` come back as initializers whose result is held to the shape that was asked for. An
-    annotation without a rule, such as `Array`, is left to `make` itself.
+    Equal arguments give the same record, as `made.remembered` says. Arguments named `…_init` come back as initializers
+    whose result is held to the shape that was asked for. An annotation without a rule, such as `Array`, is left to
+    `make` itself.
     """
     where, signature = make.__name__, inspect.signature(make)
     rules = {name: rule_of(name, parameter.annotation) for name, parameter in signature.parameters.items()}
@@ -54,6 +56,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(_misfit(where, signature, len(args), kwargs, str(error))) from None
+        given = inspect.BoundArguments(signature, bound.arguments.copy())
         for name, value in bound.arguments.items():
             rule = rules[name]
             if rule is None or value is signature.parameters[name].default:
@@ -64,7 +67,12 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
                 )
             if name.endswith("_init") and value is not None:
                 bound.arguments[name] = partial(_drawn, f"{where}: {name}", value)
-        return guarded(where, make(*bound.args, **bound.kwargs))
+
+        def build() -> Any:
+            made = make(*bound.args, **bound.kwargs)
+            return guarded(bound.arguments.get("name", where), made) if isinstance(made, Cell | Layer) else made
+
+        return remembered(call, given, build)
 
     return call
 

@@ -54,9 +54,9 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
       Four windows of a sequence that a network learns to copy:
 
       >>> import jax, jax.numpy as jnp, jaxrnn, optax
-      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.dense(1))
+      >>> layer = jaxrnn.stack(jaxrnn.gru(8), jaxrnn.dense(1))
       >>> def objective(params, carry, window, key):
-      ...     carry, ys = layer.apply(params, carry, window, key=key)
+      ...     carry, ys = jaxrnn.unroll(layer, params, window, carry, key=key)
       ...     return jnp.mean((ys - window) ** 2), carry
       >>> xs = jnp.sin(jnp.arange(32.0)).reshape(4, 8, 1, 1)
       >>> params = layer.init(jax.random.key(0), 1)

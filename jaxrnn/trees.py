@@ -1,6 +1,6 @@
 """Records, parameters and carries, checked against what a cell or a layer takes and makes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,16 +8,28 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.types import Carry, Cell, Layer, Params
+from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
 def check_cell(where: str, cell: Any) -> None:
+    """A cell, and no layer."""
     if isinstance(cell, Layer):
-        raise ValueError(
-            f"{where}: cell is a Layer, expected a Cell; a layer runs itself: layer.apply(params, carry, xs)"
-        )
+        raise ValueError(f"{where}: cell is the layer {cell!r}, expected a Cell such as jaxrnn.lstm(128)")
     if not isinstance(cell, Cell):
-        raise ValueError(f"{where}: cell is {cell!r}, expected a Cell such as jaxrnn.lstm(128)")
+        raise ValueError(f"{where}: cell is {checks.spelled(cell)}, expected a Cell such as jaxrnn.lstm(128)")
+
+
+def check_model(where: str, model: Any, *, name: str = "model") -> None:
+    """A cell or a layer."""
+    if not isinstance(model, Cell | Layer):
+        found = type(model).__name__  # not its repr: a Flax module's fills lines
+        raise ValueError(f"{where}: {name} is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
+
+
+def check_context(where: str, model: Cell | Layer, context: Any) -> None:
+    """A context only where something attends to it."""
+    if context is not None and not (isinstance(model, Layer) and model.attends):
+        raise ValueError(f"{where}: context is given, expected None: no layer of {model!r} attends to one")
 
 
 def check_parameter(where: str, cell: Any, name: str) -> None:
@@ -25,25 +37,6 @@ def check_parameter(where: str, cell: Any, name: str) -> None:
     check_cell(where, cell)
     if name not in (found := _params_shapes(cell.init, 2)):
         raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
-
-
-def check_layers(where: str, layers: Any) -> None:
-    """At least one layer, and nothing else."""
-    if not layers:
-        raise ValueError(f"{where}: no layers, expected one or more")
-    for i, layer in enumerate(layers):
-        if isinstance(layer, Cell):
-            raise ValueError(f"{where}: layer {i} is a Cell, expected a Layer; wrap it: rnn(cell)")
-        if not isinstance(layer, Layer):
-            raise ValueError(f"{where}: layer {i} is {layer!r}, expected a Layer such as rnn(lstm(128))")
-
-
-def check_count(where: str, name: str, values: Any, count: int) -> None:
-    """A tuple with one entry a layer."""
-    if not isinstance(values, tuple | list) or len(values) != count:
-        found = f"{len(values)} entries" if isinstance(values, tuple | list) else f"a {type(values).__name__}"
-        remedy = f"flax.serialization.from_state_dict(layer.init_carry(params, batch_shape), {name}) rebuilds one"
-        raise checks.ShapeError(f"{where}: {name} has {found}, expected a tuple of {count}, one a layer; {remedy}")
 
 
 def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *, may_be_complex: bool = False) -> None:
@@ -107,23 +100,31 @@ def _plain(where: str, path: str, tree: Any) -> Any:
     return tree
 
 
-def check_params(where: str, cell: Cell | Layer, params: Params, in_features: int, because: str) -> None:
-    """`params` against what `init` would make for inputs of this width."""
-    check_tree(where, "params", params, _params_shapes(cell.init, in_features), because)
+def check_params(where: str, model: Cell | Layer, params: Params, xs: Array, because: str) -> None:
+    """`params` against what `init` would make for inputs like `xs`, whose last axis has their features, if any."""
+    in_features = None if model.num_feature_axes == 0 else xs.shape[-1]
+    check_tree(where, "params", params, _params_shapes(model.init, in_features), because)
 
 
 def check_carry(
-    where: str, cell: Cell | Layer, params: Params, carry: Carry, batch: tuple[int, ...], because: str
+    where: str,
+    model: Cell | Layer,
+    params: Params,
+    carry: Carry,
+    batch: tuple[int, ...],
+    because: str,
+    *,
+    name: str = "carry",
 ) -> None:
     """`carry` against what `init_carry` would make for this batch."""
     leaves, tree = jax.tree.flatten(params)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    own = _carry_shapes(cell.init_carry, batch, tree, shapes)
-    check_tree(where, "carry", carry, own, because, may_be_complex=True)
+    own = _carry_shapes(model.init_carry, batch, tree, shapes)
+    check_tree(where, name, carry, own, because, may_be_complex=True)
 
 
 @lru_cache(maxsize=1024)
-def _params_shapes(init: Any, in_features: int) -> Any:
+def _params_shapes(init: Any, in_features: int | None) -> Any:
     return jax.eval_shape(lambda: init(jax.random.key(0), in_features))
 
 
@@ -133,13 +134,12 @@ def _carry_shapes(init_carry: Any, batch: tuple[int, ...], tree: Any, shapes: tu
     return jax.eval_shape(lambda p: init_carry(p, batch), params)
 
 
-def step_of(where: str, layer: Layer) -> Callable[..., tuple[Carry, Any]]:
-    """The `step` of a causal layer; of another, the part that looks ahead is named."""
-    if layer.step is not None:
-        return layer.step
-    *place, part = layer.looks_ahead or ("the layer",)
-    said = f"{'.'.join(place)} ({part})" if place else part
-    raise ValueError(
-        f"{where}: the layer is not causal, since {said} looks ahead, expected one with a step; "
-        "whole sequences take layer.apply(params, carry, xs)"
-    )
+def check_causal(where: str, layer: Layer) -> None:
+    """A layer with a `step`; of another, the part that looks ahead is named."""
+    if layer.step is None:
+        *place, part = layer.looks_ahead or ("the layer",)
+        said = f"{'.'.join(place)} ({part})" if place else part
+        raise ValueError(
+            f"{where}: the layer is not causal, since {said} looks ahead, expected one with a step; "
+            "whole sequences take jaxrnn.unroll"
+        )

@@ -1,9 +1,11 @@
-"""The records that everything else is made of: `Cell`, `Layer`, `Flow`."""
+"""The records that everything else is made of: `Cell` and `Layer`, and those that run beside the values."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
+
+from jaxrnn.made import Made
 
 Array = jax.Array
 Params = dict[str, Any]
@@ -45,7 +47,22 @@ class Flow(NamedTuple):
     then: Callable[..., tuple[Carry, Any]] | None = None
 
 
-class Cell(NamedTuple):
+class _CellFunctions(NamedTuple):
+    init: Callable[..., Params]
+    init_carry: Callable[..., Carry]
+    project: Callable[..., Any]
+    step: Callable[..., tuple[Carry, Any]]
+    scan: Callable[..., tuple[Carry, Any]] | None
+    structure: Structure
+    methods: tuple[str, ...] = ("scan",)
+    num_feature_axes: int = 1
+    draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
+    learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
+    timed: bool = False
+    cast: Callable[..., Params] | None = None
+
+
+class Cell(Made, _CellFunctions):
     """A recurrent cell as a record of pure functions; `step` defines it, the others may only be faster.
 
     Attributes:
@@ -76,56 +93,74 @@ class Cell(NamedTuple):
       {'kernel': (3, 4, 8), 'recurrent_kernel': (8, 4, 8), 'bias': (4, 8)}
     """
 
-    init: Callable[..., Params]
-    init_carry: Callable[..., Carry]
-    project: Callable[..., Any]
-    step: Callable[..., tuple[Carry, Any]]
-    scan: Callable[..., tuple[Carry, Any]] | None
-    structure: Structure
-    methods: tuple[str, ...] = ("scan",)
-    num_feature_axes: int = 1
-    draw: Callable[..., tuple["Cell", Params, Noise | None]] | None = None
-    learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
-    timed: bool = False
-    cast: Callable[..., Params] | None = None
-
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Says what runs a cell."""
         raise TypeError("Cell: a cell is a record and no function; jaxrnn.unroll(cell, params, xs) runs it")
 
 
-class Layer(NamedTuple):
+class Steps(NamedTuple):
+    """What flows beside the values through the layers of one run; `jaxrnn.layer` says what a layer makes of it.
+
+    Attributes:
+      valid: bool `[T, *batch]`; where False the values are 0, on the way in and on the way out. None: all valid.
+      resets: bool `[T, *batch]`; True at the first step of a new sequence. None: no resets.
+      key: for layers that were made with `draws=True`; None: deterministic.
+      context: what the caller handed to `unroll`, an encoded memory say; None: nothing.
+      aux: named costs that layers add to a loss, scalars.
+    """
+
+    valid: Array | None = None
+    resets: Array | None = None
+    key: Array | None = None
+    context: Any = None
+    aux: dict[str, Array] = {}  # noqa: RUF012, nobody writes into it
+
+    def with_cost(self, name: str, value: Array) -> "Steps":
+        """These steps with `value` added to the cost of this name."""
+        return self._replace(aux={**self.aux, name: self.aux[name] + value if name in self.aux else value})
+
+
+class _LayerFunctions(NamedTuple):
+    init: Callable[..., Params]
+    init_carry: Callable[..., Carry]
+    run: Callable[..., Any]
+    step: Callable[..., tuple[Carry, Any]] | None
+    num_feature_axes: int = 1
+    any_axes: bool = False
+    draws: bool = False
+    attends: bool = False
+    looks_ahead: tuple[str, ...] = ()
+    timed: bool = False
+
+
+class Layer(Made, _LayerFunctions):
     """A transformation of sequences as a record of pure functions; what `rnn`, `stack`, `dense` … return.
+
+    `jaxrnn.layer` makes one; `jaxrnn.unroll` and `jaxrnn.step` run it.
 
     Attributes:
       init: `(key, in_features) -> params`, nested dicts of arrays; an example input may stand for `in_features`.
-      init_carry: `(params, batch_shape=()) -> carry`, one pytree for streaming and for `apply`.
-      apply: `(params, carry | None, xs[T, *batch, D], *, lengths=None, mask=None, resets=None, key=None)
-        -> (carry, ys[T, *batch, H])`; `key=None` means deterministic.
-      step: `(params, carry, x[*batch, D]) -> (carry, y)`, or None where the layer is not causal.
-      num_feature_axes: the last axes of an input that belong to one step, as for `Cell`.
-      draws: whether `apply` makes use of a `key`; the Flax modules need a random stream only then.
+      init_carry: `(params, batch_shape=()) -> carry`, one pytree.
+      run: `(params, carry | None, xs [T, *batch, D], Steps) -> (carry, ys [T, *batch, H])`, or also a third value, the
+        `Steps` for the layers above, where they differ. It checks nothing.
+      step: `(params, carry, x [*batch, D], context) -> (carry, y)`, or None where the layer is not causal.
+      num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis; 0 for
+        token ids.
+      any_axes: whether an input may have more of them: a layer that acts on each step alone does not tell them apart.
+      draws: whether `run` makes use of a `key`; the Flax modules need a random stream only then.
+      attends: whether it makes use of a `context`.
       looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and what it is.
       timed: whether the last feature of an input is a time, as for `Cell`: so it is of what is given to a timed cell.
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.rnn(jaxrnn.gru(8))
+      >>> layer = jaxrnn.stack(jaxrnn.gru(8), jaxrnn.dense(2))
       >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 3)))
       >>> ys.shape
-      (5, 2, 8)
+      (5, 2, 2)
     """
-
-    init: Callable[..., Params]
-    init_carry: Callable[..., Carry]
-    apply: Callable[..., tuple[Carry, Any]]
-    step: Callable[..., tuple[Carry, Any]] | None
-    num_feature_axes: int = 1
-    draws: bool = True
-    looks_ahead: tuple[str, ...] = ()
-    timed: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Says what runs a layer."""
-        raise TypeError("Layer: a layer is a record and no function; layer.apply(params, None, xs) runs it")
+        raise TypeError("Layer: a layer is a record and no function; jaxrnn.unroll(layer, params, xs) runs it")

@@ -1,19 +1,13 @@
-"""The one driver: a cell over a sequence, or one step at a time."""
+"""The verbs: a cell or a layer over a sequence, or one step at a time; arguments are checked here and nowhere below."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import checks, trees
-from jaxrnn.precision import accumulator, cast_once
-from jaxrnn.recurrence.elapsed import with_elapsed
-from jaxrnn.recurrence.loop import entries, loop, silence, valid_steps
-from jaxrnn.recurrence.segments import remade
-from jaxrnn.sharding import laid_as, vary, varying
-from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat
+from jaxrnn.driver import Options, batch_of, run, run_step
+from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 
 
 def methods(cell: Cell) -> tuple[str, ...]:
@@ -38,7 +32,7 @@ def methods(cell: Cell) -> tuple[str, ...]:
 
 
 def unroll(
-    cell: Cell,
+    model: Cell | Layer,
     params: Params,
     xs: Array,
     carry: Carry | None = None,
@@ -46,75 +40,126 @@ def unroll(
     lengths: Array | None = None,
     mask: Array | None = None,
     resets: Array | None = None,
+    key: Array | None = None,
+    context: Any = None,
     reverse: bool = False,
     method: Method = "auto",
     remat: Remat = None,
     unroll: int | None = None,
-    key: Array | None = None,
 ) -> tuple[Carry, Array]:
-    """Runs `cell` over the leading axis of `xs`.
+    """Runs a cell or a layer over the leading axis of `xs`.
 
     Args:
-      cell: the recurrence.
-      params: from `cell.init`; any mapping of such arrays will do.
-      xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`. What stands at an
-        invalid step, NaN included, reaches nothing. But for time: a cell with times (`cell.timed`, as of `cfc`) is
-        given the time since the valid step before in the direction of travel, over invalid ones between the two.
-      carry: initial carry, leaves `[*batch, ...]`; `cell.init_carry` if None.
-      lengths: valid steps of each row, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None. A
-        negative one is an error in an array of NumPy or on the CPU; elsewhere no number is read, and it counts as 0.
+      model: a `Cell`, or a `Layer` such as a `stack`.
+      params: from `model.init`; any mapping of such arrays will do.
+      xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`; for a model that begins
+        with `embedding`, token ids, integers `[T, *batch]`. The values at an invalid step, NaN included, have no
+        influence, with one exception: a cell with times (`cell.timed`, as of `cfc`) reads the time since the valid
+        step before in the direction of travel, over the invalid steps between the two.
+      carry: initial carry, leaves `[*batch, ...]`; `model.init_carry` if None.
+      lengths: valid steps of each sequence, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None. A
+        negative one is an error in an array of NumPy or on the CPU; elsewhere its value is not read, and it counts
+        as 0.
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
-      resets: bool `[T, *batch]`, True at the first step of a new sequence: the cell's own initial carry, not `carry`,
-        replaces the state before that step, valid or not. The segments stay the same under `reverse`.
+      resets: bool `[T, *batch]`, True at the first step of a new sequence: the model's own initial carry, not `carry`,
+        replaces the state before that step, valid or not. The sequences stay the same under `reverse`.
+      key: draws the masks of what is random (`dropout`, `zoneout`, `recurrent_dropout`, `weight_dropout`), once, before
+        the loop; None: deterministic. Other models ignore it.
+      context: what layers of the model attend to besides their input, an encoded memory say; a model without such a
+        layer takes None alone.
       reverse: from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the dense engine. `"auto"` takes the fastest.
-      remat: what to compute again in the backward pass instead of keeping it: None, nothing, but for what the CPU makes
-        again in less time; `"step"` or `"carries"`, all but each step's carry; an int, all but every so-many-th carry.
+      remat: what the backward pass recomputes. None stores everything, except that on the CPU long linear recurrences
+        are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's carry
+        alone; an int stores every so-many-th carry.
       unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 elsewhere, whichever it
         is compiled for; 1 where there are few steps, or `jax.export` does not know how many.
-      key: draws the masks of a cell that has any (`zoneout`, `recurrent_dropout`, `weight_dropout`), once, before the
-        loop; None: deterministic. Other cells do not look at it.
+
+    `reverse`, `method`, `remat` and `unroll` are options of a cell; `rnn(cell, …)` takes them for a cell in a layer.
 
     Returns:
-      `(carry, ys)`: the carry after each row's last valid step, and outputs `[T, *batch, H]`, zero where invalid, in
-      the dtype of the computation. Carries are float32 at least.
+      `(carry, ys)`: the carry after each sequence's last valid step, and outputs `[T, *batch, H]`, zero where invalid,
+      in the dtype of the computation. Carries are float32 at least.
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
       ValueError: both `lengths` and `mask` are given; the cell has no such `method`; `remat` or `unroll` is not
-        one of the above.
+        one of the above; an option of a cell is given with a layer.
 
     Example:
       >>> import jax, jaxrnn
-      >>> cell = jaxrnn.lstm(8)
-      >>> params = cell.init(jax.random.key(0), 3)
+      >>> model = jaxrnn.stack(jaxrnn.lstm(8), jaxrnn.dense(2))
+      >>> params = model.init(jax.random.key(0), 3)
       >>> xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
-      >>> carry, ys = jaxrnn.unroll(cell, params, xs, lengths=jax.numpy.array([5, 2]))
+      >>> carry, ys = jaxrnn.unroll(model, params, xs, lengths=jax.numpy.array([5, 2]))
       >>> ys.shape, bool((ys[2:, 1] == 0).all())
-      ((5, 2, 8), True)
+      ((5, 2, 2), True)
     """
-    trees.check_cell("unroll", cell)
-    xs = checks.xs_of("unroll", xs, features=cell.num_feature_axes)
-    because = checks.shape_words(xs)
-    params = trees.plain("unroll", params)
-    trees.check_params("unroll", cell, params, xs.shape[-1], because)
-    if carry is not None:
-        trees.check_carry("unroll", cell, params, carry, xs.shape[1:-1], because)
-    checks.check_steps("unroll", xs, lengths, mask, resets, cell.num_feature_axes)
-    checks.check_bool("unroll", "reverse", reverse)
-    checks.check_choice("unroll", "method", method, ("auto", *methods(cell)))
-    checks.check_remat("unroll", remat)
-    if unroll is not None:
-        checks.check_positive("unroll", "unroll", unroll)
-    if key is not None:
-        checks.check_key("unroll", key)
-    how = {"reverse": reverse, "method": method, "remat": remat, "unroll": unroll}
-    return _unroll(cell, params, xs, carry, lengths, mask, resets, key, **how)
+    how = Options(reverse, method, remat, unroll)
+    carry, ys, _ = _checked_run("unroll", model, how, params, xs, carry, lengths, mask, resets, key, context)
+    return carry, ys
 
 
-@partial(jax.jit, static_argnames=("cell", "reverse", "method", "remat", "unroll"))
-def _unroll(
-    cell: Cell,
+def unroll_with_aux(
+    model: Cell | Layer,
+    params: Params,
+    xs: Array,
+    carry: Carry | None = None,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    key: Array | None = None,
+    context: Any = None,
+    reverse: bool = False,
+    method: Method = "auto",
+    remat: Remat = None,
+    unroll: int | None = None,
+) -> tuple[Carry, Array, dict[str, Array]]:
+    """`unroll` that also returns the named costs that layers add to a loss.
+
+    Args:
+      model: as for `unroll`.
+      params: as for `unroll`.
+      xs: as for `unroll`.
+      carry: as for `unroll`.
+      lengths: as for `unroll`.
+      mask: as for `unroll`.
+      resets: as for `unroll`.
+      key: as for `unroll`.
+      context: as for `unroll`.
+      reverse: as for `unroll`.
+      method: as for `unroll`.
+      remat: as for `unroll`.
+      unroll: as for `unroll`.
+
+    Returns:
+      `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. A name that
+      several layers use has the sum of theirs.
+
+    Raises:
+      ValueError: as `unroll`.
+
+    Example:
+      A layer whose cost is the mean square of what passes through it:
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> def run(params, carry, xs, steps):
+      ...     return carry, xs, steps.with_cost("activity", jnp.square(xs).mean())
+      >>> quiet = jaxrnn.layer("quiet", lambda key, in_features: {}, run, lambda params, carry, x: (carry, x))
+      >>> model = jaxrnn.stack(jaxrnn.gru(8), quiet, jaxrnn.dense(2))
+      >>> carry, ys, aux = jaxrnn.unroll_with_aux(model, model.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
+      >>> ys.shape, sorted(aux)
+      ((5, 2, 2), ['activity'])
+    """
+    how = Options(reverse, method, remat, unroll)
+    return _checked_run("unroll_with_aux", model, how, params, xs, carry, lengths, mask, resets, key, context)
+
+
+def _checked_run(
+    where: str,
+    model: Cell | Layer,
+    how: Options,
     params: Params,
     xs: Array,
     carry: Carry | None,
@@ -122,55 +167,59 @@ def _unroll(
     mask: Array | None,
     resets: Array | None,
     key: Array | None,
+    context: Any,
+) -> tuple[Carry, Any, dict[str, Array]]:
+    trees.check_model(where, model)
+    xs = checks.inputs_of(where, xs, model.num_feature_axes)
+    because = checks.shape_words(xs)
+    params = trees.plain(where, params)
+    trees.check_params(where, model, params, xs, because)
+    if carry is not None:
+        trees.check_carry(where, model, params, carry, batch_of(model, xs)[1:], because)
+    features = None if isinstance(model, Layer) and model.any_axes else model.num_feature_axes
+    checks.check_steps(where, xs, lengths, mask, resets, features)
+    check_options(where, model, how)
+    if key is not None:
+        checks.check_key(where, key)
+    trees.check_context(where, model, context)
+    return run(model, how, params, carry, xs, lengths, mask, resets, key, context)
+
+
+def check_options(where: str, model: Cell | Layer, how: Options) -> None:
+    """The ways to run a cell, of which a layer takes the defaults alone."""
+    if isinstance(model, Layer):
+        for name, value, default in zip(how._fields, how, Options(), strict=True):
+            if value is not default and value != default:
+                raise ValueError(
+                    f"{where}: {name} is {value!r}, expected {default!r} for a layer; rnn(cell, {name}=…) is for a "
+                    "cell in it"
+                )
+        return
+    checks.check_bool(where, "reverse", how.reverse)
+    checks.check_choice(where, "method", how.method, ("auto", *methods(model)))
+    checks.check_remat(where, how.remat)
+    if how.unroll is not None:
+        checks.check_positive(where, "unroll", how.unroll)
+
+
+def step(
+    model: Cell | Layer,
+    params: Params,
+    carry: Carry,
+    x: Array,
     *,
-    reverse: bool,
-    method: Method,
-    remat: Remat,
-    unroll: int | None,
+    resets: Array | None = None,
+    context: Any = None,
 ) -> tuple[Carry, Array]:
-    fresh = cell.init_carry(params, xs.shape[1:-1])
-    carry = _settled(cell, params, fresh if carry is None else carry, xs)
-    valid = valid_steps(lengths, mask, xs.shape[0])
-    resets = entries(resets) if reverse else resets
-    if cell.timed:
-        xs = with_elapsed(xs, valid, resets, reverse=reverse)
-    xs = silence(valid, xs)
-    fresh = None if resets is None else _settled(cell, params, fresh, xs)
-    noise = None
-    if key is not None and cell.draw is not None:
-        cell, params, noise = cell.draw(key, params, xs.shape[:-1])
-
-    def run(params: Params, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
-        xs, valid, resets, masks = inputs
-        flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
-        if method != "scan" and cell.scan is not None:
-            policy = remat if isinstance(remat, str) else None
-            return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
-        step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
-        zs = cell.project(params, xs)
-        held = _held(cell, params, zs)
-        return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, reverse=reverse, unroll=unroll)
-
-    inputs = (xs, valid, resets, () if noise is None else noise.steps)
-    if isinstance(remat, int):
-        return remade(run, params, carry, inputs, remat, reverse=reverse)
-    return run(params, carry, inputs)
-
-
-def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:
-    """What a loop over `step` gives it for parameters: cast already, where the cell tells how."""
-    cast = cell.cast
-    return (lambda: params) if cast is None else cast_once(params, partial(cast, dtype=jax.tree.leaves(zs)[0].dtype))
-
-
-def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-    """Runs `cell` for one step: the same numbers as `unroll`, one input at a time.
+    """Runs a cell or a layer for one step: the same numbers as `unroll`, one input at a time.
 
     Args:
-      cell: the recurrence, or a causal layer, whose own `step` is taken.
-      params: from `cell.init`.
-      carry: from `cell.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
-      x: one input, floating, `[*batch, D]`.
+      model: a `Cell`, or a causal `Layer`.
+      params: from `model.init`.
+      carry: from `model.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
+      x: one input, floating, `[*batch, D]`; token ids, integers `[*batch]`, for a model that begins with `embedding`.
+      resets: bool `[*batch]`; where True a new sequence begins with this input, from the model's own initial carry.
+      context: what a layer of the model attends to, as for `unroll`.
 
     Returns:
       `(carry, y)` with `y [*batch, H]`. The carry keeps the dtype that it is given in, so that `lax.scan` can loop this
@@ -178,7 +227,7 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
-      ValueError: `cell` is a layer that is not causal; it names the part that is not.
+      ValueError: `model` is a layer that is not causal; it names the part that is not.
 
     Example:
       >>> import jax, jaxrnn
@@ -189,36 +238,48 @@ def step(cell: Cell | Layer, params: Params, carry: Carry, x: Array) -> tuple[Ca
       >>> y.shape
       (2, 8)
     """
-    if isinstance(cell, Layer):
-        return trees.step_of("step", cell)(params, carry, x)
-    trees.check_cell("step", cell)
-    x = checks.xs_of("step", x, name="x", axes=1, layout="[*batch, D]", features=cell.num_feature_axes)
-    because = f"x of shape {x.shape}"
+    trees.check_model("step", model)
+    if isinstance(model, Layer):
+        trees.check_causal("step", model)
+    x = checks.inputs_of("step", x, model.num_feature_axes, name="x", axes=1, layout="[*batch, D]")
+    because, batch = f"x of shape {x.shape}", batch_of(model, x)
     params = trees.plain("step", params)
-    trees.check_params("step", cell, params, x.shape[-1], because)
-    trees.check_carry("step", cell, params, carry, x.shape[:-1], because)
-    return _step(cell, params, carry, x)
+    trees.check_params("step", model, params, x, because)
+    trees.check_carry("step", model, params, carry, batch, because)
+    if resets is not None:
+        checks.check_flags("step", "resets", resets, x.shape[: x.ndim - model.num_feature_axes], because)
+    trees.check_context("step", model, context)
+    return run_step(model, params, carry, x, resets, context)
 
 
-@partial(jax.jit, static_argnames=("cell",))
-def _step(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-    new, y = cell.step(params, _settled(cell, params, carry, x[None]), cell.project(params, x))
-    return jax.tree.map(_as_given, carry, new), y
+def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_shape: tuple[int, ...] = ()) -> Carry:
+    """The carry with which a cell or a layer begins, before there are parameters.
+
+    Args:
+      model: a `Cell` or a `Layer`.
+      in_features: D, or an example input, as for `model.init`; None for token ids.
+      batch_shape: sizes of the batch axes, and of those of an image after them.
+
+    Returns:
+      What `model.init_carry(params, batch_shape)` returns for parameters that `model.init` draws: for a carry that is
+      learned, the one that learning begins with.
+
+    Raises:
+      ShapeError: `in_features` or `batch_shape` is not of the above.
+      ValueError: `model` is neither a cell nor a layer.
+
+    Example:
+      >>> import jaxrnn
+      >>> jaxrnn.initial_carry(jaxrnn.stack(jaxrnn.lstm(8), jaxrnn.dense(2)), 3, (2,))[0].h.shape
+      (2, 8)
+    """
+    trees.check_model("initial_carry", model)
+    width = checks.no_width if model.num_feature_axes == 0 else checks.width_of_inputs
+    checks.check_batch_shape("initial_carry", batch_shape)
+    return _initial_carry(model, width("initial_carry", in_features), tuple(batch_shape))
 
 
-def _as_given(before: Array, after: Array) -> Array:
-    """Casts a carry back to the dtype it came in, so that `lax.scan` can loop `step`; half precision stays widened."""
-    dtype = jnp.result_type(before)
-    return after.astype(dtype) if dtype == accumulator(dtype) else after
-
-
-def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
-    """`carry` with the types in which a step leaves the cell's own, so that they never change inside a loop."""
-
-    def first_step(params: Params, xs: Array) -> Carry:
-        start = cell.init_carry(params, xs.shape[1:-1])
-        return cell.step(params, start, cell.project(params, xs.sum(0)))[0]  # T may be 0: there is no first one
-
-    after = jax.eval_shape(first_step, params, xs)
-    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
-    return vary(carry, varying((params, carry, xs)))
+@partial(jax.jit, static_argnames=("model", "in_features", "batch_shape"))
+def _initial_carry(model: Cell | Layer, in_features: int | None, batch_shape: tuple[int, ...]) -> Carry:
+    """Compiled, because then nothing is drawn that the carry does not depend on."""
+    return model.init_carry(model.init(jax.random.key(0), in_features), batch_shape)

@@ -139,7 +139,7 @@ def run(made: Any) -> Any:
             xs = jnp.ones((T, B, *[3] * (made.num_feature_axes - 1), D))
             params = made.init(key, D)
             layer = jaxrnn.rnn(made) if isinstance(made, jaxrnn.Cell) else made
-            return layer.apply(params, None, xs, key=key)
+            return jaxrnn.unroll(layer, params, xs, key=key)
         if callable(made):  # an initializer
             return made(key, (4, H), jnp.float32)
         return ()

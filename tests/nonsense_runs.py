@@ -126,14 +126,14 @@ def runs() -> Iterator[Wrong]:
         params = zeros(layer)
         valid = {"params": params, "carry": None, "xs": XS}
         names = steps | same("xs", "carry") | (same("params") if params else {})
-        yield from tried(name, layer.apply, valid, names)
+        yield from tried(name, partial(jaxrnn.unroll, layer), valid, names)
         yield from tried(name, layer.init, {"key": KEY, "in_features": D}, same("key", "in_features"))
         yield from tried(name, layer.init_carry, {"params": params, "batch_shape": ()}, same("batch_shape"))
         if layer.step is not None:
             shapes = jax.eval_shape(lambda p, layer=layer: layer.init_carry(p, (B,)), params)
             carry = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
             valid = {"params": params, "carry": carry, "x": XS[0]}
-            yield from tried(name, layer.step, valid, same("carry") | {"x": "xs"})
+            yield from tried(name, partial(jaxrnn.step, layer), valid, same("carry") | {"x": "xs"})
     for cell in (CELL, jaxrnn.lru(H), jaxrnn.gla(H, heads=2), jaxrnn.zoneout(CELL, 0.5), jaxrnn.conv_gru(2, (3,))):
         params = zeros(cell)
         yield from tried("init", cell.init, {"key": KEY, "in_features": D}, same("key", "in_features"))

@@ -49,5 +49,5 @@ if __name__ == "__main__":
         model = nnx.jit(lambda: jaxrnn.nnx.RNN(LAYER, D, partitioning=NAMES, rngs=nnx.Rngs(1)))()
     state = nnx.state(model)
     specs = nnx.to_pure_dict(nnx.get_partition_spec(state))
-    check(nnx.to_pure_dict(state), specs, lambda params, x: LAYER.apply(params, None, jnp.moveaxis(x, 1, 0))[1], x)
+    check(nnx.to_pure_dict(state), specs, lambda params, x: jaxrnn.unroll(LAYER, params, jnp.moveaxis(x, 1, 0))[1], x)
     print("nnx")

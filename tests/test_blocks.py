@@ -1,5 +1,7 @@
 """Mamba and the blocks of Griffin and Mamba against loops in float64 NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +100,7 @@ def test_equals_a_loop_in_numpy(equation):
     layer = LAYERS[equation]
     params, xs = drawn(layer), np.random.default_rng(1).normal(size=(T, B, D))
     expected = np.stack([equation(params, xs[:, b]) for b in range(B)], axis=1)
-    np.testing.assert_allclose(jax.jit(layer.apply)(params, None, xs)[1], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(partial(jaxrnn.unroll, layer))(params, xs)[1], expected, rtol=0, atol=1e-12)
 
 
 # --- extremes ------------------------------------------------------------------------------------------------------
@@ -143,8 +145,8 @@ ERRORS = {
     ),
     "griffin_block: width is 0, expected an int of 1 or more": lambda: jaxrnn.griffin_block(4, width=0),
     "mamba_block: expand is 0, expected an int of 1 or more": lambda: jaxrnn.mamba_block(4, expand=0),
-    "mamba_block: lengths and mask are both given": lambda: LAYERS[mamba_block].apply(
-        drawn(LAYERS[mamba_block]), None, jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+    "mamba_block: lengths and mask are both given": lambda: jaxrnn.unroll(
+        LAYERS[mamba_block], drawn(LAYERS[mamba_block]), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }
 

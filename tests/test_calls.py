@@ -38,7 +38,7 @@ def test_init_takes_an_example_input(made, example):
 def test_parameters_are_any_mapping(mapping):
     expected = unroll()[1]
     np.testing.assert_array_equal(unroll(mapping(PARAMS))[1], expected)
-    np.testing.assert_array_equal(STACK.apply(mapping({"layer_0": mapping(PARAMS)}), None, XS)[1], expected)
+    np.testing.assert_array_equal(jaxrnn.unroll(STACK, mapping({"layer_0": mapping(PARAMS)}), XS)[1], expected)
 
 
 def test_gradients_come_in_the_mapping_of_the_parameters():
@@ -92,9 +92,13 @@ WRONG = [
     (lambda: unroll({"params": PARAMS}), "unroll: params lacks", "give params['params']"),
     (lambda: unroll(carry={"h": H}), "unroll: carry lacks", "ElmanCarry(**carry) makes one"),
     (lambda: unroll(carry=[H]), "unroll: carry lacks", "ElmanCarry(*carry) makes one"),
-    (lambda: STACK.apply({"layer_0": PARAMS}, {"0": H}, XS), "stack: carry has a dict", "from_state_dict"),
-    (lambda: STACK.apply({"layer_0": PARAMS}, None, XS, key=0), "stack: key is 0, expected one PRNG key", ""),
-    (lambda: jaxrnn.dropout(0.5).apply({}, H, XS), "dropout: carry", "expected () from a layer without a state"),
+    (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, {"0": H}), "stack: carry has a dict", "from_state_dict"),
+    (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, key=0), "stack: key is 0, expected one PRNG key", ""),
+    (
+        lambda: jaxrnn.unroll(jaxrnn.dropout(0.5), {}, XS, H),
+        "dropout: carry",
+        "expected () from a layer without a state",
+    ),
     (lambda: jaxrnn.linen.RNN(CELL, deterministic="no"), "linen.RNN: deterministic is 'no', expected True or", ""),
     (lambda: jaxrnn.nnx.RNN(CELL, 3, rngs=0), "nnx.RNN: rngs is 0, expected nnx.Rngs(params=seed)", ""),
     (lambda: jaxrnn.linear_scan(XS, XS, reverse="x"), "linear_scan: reverse is 'x', expected True or False", ""),
@@ -114,7 +118,7 @@ def test_a_wrong_call_gets_one_line(call, begins, tells):
 def test_a_merge_acts_on_each_step():
     layer = jaxrnn.bidirectional(CELL, merge=lambda forward, backward: forward.sum() + backward.sum())
     with pytest.raises(jaxrnn.ShapeError, match="bidirectional: merge gives shape"):
-        jax.eval_shape(lambda: layer.apply({"forward": PARAMS, "backward": PARAMS}, None, XS))
+        jax.eval_shape(lambda: jaxrnn.unroll(layer, {"forward": PARAMS, "backward": PARAMS}, XS))
 
 
 def test_a_gate_that_a_bias_has_not_is_no_gate():

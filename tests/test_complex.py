@@ -79,13 +79,13 @@ def test_of_a_cell_no_argument_may_be_complex(name):
 def test_of_a_layer_no_argument_may_be_complex(name):
     layer = LAYERS[name]
     params = zeros(layer)
-    refused(lambda: layer.apply(params, None, COMPLEX), "xs has dtype complex64, expected a floating one; ")
+    refused(lambda: jaxrnn.unroll(layer, params, COMPLEX), "xs has dtype complex64, expected a floating one; ")
     if layer.step is not None:
         carry = layer.init_carry(params, (2,))
         refused(lambda: layer.step(params, carry, COMPLEX[0]), "x has dtype complex64, expected a floating one; ")
     if params:
         wrong = jax.tree.map(lambda leaf: leaf.astype(jnp.complex64), params)
-        refused(lambda: layer.apply(wrong, None, XS), "params", "has dtype complex64, expected a floating one")
+        refused(lambda: jaxrnn.unroll(layer, wrong, XS), "params", "has dtype complex64, expected a floating one")
 
 
 def test_parameters_that_are_drawn_so_are_refused_too():

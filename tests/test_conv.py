@@ -147,7 +147,7 @@ def test_layers_run_over_images():
     layer = jaxrnn.stack(jaxrnn.bidirectional(jaxrnn.conv_lstm(H, (3, 3))), jaxrnn.layer_norm(), jaxrnn.dense(2))
     params = layer.init(jax.random.key(0), D)
     xs = jax.random.normal(jax.random.key(1), (T, B, 4, 5, D))
-    _, ys = layer.apply(params, None, xs, lengths=jnp.array([3, 1]))
+    _, ys = jaxrnn.unroll(layer, params, xs, lengths=jnp.array([3, 1]))
     assert ys.shape == (T, B, 4, 5, 2)
     np.testing.assert_array_equal(ys[1:, 1], 0)
 
@@ -159,7 +159,7 @@ def test_smaller_images_in_layers():
     params = layer.init(jax.random.key(0), D)
     xs, lengths = jax.random.normal(jax.random.key(1), (T, B, 7, 5, D)), jnp.array([3, 1])
     resets = jnp.zeros((T, B), bool).at[1].set(True)
-    carry, ys = layer.apply(params, None, xs, lengths=lengths, resets=resets, key=jax.random.key(2))
+    carry, ys = jaxrnn.unroll(layer, params, xs, lengths=lengths, resets=resets, key=jax.random.key(2))
     assert ys.shape == (T, B, 2, 1, H)
     assert carry[0].forward.c.shape == (B, 3, 2, H)
     chex.assert_trees_all_equal_shapes(carry, layer.init_carry(params, (B, 7, 5)))

@@ -212,7 +212,7 @@ def test_the_backward_direction_of_a_layer_has_the_times_of_its_way(name):
         jax.tree.structure(jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))),
         2 * jax.tree.leaves(own),
     )
-    _, ys = layer.apply(params, None, xs, mask=MASK, resets=RESETS)
+    _, ys = jaxrnn.unroll(layer, params, xs, mask=MASK, resets=RESETS)
     rest = jaxrnn.HiddenCarry(np.zeros((B, H)))
     expected = [looped(own, xs, rest, MASK, RESETS, reverse=reverse)[1] for reverse in (False, True)]
     np.testing.assert_allclose(ys, np.concatenate(expected, -1), rtol=0, atol=1e-12)

@@ -131,7 +131,7 @@ def test_softmax_readout():
     draw = np.random.default_rng(0)
     hs, W, b = draw.normal(size=(T, B, H)), draw.normal(size=(H, D)), draw.normal(size=D)
     layer = jaxrnn.dense(D, activation=jax.nn.softmax)
-    _, ys = layer.apply({"kernel": W, "bias": b}, None, hs)
+    _, ys = jaxrnn.unroll(layer, {"kernel": W, "bias": b}, hs)
     exponentials = np.exp(hs @ W + b)
     np.testing.assert_allclose(ys, exponentials / exponentials.sum(-1, keepdims=True), rtol=0, atol=1e-12)
 
@@ -140,7 +140,7 @@ def test_an_elman_network_with_its_readout():
     layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.elman(H)), jaxrnn.dense(D, activation=jax.nn.softmax))
     params = layer.init(jax.random.key(0), D)
     xs = np.random.default_rng(0).normal(size=(T, B, D))
-    _, ys = layer.apply(params, None, xs)
+    _, ys = jaxrnn.unroll(layer, params, xs)
     cell, readout = (jax.tree.map(np.asarray, params[f"layer_{i}"]) for i in (0, 1))
     h, expected = np.zeros((B, H)), []
     for x in xs:

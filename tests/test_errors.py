@@ -38,11 +38,11 @@ def step(x=XS[0], carry=CARRY, *, cell=CELL, params=PARAMS):
 
 
 def stack(xs=XS, carry=None, *, params=STACK_PARAMS, **options):
-    return STACK.apply(params, carry, xs, **options)
+    return jaxrnn.unroll(STACK, params, xs, carry, **options)
 
 
 def dense(xs=XS, *, params=DENSE_PARAMS, **options):
-    return DENSE.apply(params, None, xs, **options)
+    return jaxrnn.unroll(DENSE, params, xs, **options)
 
 
 def dense_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
@@ -95,7 +95,10 @@ UNROLL = [
     (lambda: unroll(lengths=ROW / 2), "unroll: lengths has dtype float", "expected an integer one"),
     (lambda: unroll(lengths=ROW > 0), "unroll: lengths has dtype bool, expected an integer one"),
     (lambda: unroll(lengths=[1, 2]), "unroll: lengths is a list, expected an array"),
-    (lambda: DENSE.apply(DENSE_PARAMS, None, XS, mask=[[True, True]] * 5), "dense: mask is a list, expected an array"),
+    (
+        lambda: jaxrnn.unroll(DENSE, DENSE_PARAMS, XS, mask=[[True, True]] * 5),
+        "dense: mask is a list, expected an array",
+    ),
     (lambda: unroll(mask=FLAGS.T), "unroll: mask has shape (2, 5), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
     (lambda: unroll(mask=FLAGS * 1.0), "unroll: mask has dtype float", "expected bool; ", "compare with 0"),
     (lambda: unroll(resets=FLAGS[:, 0]), "unroll: resets has shape (5,), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
@@ -174,7 +177,7 @@ LAYERS = [
         lambda: jaxrnn.stack(jaxrnn.rnn(jaxrnn.with_carry(CELL)), DENSE).init(jax.random.key(0), 3),
         "stack: layer_0 gives a tuple, expected one array; several outputs can only come last",
     ),
-    (lambda: jaxrnn.residual(jaxrnn.with_carry(CELL)).apply(PARAMS, None, XS), "residual: layer gives a tuple"),
+    (lambda: jaxrnn.unroll(jaxrnn.residual(jaxrnn.with_carry(CELL)), PARAMS, XS), "residual: layer gives a tuple"),
     (
         lambda: jaxrnn.bidirectional(jaxrnn.with_carry(CELL)).init(jax.random.key(0), 3),
         "bidirectional: forward gives a",
@@ -185,7 +188,7 @@ LAYERS = [
         "residual: layer gives 4 features for 3, expected equally many; ",
         "residual(stack(layer, dense(3)))",
     ),
-    (lambda: jaxrnn.residual(CELL).apply(PARAMS, None, XS), "residual: layer gives 4 features for 3"),
+    (lambda: jaxrnn.unroll(jaxrnn.residual(CELL), PARAMS, XS), "residual: layer gives 4 features for 3"),
     (lambda: jaxrnn.residual(CELL).step(PARAMS, CARRY, XS[0]), "residual: layer gives 4 features for 3"),
     (
         lambda: DENSE.step(DENSE_PARAMS, (), jnp.ones(7)),
@@ -193,7 +196,7 @@ LAYERS = [
         "(7,)",
     ),
     (
-        lambda: jaxrnn.dropout(0.5).apply({}, None, XS, lengths=ROW, mask=FLAGS),
+        lambda: jaxrnn.unroll(jaxrnn.dropout(0.5), {}, XS, lengths=ROW, mask=FLAGS),
         "dropout: lengths and mask are both given",
     ),
 ]

@@ -64,7 +64,7 @@ def test_masks_and_carries_have_no_spatial_axes_or_all_of_them() -> None:
 def test_a_stack_tells_its_spatial_axes() -> None:
     layer = jaxrnn.stack(jaxrnn.dense(H), jaxrnn.bidirectional(SPATIAL), jaxrnn.residual(jaxrnn.layer_norm()))
     params, faces = modules(layer, D)
-    ys = layer.apply(params, None, X.swapaxes(0, 1), lengths=LENGTHS)[1]
+    ys = jaxrnn.unroll(layer, params, X.swapaxes(0, 1), lengths=LENGTHS)[1]
     for face in faces:
         close(face(X, seq_lengths=LENGTHS), ys.swapaxes(0, 1))
 

@@ -15,6 +15,7 @@ FLOORS = {
     "trees": 0,
     "options": 0,
     "records": 0,
+    "made": 0,
     "precision": 0,
     "sharding": 0,
     "sizes": 0,
@@ -25,7 +26,9 @@ FLOORS = {
     "recurrence": 1,
     "cells": 2,
     "transforms": 2,
+    "driver": 3,
     "unroll": 3,
+    "last": 3,
     "layers": 4,
 }
 FACES = 5  # whatever else there is: Flax modules, the command line, its tasks

@@ -28,10 +28,10 @@ def test_a_reset_core_from_the_end_has_its_flags_one_step_earlier():
     layer, params = from_haiku(golden["inputs"]["weights"])
     reversed_layer, xs, flags = jaxrnn.rnn(jaxrnn.lstm(store.H), reverse=True), golden["inputs"]["xs"], golden["resets"]
     later = np.concatenate([np.zeros_like(flags[:1]), flags[:-1]])
-    forward = layer.apply(params, None, xs, resets=flags)[1]
-    backward = reversed_layer.apply(params, None, xs, resets=later)[1]
+    forward = jaxrnn.unroll(layer, params, xs, resets=flags)[1]
+    backward = jaxrnn.unroll(reversed_layer, params, xs, resets=later)[1]
     chex.assert_trees_all_close((forward, backward), (golden["ys"]["forward"], golden["ys"]["backward"]), atol=1e-5)
-    same = reversed_layer.apply(params, None, xs, resets=flags)[1]
+    same = jaxrnn.unroll(reversed_layer, params, xs, resets=flags)[1]
     assert abs(same - golden["ys"]["backward"]).max() > 0.01
 
 

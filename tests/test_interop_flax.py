@@ -84,7 +84,7 @@ def test_agrees_with_linen_in_both_directions():
     chex.assert_trees_all_equal(to_flax(layer, params, merge="sum", activation=jnp.sin), weights)
 
     theirs, ys_theirs = module.apply({"params": weights}, XS, seq_lengths=LENGTHS)
-    carry, ys = layer.apply(params, None, XS, lengths=LENGTHS)
+    carry, ys = jaxrnn.unroll(layer, params, XS, lengths=LENGTHS)
     valid = np.arange(T)[:, None] < LENGTHS
     chex.assert_trees_all_close(ys[valid], ys_theirs[valid], rtol=0, atol=1e-5)
     chex.assert_trees_all_close((carry.forward.h, carry.backward.h), theirs, rtol=0, atol=1e-5)
@@ -96,7 +96,7 @@ def test_agrees_with_nnx_in_both_directions():
     layer, params = from_flax(nnx.state(module, nnx.Param))  # as it is
     drawn = weights_like(params)
     nnx.update(module, to_flax(layer, drawn, cell="nnx.OptimizedLSTMCell"))
-    chex.assert_trees_all_close(layer.apply(drawn, None, XS)[1], module(XS), rtol=0, atol=1e-5)
+    chex.assert_trees_all_close(jaxrnn.unroll(layer, drawn, XS)[1], module(XS), rtol=0, atol=1e-5)
 
 
 def test_both_directions_of_one_cell():
@@ -107,7 +107,7 @@ def test_both_directions_of_one_cell():
     assert list(weights) == ["forward_rnn"]
     layer, params = from_flax({"encoder": weights})
     chex.assert_trees_all_equal(params["forward"], params["backward"])
-    chex.assert_trees_all_close(layer.apply(params, None, XS)[1], module.apply({"params": weights}, XS), atol=1e-5)
+    chex.assert_trees_all_close(jaxrnn.unroll(layer, params, XS)[1], module.apply({"params": weights}, XS), atol=1e-5)
     chex.assert_trees_all_equal(from_flax(to_flax(layer, params))[1], params)
 
     one = from_flax(weights["forward_rnn"])[1]

@@ -39,7 +39,7 @@ def test_linen_goes_on_from_a_carry_and_back():
     c, h, c_back, h_back = states(B, H, count=4)
     first = ((c, h), (c_back, h_back))
     theirs = module.apply({"params": weights}, XS, initial_carry=first)
-    carry, ys = layer.apply(params, interop.carry_from_flax(layer, params, first), XS)
+    carry, ys = jaxrnn.unroll(layer, params, XS, interop.carry_from_flax(layer, params, first))
     chex.assert_trees_all_close((interop.carry_to_flax(carry), ys), theirs, rtol=0, atol=1e-5)
 
 
@@ -61,7 +61,9 @@ def test_haiku_goes_on_from_a_carry_and_back(kind):
     def state(carry):
         return (carry["h"], carry["c"]) if "c" in carry else carry["h"]
 
-    carry, ys = layer.apply(params, interop.carry_from_haiku(layer, params, state(inputs["carry"])), inputs["xs"])
+    carry, ys = jaxrnn.unroll(
+        layer, params, inputs["xs"], interop.carry_from_haiku(layer, params, state(inputs["carry"]))
+    )
     expected = (state(outputs["carry"]), outputs["ys"])
     chex.assert_trees_all_close((interop.carry_to_haiku(carry), ys), expected, rtol=0, atol=1e-5)
 

@@ -43,7 +43,7 @@ def test_agrees_with_torch(name):
     golden, layer, params = read(name)
     inputs, outputs = golden["inputs"], golden["packed"]["outputs"]
     first = carry_from_torch(layer, params, state(inputs["carry"]))
-    carry, ys = layer.apply(params, first, inputs["xs"], lengths=golden["lengths"])
+    carry, ys = jaxrnn.unroll(layer, params, inputs["xs"], first, lengths=golden["lengths"])
     expected = (state(outputs["carry"]), outputs["ys"])
     chex.assert_trees_all_close((carry_to_torch(carry), ys), expected, rtol=0, atol=1e-5)
 

@@ -137,7 +137,7 @@ def test_reverse_runs_a_layer_over_the_flipped_sequence() -> None:
     carry, ys = run(STACK, params, X, seq_lengths=LENGTHS, **flags)
     _, aligned = run(STACK, params, X, seq_lengths=LENGTHS, keep_order=True, **flags)
     for row, length in enumerate(LENGTHS):
-        alone_carry, alone = STACK.apply(params, None, X[row, :length][::-1])
+        alone_carry, alone = jaxrnn.unroll(STACK, params, X[row, :length][::-1])
         jax.tree.map(lambda a, b, row=row: close(a[row], b), carry, alone_carry)
         close(ys[row], jnp.zeros((T, 2)).at[:length].set(alone))
         close(aligned[row], jnp.zeros((T, 2)).at[:length].set(alone[::-1]))
@@ -167,7 +167,7 @@ def test_one_parameter_tree(cell: Any) -> None:
     layer = cell if isinstance(cell, jaxrnn.Layer) else jaxrnn.rnn(cell)
     for params in (variables["params"], raw):
         carry, ys = run(cell, params, X, return_carry=True)
-        raw_carry, raw_ys = layer.apply(params, None, X.swapaxes(0, 1))
+        raw_carry, raw_ys = jaxrnn.unroll(layer, params, X.swapaxes(0, 1))
         jax.tree.map(same, (carry, ys), (raw_carry, raw_ys.swapaxes(0, 1)))
 
 

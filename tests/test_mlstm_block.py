@@ -1,5 +1,7 @@
 """xLSTM's block against the published equations, unscaled, in float64 NumPy; its extremes and initial values."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 T, B, D, H, E, N = 7, 2, 3, 4, 12, 2
 K = E // N
 LAYER = jaxrnn.mlstm_block(H, expand=3, heads=N, block_size=4, kernel_size=3, chunk=3)
-APPLY = jax.jit(LAYER.apply)
+RUN = jax.jit(partial(jaxrnn.unroll, LAYER))
 
 
 def drawn(layer, in_features=D, dtype=np.float64, seed=0):
@@ -64,7 +66,7 @@ def by_numpy(p, xs):
 def test_equals_the_unscaled_equations_in_single_precision():
     params, xs = drawn(LAYER), inputs(T, B, D)
     expected = np.stack([by_numpy(params, xs[:, b]) for b in range(B)], axis=1)
-    ys = APPLY(*jax.tree.map(np.float32, (params, None, xs)))[1]
+    ys = RUN(*jax.tree.map(np.float32, (params, xs)))[1]
     assert ys.dtype == np.float32
     np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -74,7 +76,7 @@ def test_equals_the_unscaled_equations_and_their_gradient():
     weights = inputs(T, H, seed=2)
 
     def loss(params, xs):
-        ys = LAYER.apply(params, None, xs)[1]
+        ys = jaxrnn.unroll(LAYER, params, xs)[1]
         return (weights * ys).sum(), ys
 
     gradient, ys = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, xs)
@@ -93,20 +95,20 @@ def test_a_prefill_in_chunks_is_followed_by_single_steps():
 
     @jax.jit
     def parted(params, xs):
-        carry, early = LAYER.apply(params, None, xs[:4])
+        carry, early = jaxrnn.unroll(LAYER, params, xs[:4])
         carry, late = jax.lax.scan(lambda carry, x: LAYER.step(params, carry, x), carry, xs[4:])
         return carry, jnp.concatenate([early, late])
 
-    whole, ys = APPLY(params, None, xs)
+    whole, ys = RUN(params, xs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), parted(params, xs), (whole, ys))
 
 
 def test_half_precision_is_only_that_of_inputs_and_outputs():
     params, xs = drawn(LAYER, dtype=np.float32), inputs(T, B, D, dtype=np.float32)
-    carry, ys = APPLY(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params), None, xs.astype(jnp.bfloat16))
+    carry, ys = RUN(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params), xs.astype(jnp.bfloat16))
     assert ys.dtype == jnp.bfloat16
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(carry))
-    expected = APPLY(params, None, xs)[1]
+    expected = RUN(params, xs)[1]
     assert np.sqrt(((ys - expected) ** 2).mean()) < 0.03 * expected.std()
 
 
@@ -120,7 +122,7 @@ def test_gates_of_any_size_stay_finite_over_many_steps():
     @jax.jit
     def run(params, xs):
         def loss(params, xs):
-            ys = layer.apply(params, None, xs)[1]
+            ys = jaxrnn.unroll(layer, params, xs)[1]
             return (ys**2).mean(), ys
 
         return jax.grad(loss, (0, 1), has_aux=True)(params, xs)
@@ -163,8 +165,8 @@ ERRORS = {
     r"mlstm_block: block_size is 3, expected a divisor of expand \* features, 8": lambda: jaxrnn.mlstm_block(
         4, block_size=3
     ),
-    "mlstm_block: lengths and mask are both given": lambda: LAYER.apply(
-        drawn(LAYER), None, jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+    "mlstm_block: lengths and mask are both given": lambda: jaxrnn.unroll(
+        LAYER, drawn(LAYER), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }
 

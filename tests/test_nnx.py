@@ -124,14 +124,14 @@ def test_one_parameter_tree(cell: Any) -> None:
     assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, raw)
 
     layer = cell if isinstance(cell, jaxrnn.Layer) else jaxrnn.rnn(cell)
-    same(model(X), layer.apply(tree, None, X.swapaxes(0, 1))[1].swapaxes(0, 1))
+    same(model(X), jaxrnn.unroll(layer, tree, X.swapaxes(0, 1))[1].swapaxes(0, 1))
     linen = jaxrnn.linen.RNN(cell)
     same(model(X), linen.apply({"params": tree}, X))
     variables = linen.init(jax.random.key(2), X)
     nnx.update(model, variables["params"])
     same(model(X), linen.apply(variables, X))
     nnx.update(model, raw)
-    same(model(X), layer.apply(raw, None, X.swapaxes(0, 1))[1].swapaxes(0, 1))
+    same(model(X), jaxrnn.unroll(layer, raw, X.swapaxes(0, 1))[1].swapaxes(0, 1))
 
 
 def test_parameters_are_the_cells_own_draw() -> None:

@@ -23,7 +23,7 @@ PARAMS = LAYER.init(jax.random.key(0), 1)
 
 
 def objective(params: Params, carry: Carry, window: Array, key: Array | None) -> tuple[Array, Carry]:
-    carry, ys = LAYER.apply(params, carry, window, key=key)
+    carry, ys = jaxrnn.unroll(LAYER, params, window, carry, key=key)
     return jnp.mean((ys - window) ** 2), carry
 
 

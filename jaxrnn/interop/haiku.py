@@ -45,7 +45,7 @@ def from_haiku(params: Any) -> Built:
       >>> import numpy as np, jaxrnn
       >>> weights = {"lstm/linear": {"w": np.zeros((3 + 8, 32)), "b": np.zeros(32)}}
       >>> layer, params = jaxrnn.interop.from_haiku(weights)
-      >>> carry, ys = layer.apply(params, None, np.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, np.ones((5, 2, 3)))
       >>> params["bias"][:, 0].tolist(), ys.shape
       ([0.0, 1.0, 0.0, 0.0], (5, 2, 8))
     """

@@ -83,7 +83,7 @@ def from_keras(
       >>> import numpy as np, jaxrnn
       >>> weights = {"kernel": np.ones((3, 24)), "recurrent_kernel": np.ones((8, 24)), "bias": np.ones((2, 24))}
       >>> layer, params = jaxrnn.interop.from_keras(weights, kind="GRU")
-      >>> carry, ys = layer.apply(params, None, np.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, np.ones((5, 2, 3)))
       >>> params["bias"].shape, params["recurrent_bias"].shape, ys.shape
       ((3, 8), (8,), (5, 2, 8))
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks, trees
@@ -14,6 +15,7 @@ from jaxrnn.layers.bidirectional import Merge, bidirectional
 from jaxrnn.layers.rnn import as_layer, rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.types import Array, Cell, Layer, Params
+from jaxrnn.unroll import unroll
 
 Direction = tuple[Cell, Params]
 Built = tuple[Layer, Params]
@@ -71,12 +73,11 @@ def verified(
     """
     layer = as_layer(where, layer, name="layer")
     first = levels_of(where, params)[0][0]["kernel"]
-    trees.check_params(where, layer, params, first.shape[-3], f"layer and inputs of {first.shape[-3]} features")
-
     rng = np.random.default_rng(0)
-    drawn = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(rng, path[-1].key, np.asarray(leaf)), params)
     space = [4 + dilation * (size - 1) for size in first.shape[:-3]]
     xs = rng.standard_normal((3, *space, first.shape[-3])).astype(np.float32)
+    trees.check_params(where, layer, params, jnp.asarray(xs), f"layer and inputs of {xs.shape[-1]} features")
+    drawn = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(rng, path[-1].key, np.asarray(leaf)), params)
     weights = convert(drawn)
     try:
         ours = _outputs(layer, drawn, xs)
@@ -107,7 +108,7 @@ def _draw(rng: np.random.Generator, name: str, leaf: np.ndarray) -> np.ndarray:
 def _outputs(layer: Layer, params: Params, xs: np.ndarray) -> Any:
     # Three small steps, operation by operation: to compile two programs for them would take the longer.
     with jax.disable_jit(), jax.default_matmul_precision("highest"):
-        return layer.apply(params, None, xs)[1]
+        return unroll(layer, params, jnp.asarray(xs))[1]
 
 
 def _close(ours: Any, theirs: Array) -> bool:

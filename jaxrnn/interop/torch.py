@@ -51,7 +51,7 @@ def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity 
       >>> import numpy as np, jaxrnn
       >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "bias_ih_l0": (32,), "bias_hh_l0": (32,)}
       >>> layer, params = jaxrnn.interop.from_torch({name: np.ones(shape) for name, shape in shapes.items()})
-      >>> carry, ys = layer.apply(params, None, np.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, np.ones((5, 2, 3)))
       >>> params["kernel"].shape, ys.shape
       ((3, 4, 8), (5, 2, 8))
     """

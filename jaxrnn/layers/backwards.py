@@ -1,37 +1,29 @@
 """A layer from the last valid step to the first: the one place where layers are turned round."""
 
-from typing import Any
-
-from jaxrnn.layers.rnn import as_layer, rnn
+from jaxrnn.driver import run_layer
+from jaxrnn.layers.layer import around
+from jaxrnn.layers.rnn import rnn
+from jaxrnn.options import checked
 from jaxrnn.recurrence.elapsed import with_elapsed
-from jaxrnn.recurrence.loop import entries, flip, valid_steps
-from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.recurrence.loop import entries, flip
+from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
-def backwards(where: str, cell: Any, *, name: str = "cell") -> Layer:
-    """The layer that `cell` stands for, from the last valid step to the first: what `reverse=True` is to `unroll`.
+@checked
+def backwards(model: Cell | Layer) -> Layer:
+    """The layer that `model` stands for, from the last valid step to the first: what `reverse=True` is to `unroll`.
 
-    Outputs are aligned with inputs; padding, resets and times keep their meaning. It checks no steps: what calls it
-    has.
+    Outputs are aligned with inputs; padding, resets and times keep their meaning.
     """
-    if isinstance(cell, Cell):
-        return rnn(cell, reverse=True)  # without a flip
-    layer = as_layer(where, cell, name=name)
+    if isinstance(model, Cell):
+        return rnn(model, reverse=True)  # without a flip
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        valid, resets = valid_steps(lengths, mask, xs.shape[0]), entries(resets)
-        if layer.timed:  # what a step is given has to be the time since the one that comes before it once it is flipped
-            xs = with_elapsed(xs, valid, resets, reverse=True)
-        carry, ys = layer.apply(params, carry, flip(xs), mask=flip(valid), resets=flip(resets), key=key)
-        return carry, flip(ys)
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
+        resets = entries(steps.resets)
+        if model.timed:  # what a step is given has to be the time since the one that comes before it once it is flipped
+            xs = with_elapsed(xs, steps.valid, resets, reverse=True)
+        turned = steps._replace(valid=flip(steps.valid), resets=flip(resets))
+        carry, ys, after = run_layer(model, params, carry, flip(xs), turned)
+        return carry, flip(ys), steps._replace(aux=after.aux)
 
-    return layer._replace(apply=apply, step=None, looks_ahead=("backwards",))
+    return around(model._replace(step=None, looks_ahead=()), "backwards", run, None)

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, trees
 from jaxrnn.carries import serializable
+from jaxrnn.driver import run_layer
 from jaxrnn.layers.backwards import backwards
+from jaxrnn.layers.layer import layer
 from jaxrnn.layers.rnn import as_layer
-from jaxrnn.layers.width import width, width_of
+from jaxrnn.layers.width import width
 from jaxrnn.options import checked
-from jaxrnn.recurrence.loop import select, silence, valid_steps
-from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.recurrence.loop import activated
+from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 Merge = Literal["concat", "sum", "mul", "ave"] | Callable[[Array, Array], Any]
 
@@ -64,12 +66,14 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
       >>> import jax, jaxrnn
       >>> layer = jaxrnn.bidirectional(jaxrnn.lstm(8))
       >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)), lengths=jax.numpy.array([5, 2]))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 3)), lengths=jax.numpy.array([5, 2]))
       >>> ys.shape, carry.backward.h.shape
       ((5, 2, 16), (2, 8))
     """
     ahead = as_layer("bidirectional", forward, name="forward")
-    back = backwards("bidirectional", forward if backward is None else backward, name="backward")
+    backward = forward if backward is None else backward
+    trees.check_model("bidirectional", backward, name="backward")
+    back = backwards(backward)
     parts = {"forward": ahead, "backward": back}
 
     def init(key: Array, in_features: int) -> Params:
@@ -78,49 +82,31 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         _check_widths(merge, *(width("bidirectional", name, parts[name], made[name], in_features) for name in parts))
         return {name: params for name, params in made.items() if params}  # as `stack` does
 
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+    def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return BidirectionalCarry(*(part.init_carry(params.get(name, {}), batch_shape) for name, part in parts.items()))
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        xs = checks.xs_of("bidirectional", xs)
-        trees.check_params("bidirectional", layer, params, xs.shape[-1], checks.shape_words(xs))
-        checks.check_steps("bidirectional", xs, lengths, mask, resets, features=None)
-        if carry is None:
-            carry = BidirectionalCarry(None, None)
-        elif not isinstance(carry, BidirectionalCarry):
-            raise checks.ShapeError(
-                f"bidirectional: carry is a {type(carry).__name__}, expected BidirectionalCarry(forward, backward)"
-            )
-        keys = (None, None) if key is None else jax.random.split(key)
-        valid = valid_steps(lengths, mask, xs.shape[0])
-        after, outputs = [], []
-        for (name, part), before, k in zip(parts.items(), carry, keys, strict=True):
-            c, ys = part.apply(params.get(name, {}), before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
-            after.append(c)
+    def run(params: Params, carry: BidirectionalCarry, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
+        keys = (None, None) if steps.key is None else jax.random.split(steps.key)
+        carries, outputs, after = [], [], steps
+        for (name, part), before, key in zip(parts.items(), carry, keys, strict=True):
+            told = steps._replace(key=key, aux=after.aux)
+            carry, ys, after = run_layer(part, params.get(name, {}), before, xs, told)
+            carries.append(carry)
             outputs.append(ys)
-        _check_widths(merge, *(width_of("bidirectional", name, ys) for name, ys in zip(parts, outputs, strict=True)))
-        return BidirectionalCarry(*after), _merged(merge, outputs[0], outputs[1], valid)
+        return BidirectionalCarry(*carries), _merged(merge, outputs[0], outputs[1], after.valid), after
 
-    layer = Layer(
+    return layer(
+        "bidirectional",
         init,
-        init_carry,
-        apply,
+        run,
         None,
+        init_carry,
         num_feature_axes=max(ahead.num_feature_axes, back.num_feature_axes),
+        any_axes=ahead.any_axes and back.any_axes,
         draws=ahead.draws or back.draws,
-        looks_ahead=("bidirectional",),
+        attends=ahead.attends or back.attends,
         timed=ahead.timed or back.timed,
     )
-    return layer
 
 
 def _check_widths(merge: Merge, forward: int, backward: int) -> None:
@@ -134,10 +120,7 @@ def _check_widths(merge: Merge, forward: int, backward: int) -> None:
 def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) -> Any:
     if not callable(merge):
         return _MERGES[merge](forward, backward)
-    if valid is not None:
-        # Ones at invalid steps: where zero meets a singular function, even a cotangent of zero gives NaN.
-        forward, backward = (select(valid, ys, jnp.ones_like(ys)) for ys in (forward, backward))
-    ys = merge(forward, backward)
+    ys = activated(merge, valid, forward, backward)
     outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # one array, or several kept apart
     if not outputs:
         raise checks.ShapeError(f"bidirectional: merge gives {ys!r}, expected one array or several")
@@ -148,4 +131,4 @@ def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) 
                 f"bidirectional: merge gives shape {jnp.shape(output)}, expected {(*forward.shape[:-1], 'H')}: it acts "
                 "on each step alone"
             )
-    return silence(valid, ys)
+    return ys

@@ -11,7 +11,6 @@ from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
-from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.options import checked
 from jaxrnn.types import Layer
@@ -46,7 +45,7 @@ def griffin_block(
 
     Returns:
       A `Layer` with a `step`. Its parameters are `kernel [D, 2, E]` (branch, gate), `bias [2, E]`, `out [E, H]`,
-      `out_bias [H]` and, under `"branch"`, those of `stack(causal_conv(…), rnn(rg_lru(…)))`, whose carry is its own.
+      `out_bias [H]` and, under `"branch"`, those of `stack(causal_conv(…), rg_lru(…))`, whose carry is its own.
 
     Raises:
       ValueError: `features`, `width` or `kernel_size` is not a positive int; unknown `eigenvalues`.
@@ -55,7 +54,7 @@ def griffin_block(
       >>> import jax, jaxrnn
       >>> layer = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.griffin_block(8)))
       >>> params = layer.init(jax.random.key(0), 8)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 8)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 8)))
       >>> ys.shape
       (5, 2, 8)
     """
@@ -63,7 +62,7 @@ def griffin_block(
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         causal_conv(kernel_size, **common),
-        rnn(rg_lru(width, eigenvalues=eigenvalues, use_value_kernel=False, **common)),
+        rg_lru(width, eigenvalues=eigenvalues, use_value_kernel=False, **common),
     )
     return gated("griffin_block", branch, width, features, activation=jax.nn.gelu, use_bias=True, **common)
 
@@ -97,7 +96,7 @@ def mamba_block(
 
     Returns:
       A `Layer` with a `step`. Its parameters are `kernel [D, 2, E]` (branch, gate), `out [E, H]` and, under `"branch"`,
-      those of `stack(causal_conv(…), rnn(mamba(…)))`, whose carry is its own.
+      those of `stack(causal_conv(…), mamba(…))`, whose carry is its own.
 
     Raises:
       ValueError: an argument is not a positive int.
@@ -106,7 +105,7 @@ def mamba_block(
       >>> import jax, jaxrnn
       >>> layer = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.mamba_block(8, states=4)))
       >>> params = layer.init(jax.random.key(0), 8)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 8)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 8)))
       >>> ys.shape
       (5, 2, 8)
     """
@@ -115,6 +114,6 @@ def mamba_block(
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         causal_conv(kernel_size, activation=jax.nn.silu, **common),
-        rnn(mamba(width, states=states, rank=rank, use_value_kernel=False, **common)),
+        mamba(width, states=states, rank=rank, use_value_kernel=False, **common),
     )
     return gated("mamba_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)

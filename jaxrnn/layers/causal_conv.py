@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers, trees
+from jaxrnn import initializers
 from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
+from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
-from jaxrnn.recurrence.loop import select, silence, valid_steps
+from jaxrnn.recurrence.loop import activated
 from jaxrnn.shapes import align, zeros
-from jaxrnn.types import Array, Layer, Params
+from jaxrnn.types import Array, Layer, Params, Steps
 
 
 @serializable
@@ -62,9 +63,9 @@ def causal_conv(
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.stack(jaxrnn.causal_conv(4, activation=jax.nn.silu), jaxrnn.rnn(jaxrnn.rg_lru(8)))
+      >>> layer = jaxrnn.stack(jaxrnn.causal_conv(4, activation=jax.nn.silu), jaxrnn.rg_lru(8))
       >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 3)))
       >>> ys.shape, carry[0].pending.shape
       ((5, 2, 8), (2, 3, 3))
     """
@@ -92,42 +93,15 @@ def causal_conv(
 
     def outputs(params: Params, sums: Array, xs: Array, valid: Array | None) -> Array:
         ys = sums + align(params["bias"].astype(sums.dtype), sums) if use_bias else sums
-        if activation is not None:
-            # Ones at invalid steps: where zero meets a singular activation, even a cotangent of zero gives NaN.
-            ys = activation(ys if valid is None else select(valid, ys, jnp.ones_like(ys)))
-        return silence(valid, ys).astype(compute_dtype(dtype, xs, *params.values()))
+        return activated(activation, valid, ys).astype(compute_dtype(dtype, xs, *params.values()))
 
-    def apply(
-        params: Params,
-        carry: CausalConvCarry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[CausalConvCarry, Array]:
-        del key  # nothing is random
-        xs = checks.xs_of("causal_conv", xs)
-        because = checks.shape_words(xs)
-        trees.check_params("causal_conv", layer, params, xs.shape[-1], because)
-        checks.check_steps("causal_conv", xs, lengths, mask, resets)
-        fresh = init_carry(params, xs.shape[1:-1])
-        if carry is None:
-            carry = fresh
-        trees.check_carry("causal_conv", layer, params, carry, xs.shape[1:-1], because)
-        valid = valid_steps(lengths, mask, xs.shape[0])
-        flags = {"valid": valid, "resets": resets, "fresh": fresh.pending}
-        pending, sums = delayed.over_time(carry.pending, parts(params, silence(valid, xs)), **flags)
-        return CausalConvCarry(pending), outputs(params, sums, xs, valid)
+    def run(params: Params, carry: CausalConvCarry, xs: Array, steps: Steps) -> tuple[CausalConvCarry, Array]:
+        flags = {"valid": steps.valid, "resets": steps.resets, "fresh": init_carry(params, xs.shape[1:-1]).pending}
+        pending, sums = delayed.over_time(carry.pending, parts(params, xs), **flags)
+        return CausalConvCarry(pending), outputs(params, sums, xs, steps.valid)
 
     def step(params: Params, carry: CausalConvCarry, x: Array) -> tuple[CausalConvCarry, Array]:
-        x = checks.xs_of("causal_conv", x, name="x", axes=1, layout="[*batch, D]")
-        because = f"x of shape {x.shape}"
-        trees.check_params("causal_conv", layer, params, x.shape[-1], because)
-        trees.check_carry("causal_conv", layer, params, carry, x.shape[:-1], because)
         pending, sums = delayed.step(carry.pending, parts(params, x))
         return CausalConvCarry(pending), outputs(params, sums, x, None)
 
-    layer = Layer(init, init_carry, apply, step, draws=False)
-    return layer
+    return layer("causal_conv", init, run, step, init_carry)

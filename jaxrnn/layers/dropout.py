@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.layers.layer import stepwise
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Layer, Params
 
 
 @checked
 def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
-    """Zeroes features with probability `rate` and scales the rest by `1 / (1 − rate)`, if `apply` is given a key.
+    """Zeroes features with probability `rate` and scales the rest by `1 / (1 − rate)`, if a run has a key.
 
     Srivastava et al. 2014, "Dropout"; with `per_sequence`, one mask for all steps of a row (Gal & Ghahramani 2016,
     "A theoretically grounded application of dropout in recurrent neural networks").
@@ -21,18 +21,18 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
       per_sequence: whether a row keeps its mask over time.
 
     Returns:
-      A `Layer` without parameters and without a carry; `key=None`, and `step`, leave the input as it is.
+      A `Layer` without parameters and without a carry; without a `key`, and in `step`, the input stays as it is.
 
     Raises:
       ValueError: `rate` is outside [0, 1).
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(8)), jaxrnn.dropout(0.5), jaxrnn.dense(2))
+      >>> layer = jaxrnn.stack(jaxrnn.lstm(8), jaxrnn.dropout(0.5), jaxrnn.dense(2))
       >>> params = layer.init(jax.random.key(0), 3)
       >>> xs = jax.numpy.ones((5, 2, 3))
-      >>> carry, noisy = layer.apply(params, None, xs, key=jax.random.key(1))
-      >>> carry, plain = layer.apply(params, None, xs)
+      >>> carry, noisy = jaxrnn.unroll(layer, params, xs, key=jax.random.key(1))
+      >>> carry, plain = jaxrnn.unroll(layer, params, xs)
       >>> bool((noisy != plain).any())
       True
     """
@@ -42,12 +42,12 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
         del key, in_features
         return {}
 
-    def outputs(params: Params, xs: Array, valid: Array | None, key: Array | None) -> Array:
-        del params, valid
+    def apply(params: Params, xs: Array, key: Array | None = None) -> Array:
+        del params
         if key is None or rate == 0:
             return xs
         shape = (1, *xs.shape[1:]) if per_sequence else xs.shape
         kept = jax.random.bernoulli(key, 1 - rate, shape)
         return jnp.where(kept, xs / (1 - rate), jnp.zeros_like(xs))
 
-    return stepwise("dropout", init, outputs, draws=rate > 0)
+    return stepwise("dropout", init, apply, draws=rate > 0)

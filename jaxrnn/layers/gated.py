@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, initializers, trees
+from jaxrnn import initializers
+from jaxrnn.driver import run_layer
 from jaxrnn.initializers import Initializer
+from jaxrnn.layers.layer import layer
 from jaxrnn.precision import accumulator, compute_dtype, product
-from jaxrnn.recurrence.loop import silence, valid_steps
 from jaxrnn.shapes import align
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.types import Array, Carry, Layer, Params, Steps
 
 
 def gated(
@@ -43,10 +44,7 @@ def gated(
         biases = {"bias": jnp.zeros((2, width), param_dtype), "out_bias": jnp.zeros(features, param_dtype)}
         return params | (biases if use_bias else {})
 
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        return branch.init_carry(params["branch"], batch_shape)
-
-    def run(params: Params, xs: Array, inner: Callable[[Array], tuple[Carry, Array]]) -> tuple[Carry, Array]:
+    def both(params: Params, xs: Array, inner: Callable[[Array], tuple[Carry, Array]]) -> tuple[Carry, Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
         x, gate = (product(xs, params["kernel"][:, i], compute) for i in (0, 1))
         if use_bias:
@@ -55,34 +53,15 @@ def gated(
         ys = product(hs.astype(gate.dtype) * activation(gate), params["out"], compute)
         return carry, (ys + align(params["out_bias"].astype(ys.dtype), ys) if use_bias else ys).astype(compute)
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        del key  # nothing is random
-        xs = checks.xs_of(where, xs)
-        trees.check_params(where, layer, params, xs.shape[-1], checks.shape_words(xs))
-        checks.check_steps(where, xs, lengths, mask, resets)
-        valid = valid_steps(lengths, mask, xs.shape[0])
-
-        def inner(xs: Array) -> tuple[Carry, Array]:
-            return branch.apply(params["branch"], carry, xs, mask=valid, resets=resets)
-
-        carry_after, ys = run(params, silence(valid, xs), inner)
-        return carry_after, silence(valid, ys)
-
-    step_branch = trees.step_of(where, branch)
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
+        return both(params, xs, lambda xs: run_layer(branch, params["branch"], carry, xs, steps)[:2])
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = checks.xs_of(where, x, name="x", axes=1, layout="[*batch, D]")
-        trees.check_params(where, layer, params, x.shape[-1], f"x of shape {x.shape}")
-        return run(params, x, lambda x: step_branch(params["branch"], carry, x))
+        step_branch = branch.step
+        assert step_branch is not None  # the branches of blocks are causal
+        return both(params, x, lambda x: step_branch(params["branch"], carry, x))
 
-    layer = Layer(init, init_carry, apply, step, draws=False)
-    return layer
+    def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
+        return branch.init_carry(params["branch"], batch_shape)
+
+    return layer(where, init, run, step, init_carry)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
-from jaxrnn.layers.stepwise import stepwise
+from jaxrnn.layers.layer import stepwise
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.shapes import align
@@ -42,9 +42,9 @@ def layer_norm(
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(8)), jaxrnn.layer_norm())
+      >>> layer = jaxrnn.stack(jaxrnn.lstm(8), jaxrnn.layer_norm())
       >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.random.normal(jax.random.key(1), (5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.random.normal(jax.random.key(1), (5, 2, 3)))
       >>> bool((abs(ys.mean(-1)) < 1e-5).all())
       True
     """
@@ -58,12 +58,11 @@ def layer_norm(
             "bias": bias_init(k_bias, (in_features,), param_dtype),
         }
 
-    def outputs(params: Params, xs: Array, valid: Array | None, key: Array | None) -> Array:
-        del valid, key
+    def apply(params: Params, xs: Array) -> Array:
         compute = compute_dtype(dtype, xs, *params.values())
         scale, bias, xs = (a.astype(accumulator(compute)) for a in (params["scale"], params["bias"], xs))
         centred = xs - xs.mean(-1, keepdims=True)
         variance = (centred**2).mean(-1, keepdims=True)
         return (align(scale, xs) * centred * jax.lax.rsqrt(variance + epsilon) + align(bias, xs)).astype(compute)
 
-    return stepwise("layer_norm", init, outputs)
+    return stepwise("layer_norm", init, apply)

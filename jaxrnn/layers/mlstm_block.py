@@ -5,18 +5,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import initializers, trees
+from jaxrnn import initializers
+from jaxrnn.driver import run_layer
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
-from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.layer import around
 from jaxrnn.layers.stack import stack
 from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.kernels import through
 from jaxrnn.recurrence.matrix import normalized
 from jaxrnn.shapes import align
-from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
 @checked
@@ -68,7 +69,7 @@ def mlstm_block(
       >>> import jax, jaxrnn
       >>> layer = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.mlstm_block(8)))
       >>> params = layer.init(jax.random.key(0), 8)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 8)))
+      >>> carry, ys = jaxrnn.unroll(layer, params, jax.numpy.ones((5, 2, 8)))
       >>> ys.shape
       (5, 2, 8)
     """
@@ -81,25 +82,24 @@ def mlstm_block(
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         _beside_input(causal_conv(kernel_size, activation=jax.nn.silu, **common)),
-        rnn(_cell(width, heads, block_size, chunk, eps, **common)),
+        _cell(width, heads, block_size, chunk, eps, **common),
     )
     return gated("mlstm_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)
 
 
-def _beside_input(layer: Layer) -> Layer:
-    """`yₜ = [layer(x)ₜ, xₜ]`."""
+def _beside_input(inner: Layer) -> Layer:
+    """`yₜ = [inner(x)ₜ, xₜ]`."""
 
-    def apply(params: Params, carry: Carry | None, xs: Array, **steps: Any) -> tuple[Carry, Array]:
-        carry, ys = layer.apply(params, carry, xs, **steps)
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
+        carry, ys, _ = run_layer(inner, params, carry, xs, steps)
         return carry, jnp.concatenate([ys, xs], -1)
 
-    layer_step = trees.step_of("mlstm_block", layer)
-
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        carry, y = layer_step(params, carry, x)
+        assert inner.step is not None  # a causal convolution
+        carry, y = inner.step(params, carry, x)
         return carry, jnp.concatenate([y, x], -1)
 
-    return layer._replace(apply=apply, step=step)
+    return around(inner, "beside_input", run, step)
 
 
 def _cell(

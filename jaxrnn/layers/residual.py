@@ -1,74 +1,61 @@
 """`residual`: a layer beside the identity."""
 
+from typing import Any
+
 from jaxrnn import checks
+from jaxrnn.driver import run_layer
+from jaxrnn.layers.layer import around
 from jaxrnn.layers.rnn import as_layer
-from jaxrnn.layers.width import width, width_of
+from jaxrnn.layers.width import width
 from jaxrnn.options import checked
-from jaxrnn.recurrence.loop import silence, valid_steps
-from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
 @checked
-def residual(layer: Cell | Layer) -> Layer:
-    """`yₜ = xₜ + layer(x)ₜ`; parameters and carry are the layer's own.
+def residual(model: Cell | Layer) -> Layer:
+    """`yₜ = xₜ + model(x)ₜ`; parameters and carry are the model's own.
 
     He et al. 2016, "Deep residual learning for image recognition".
 
     Args:
-      layer: a `Layer` as wide as its input, or a `Cell`.
+      model: a `Layer` or a `Cell` as wide as its input.
 
     Returns:
-      A `Layer`, with a `step` if `layer` has one.
+      A `Layer`, with a `step` if `model` has one.
 
     Raises:
-      ValueError: `layer` is neither a cell nor a layer.
+      ValueError: `model` is neither a cell nor a layer.
 
     Example:
       >>> import jax, jaxrnn
-      >>> block = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.dense(3)))
+      >>> block = jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.gru(8), jaxrnn.dense(3)))
       >>> params = block.init(jax.random.key(0), 3)
-      >>> carry, ys = block.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> carry, ys = jaxrnn.unroll(block, params, jax.numpy.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 3)
     """
-    inner = as_layer("residual", layer, name="layer")
+    inner = as_layer("residual", model)
 
     def init(key: Array, in_features: int) -> Params:
         params = inner.init(key, in_features)
-        _check_width(in_features, width("residual", "layer", inner, params, in_features))
+        _check_width(in_features, width("residual", "model", inner, params, in_features))
         return params
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        xs = checks.xs_of("residual", xs)
-        carry, ys = inner.apply(params, carry, xs, lengths=lengths, mask=mask, resets=resets, key=key)
-        _check_width(xs.shape[-1], width_of("residual", "layer", ys))
-        return carry, silence(valid_steps(lengths, mask, xs.shape[0]), xs) + ys
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
+        carry, ys, steps = run_layer(inner, params, carry, xs, steps)
+        return carry, xs + ys, steps
 
-    inner_step = inner.step
-    if inner_step is None:
-        return inner._replace(init=init, apply=apply)
-
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = checks.xs_of("residual", x, name="x", axes=1, layout="[*batch, D]")
-        carry, y = inner_step(params, carry, x)
-        _check_width(x.shape[-1], width_of("residual", "layer", y))
+    def step(params: Params, carry: Carry, x: Array, *context: Any) -> tuple[Carry, Array]:
+        assert inner.step is not None  # or there would be no step
+        carry, y = inner.step(params, carry, x, *context)
         return carry, x + y
 
-    return inner._replace(init=init, apply=apply, step=step)
+    return around(inner, "residual", run, step, init)
 
 
 def _check_width(given: int, found: int) -> None:
     if given != found:
         raise checks.ShapeError(
-            f"residual: layer gives {found} features for {given}, expected equally many; "
-            f"residual(stack(layer, dense({given}))) has them"
+            f"residual: model gives {found} features for {given}, expected equally many; "
+            f"residual(stack(model, dense({given}))) has them"
         )

@@ -4,18 +4,21 @@ from functools import partial
 from typing import Any
 
 from jaxrnn import checks, trees
+from jaxrnn.driver import Options, run_cell, step_cell
+from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
-from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
+from jaxrnn.recurrence.loop import activated
+from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat, Steps
 from jaxrnn.unroll import methods
-from jaxrnn.unroll import step as step_cell
-from jaxrnn.unroll import unroll as unroll_cell
 
 
 @checked
 def rnn(
     cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int | None = None
 ) -> Layer:
-    """A layer that runs `cell` over its input; parameters and carry are the cell's own.
+    """A layer that runs `cell` with options of its own; parameters and carry are the cell's.
+
+    Wherever a layer is expected, a cell may stand in its place: only options need `rnn`.
 
     Args:
       cell: the recurrence.
@@ -25,55 +28,52 @@ def rnn(
       unroll: as in `unroll`.
 
     Returns:
-      A `Layer`; its `apply` takes `lengths` or `mask`, `resets`, and a `key` for a cell that draws.
+      A `Layer`.
 
     Raises:
       ValueError: `cell` is not a cell, or has no such `method`; `remat` or `unroll` is not one of those of `unroll`.
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.rnn(jaxrnn.lstm(8))
-      >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> model = jaxrnn.stack(jaxrnn.rnn(jaxrnn.lstm(8), remat="step"), jaxrnn.dense(2))
+      >>> params = model.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(model, params, jax.numpy.ones((5, 2, 3)))
       >>> ys.shape
-      (5, 2, 8)
+      (5, 2, 2)
     """
     trees.check_cell("rnn", cell)
     checks.check_choice("rnn", "method", method, ("auto", *methods(cell)))
-    run = partial(unroll_cell, cell, reverse=reverse, method=method, remat=remat, unroll=unroll)
+    checks.check_remat("rnn", remat)
+    how = Options(reverse, method, remat, unroll)
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        return run(params, xs, carry, lengths=lengths, mask=mask, resets=resets, key=key)
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
+        return run_cell(cell, how, params, carry, xs, steps)
 
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        return step_cell(cell, params, carry, x)
-
-    return Layer(
+    return layer(
+        "rnn with reverse=True" if reverse else "rnn",
         cell.init,
+        run,
+        None if reverse else partial(step_cell, cell),
         cell.init_carry,
-        apply,
-        None if reverse else step,
         num_feature_axes=cell.num_feature_axes,
         draws=cell.draw is not None,
-        looks_ahead=("rnn with reverse=True",) if reverse else (),
         timed=cell.timed,
     )
 
 
-def as_layer(where: str, cell: Any, *, name: str = "cell") -> Layer:
-    """The layer that `cell`, a `Cell` or a `Layer`, stands for."""
-    if isinstance(cell, Layer):
-        return cell
-    if isinstance(cell, Cell):
-        return rnn(cell)
-    found = type(cell).__name__  # not its repr: a Flax module's fills lines
-    raise ValueError(f"{where}: {name} is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
+def as_layer(where: str, model: Any, *, name: str = "model") -> Layer:
+    """The layer that `model`, a `Cell` or a `Layer`, stands for."""
+    trees.check_model(where, model, name=name)
+    return rnn(model) if isinstance(model, Cell) else model
+
+
+def layer_of_function(function: Any) -> Layer:
+    """A plain function of features as a layer that calls it at each step."""
+
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Any]:
+        return carry, activated(function, steps.valid, xs)
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
+        return carry, function(x)
+
+    return layer(getattr(function, "__name__", "function"), lambda key, in_features: {}, run, step, any_axes=True)

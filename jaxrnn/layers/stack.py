@@ -1,107 +1,112 @@
 """`stack`: layers one after another."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
-from jaxrnn import checks, trees
+from jaxrnn import checks
+from jaxrnn.driver import run_layer
+from jaxrnn.layers.layer import layer
+from jaxrnn.layers.rnn import as_layer, layer_of_function
 from jaxrnn.layers.width import width
 from jaxrnn.options import checked
-from jaxrnn.types import Array, Carry, Layer, Params
+from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
 @checked
-def stack(*layers: Layer) -> Layer:
-    """Layers one after another, each fed with the output of the one before.
+def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
+    """Cells, layers and plain functions one after another, each fed with the output of the one before.
 
     Parameters are `{"layer_0": …, "layer_1": …}`, without an entry for a layer that has none; the carry is
     the tuple of the layers' carries. Lengths, masks and resets reach every layer; a `key` is split among them.
 
     Args:
-      *layers: what `rnn`, `dense`, `dropout`, `stack` … return.
+      *models: cells such as `gru(32)`, layers such as `dropout(0.5)`, and functions of the features such as `jnp.tanh`,
+        which act on each step alone.
 
     Returns:
       A `Layer`, with a `step` if every layer has one.
 
     Raises:
-      ValueError: no layers, or one that is not a `Layer`.
+      ValueError: there are none, or one is not of the above; token ids are embedded by another than the first.
 
     Example:
       >>> import jax, jaxrnn
-      >>> layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(8)), jaxrnn.rnn(jaxrnn.lstm(4)), jaxrnn.dense(2))
-      >>> params = layer.init(jax.random.key(0), 3)
-      >>> carry, ys = layer.apply(params, None, jax.numpy.ones((5, 2, 3)))
+      >>> model = jaxrnn.stack(jaxrnn.gru(8), jax.numpy.tanh, jaxrnn.lstm(4), jaxrnn.dense(2))
+      >>> params = model.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(model, params, jax.numpy.ones((5, 2, 3)))
       >>> ys.shape, len(carry)
-      ((5, 2, 2), 3)
+      ((5, 2, 2), 4)
     """
-    trees.check_layers("stack", layers)
+    if not models:
+        raise ValueError("stack: no layers, expected one or more")
+    layers = [_layer_of(f"layer_{i}", model) for i, model in enumerate(models)]
     names = [f"layer_{i}" for i in range(len(layers))]
 
-    def init(key: Array, in_features: int) -> Params:
+    def init(key: Array, in_features: int | None) -> Params:
         params = {}
-        for name, layer, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
-            made = layer.init(k, in_features)
+        for name, part, k in zip(names, layers, jax.random.split(key, len(layers)), strict=True):
+            made = part.init(k, in_features)
             if name != names[-1]:
-                in_features = width("stack", name, layer, made, in_features)
+                in_features = width("stack", name, part, made, in_features)
             if made:  # states and checkpoints that know leaves alone would lose an empty dict
                 params[name] = made
         return params
 
-    def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+    def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         carries = []
-        for name, layer in zip(names, layers, strict=True):
-            carries.append(layer.init_carry(params.get(name, {}), batch_shape))
-            batch_shape = _outputs(layer, carries[-1], batch_shape)
+        for name, part in zip(names, layers, strict=True):
+            carries.append(part.init_carry(params.get(name, {}), batch_shape))
+            batch_shape = _outputs(part, carries[-1], batch_shape)
         return tuple(carries)
 
-    def apply(
-        params: Params,
-        carry: Carry | None,
-        xs: Array,
-        *,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[Carry, Array]:
-        xs = checks.xs_of("stack", xs)
-        trees.check_params("stack", whole, params, xs.shape[-1], checks.shape_words(xs))
-        carries = [None] * len(layers) if carry is None else carry
-        trees.check_count("stack", "carry", carries, len(layers))
-        keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
+        keys = [None] * len(layers) if steps.key is None else jax.random.split(steps.key, len(layers))
         after = []
-        for name, layer, before, k in zip(names, layers, carries, keys, strict=True):
-            c, xs = layer.apply(params.get(name, {}), before, xs, lengths=lengths, mask=mask, resets=resets, key=k)
+        for name, part, before, key in zip(names, layers, carry, keys, strict=True):
+            c, xs, steps = run_layer(part, params.get(name, {}), before, xs, steps._replace(key=key))
             after.append(c)
-        return tuple(after), xs
+        return tuple(after), xs, steps
 
-    steps = [layer.step for layer in layers if layer.step is not None]
-
-    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = checks.xs_of("stack", x, name="x", axes=1, layout="[*batch, D]")
-        trees.check_params("stack", whole, params, x.shape[-1], f"x of shape {x.shape}")
-        trees.check_count("stack", "carry", carry, len(layers))
+    def step(params: Params, carry: Carry, x: Array, context: Any = None) -> tuple[Carry, Array]:
         after = []
-        for name, layer_step, before in zip(names, steps, carry, strict=True):
-            c, x = layer_step(params.get(name, {}), before, x)
+        for name, part, before in zip(names, layers, carry, strict=True):
+            assert part.step is not None  # or there would be no step
+            c, x = part.step(params.get(name, {}), before, x, context)
             after.append(c)
         return tuple(after), x
 
-    ahead = [(name, *layer.looks_ahead) for name, layer in zip(names, layers, strict=True) if layer.step is None]
-    whole = Layer(
+    ahead = [(name, *part.looks_ahead) for name, part in zip(names, layers, strict=True) if part.step is None]
+    return layer(
+        "stack",
         init,
-        init_carry,
-        apply,
+        run,
         None if ahead else step,
-        num_feature_axes=max(layer.num_feature_axes for layer in layers),
-        draws=any(layer.draws for layer in layers),
+        init_carry,
+        num_feature_axes=layers[0].num_feature_axes and max(part.num_feature_axes for part in layers),
+        any_axes=all(part.any_axes for part in layers),
+        draws=any(part.draws for part in layers),
+        attends=any(part.attends for part in layers),
         looks_ahead=ahead[0] if ahead else (),
         timed=layers[0].timed,
     )
-    return whole
+
+
+def _layer_of(name: str, model: Any) -> Layer:
+    """A layer, a cell, or a plain function, which has a name: an instance of a Flax module has none."""
+    if not isinstance(model, Cell | Layer | type) and callable(model) and hasattr(model, "__name__"):
+        return layer_of_function(model)
+    if not isinstance(model, Cell | Layer):
+        raise ValueError(
+            f"stack: {name} is {checks.spelled(model)}, expected a Cell, a Layer, or a plain function such as jnp.tanh"
+        )
+    return as_layer("stack", model)
 
 
 def _outputs(layer: Layer, carry: Carry, batch_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes before the features of what `layer` gives: images may be smaller, and states have their size."""
-    if layer.num_feature_axes == 1:
+    if layer.num_feature_axes < 2:
         return batch_shape
     found = [leaf.shape[:-1] for leaf in jax.tree.leaves(carry) if leaf.ndim == 1 + len(batch_shape)]
     return found[-1] if found else batch_shape

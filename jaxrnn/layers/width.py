@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.driver import run_layer
 from jaxrnn.recurrence.followed import input_shape
-from jaxrnn.types import Layer, Params
+from jaxrnn.types import Layer, Params, Steps
 
 
-def width(where: str, name: str, layer: Layer, params: Params, in_features: int) -> int:
+def width(where: str, name: str, layer: Layer, params: Params, in_features: int | None) -> int:
     """Features that `layer` gives for `in_features`, without computing any."""
-    xs = jax.ShapeDtypeStruct((1, *input_shape(layer, in_features)), jnp.float32)
-    return width_of(where, name, jax.eval_shape(lambda p, x: layer.apply(p, None, x)[1], params, xs))
+    dtype = jnp.int32 if in_features is None else jnp.float32
+    xs = jax.ShapeDtypeStruct((1, *input_shape(layer, in_features)), dtype)
+    return width_of(where, name, jax.eval_shape(lambda p, x: run_layer(layer, p, None, x, Steps())[1], params, xs))
 
 
 def width_of(where: str, name: str, ys: Any) -> int:

@@ -67,6 +67,6 @@ def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Car
     return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)
 
 
-def input_shape(cell: Cell | Layer, in_features: int) -> tuple[int, ...]:
-    """The shape of one input for programs that are traced and never run, with images larger than any window."""
-    return (*[1 << 10] * (cell.num_feature_axes - 1), in_features)
+def input_shape(model: Cell | Layer, in_features: int | None) -> tuple[int, ...]:
+    """The shape of one input for programs that are traced and never run, with images larger than any kernel."""
+    return () if in_features is None else (*[1 << 10] * (model.num_feature_axes - 1), in_features)

@@ -49,6 +49,16 @@ def silence(valid: Array | None, xs: Any) -> Any:
     return xs if valid is None else select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
 
 
+def activated(activation: Callable[..., Any] | None, valid: Array | None, *ys: Any) -> Any:
+    """`activation(*ys)`, which sees ones at invalid steps.
+
+    Where a zero meets a singular function, even a cotangent of zero gives NaN.
+    """
+    if activation is None:
+        return ys[0]
+    return activation(*(y if valid is None else select(valid, y, jnp.ones_like(y)) for y in ys))
+
+
 def hold(valid: Array | None, before: Carry, carry: Carry, out: Any) -> tuple[Carry, Any]:
     """What a step leaves behind: where it is invalid, the carry of before and an output of zero."""
     if valid is None:

@@ -44,6 +44,7 @@ from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.train import Objective
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.unroll import step, unroll
 
 
 def evenly_timed(features: int) -> Cell:
@@ -158,7 +159,7 @@ def objective(layer: Layer, size: int) -> Objective:
     """The mean cross-entropy, in nats, of a window's characters after its first."""
 
     def of(params: Params, carry: Carry, window: Array, key: Array) -> tuple[Array, Carry]:
-        carry, logits = layer.apply(params, carry, encoded(window[:-1], size), key=key)
+        carry, logits = unroll(layer, params, encoded(window[:-1], size), carry, key=key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), carry
 
     return of
@@ -170,7 +171,7 @@ def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
     @jax.jit
     def losses(params: Params, inputs: Array, targets: Array) -> Array:
         def chunk(carry: Carry, chunk: tuple[Array, Array]) -> tuple[Carry, Array]:
-            carry, logits = layer.apply(params, carry, encoded(chunk[0], size))
+            carry, logits = unroll(layer, params, encoded(chunk[0], size), carry)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(chunk[1], 0))
             return carry, jnp.where(chunk[1] < 0, 0, loss).sum()
 
@@ -189,13 +190,11 @@ def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
 
 
 def generate(layer: Layer, size: int, params: Params, prompt: list[int], key: Array) -> Iterator[int]:
-    """Characters that follow `prompt`, without end: each is drawn, and is the next input of `layer.step`."""
-    step = layer.step
-    assert step is not None  # every layer of a character model is causal
+    """Characters that follow `prompt`, without end: each is drawn, and is the next input of `jaxrnn.step`."""
 
     @jax.jit
     def advance(params: Params, carry: Carry, character: int, key: Array) -> tuple[Carry, Array]:
-        carry, logits = step(params, carry, encoded(character, size))
+        carry, logits = step(layer, params, carry, encoded(character, size))
         return carry, jax.random.categorical(key, logits / TEMPERATURE)
 
     carry = layer.init_carry(params)

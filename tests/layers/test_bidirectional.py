@@ -33,7 +33,7 @@ def alone(params, xs, carry, mask, resets):
 
 
 def merged(params, xs, carry, mask, resets):
-    return BOTH.apply(params, carry, xs, mask=mask, resets=resets)
+    return jaxrnn.unroll(BOTH, params, xs, carry, mask=mask, resets=resets)
 
 
 def test_equals_the_two_directions_alone():
@@ -48,7 +48,7 @@ def test_a_layer_goes_backwards_as_a_whole():
     readout = jax.tree.map(lambda p: np.cos(np.arange(p.size)).reshape(p.shape), READOUT.init(jax.random.key(0), H))
     params = {d: {"layer_0": p, "layer_1": readout} for d, p in (("forward", forward), ("backward", backward))}
     carry = jaxrnn.BidirectionalCarry((carry_f, ()), (carry_b, ()))
-    (after_f, _), (after_b, _) = (c := LAYERED.apply(params, carry, xs, mask=mask, resets=resets))[0]
+    (after_f, _), (after_b, _) = (c := jaxrnn.unroll(LAYERED, params, xs, carry, mask=mask, resets=resets))[0]
     expected_f, hs_f = definition("lstm")(forward, xs, carry_f, mask, resets)
     expected_b, hs_b = definition("lstm", reverse=True)(backward, xs, carry_b, mask, resets)
     ys = [jnp.tanh(hs @ readout["kernel"] + readout["bias"][None, None]) * mask[..., None] for hs in (hs_f, hs_b)]
@@ -59,14 +59,14 @@ def test_lengths_are_a_mask_from_the_left():
     params, xs, carry = arguments()
     mask = np.arange(T)[:, None] < LENGTHS
     args = (params, xs, carry, mask, np.zeros_like(mask))
-    assert_close(BOTH.apply(params, carry, xs, lengths=LENGTHS), alone(*args))
+    assert_close(jaxrnn.unroll(BOTH, params, xs, carry, lengths=LENGTHS), alone(*args))
 
 
 def test_begins_from_its_own_carry():
     params, xs, _ = arguments()
     carry = BOTH.init_carry(params, (B,))
     assert type(carry) is jaxrnn.BidirectionalCarry
-    assert_close(BOTH.apply(params, None, xs), BOTH.apply(params, carry, xs))
+    assert_close(jaxrnn.unroll(BOTH, params, xs), jaxrnn.unroll(BOTH, params, xs, carry))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_begins_from_its_own_carry():
 def test_merges(merge, expected):
     params, xs, carry = arguments()
     layer = jaxrnn.bidirectional(LSTM, GRU, merge=merge)
-    ys = BOTH.apply(params, carry, xs, lengths=LENGTHS)[1]
-    after, actual = layer.apply(params, carry, xs, lengths=LENGTHS)
+    ys = jaxrnn.unroll(BOTH, params, xs, carry, lengths=LENGTHS)[1]
+    after, actual = jaxrnn.unroll(layer, params, xs, carry, lengths=LENGTHS)
     assert_close(actual, expected(ys[..., :H], ys[..., H:]))
-    assert_close(after, BOTH.apply(params, carry, xs, lengths=LENGTHS)[0])
+    assert_close(after, jaxrnn.unroll(BOTH, params, xs, carry, lengths=LENGTHS)[0])
 
 
 def test_padding_is_silent_whatever_the_merge():
@@ -95,7 +95,7 @@ def test_padding_is_silent_whatever_the_merge():
     layer = jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: jnp.sqrt(f**2 + b**2) + 1)
 
     def total(params):
-        ys = layer.apply(params, carry, xs, lengths=LENGTHS)[1]
+        ys = jaxrnn.unroll(layer, params, xs, carry, lengths=LENGTHS)[1]
         return ys.sum(), ys
 
     grads, ys = jit(jax.grad(total, has_aux=True))(params)
@@ -107,8 +107,10 @@ def test_padding_is_silent_whatever_the_merge():
 def test_a_merge_keeps_both_apart(steps):
     params, xs, carry = arguments()
     layer = jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: {"forward": f, "backward": 2 * b})
-    ys = BOTH.apply(params, carry, xs, **steps)[1]
-    assert_close(layer.apply(params, carry, xs, **steps)[1], {"forward": ys[..., :H], "backward": 2 * ys[..., H:]})
+    ys = jaxrnn.unroll(BOTH, params, xs, carry, **steps)[1]
+    assert_close(
+        jaxrnn.unroll(layer, params, xs, carry, **steps)[1], {"forward": ys[..., :H], "backward": 2 * ys[..., H:]}
+    )
     if "lengths" in steps:
         module = jaxrnn.linen.RNN(layer, time_major=True)
         apart = module.apply({"params": params}, xs, initial_carry=carry, seq_lengths=LENGTHS)
@@ -140,10 +142,10 @@ def test_a_direction_without_parameters_has_no_entry():
     layer = jaxrnn.bidirectional(jaxrnn.dropout(0.5))
     assert layer.init(jax.random.key(0), D) == {}
     xs = np.ones((T, B, 200))
-    ys = layer.apply({}, None, xs, key=jax.random.key(0))[1]
+    ys = jaxrnn.unroll(layer, {}, xs, key=jax.random.key(0))[1]
     both = (ys[..., :200] != 0) & (ys[..., 200:] != 0)
     np.testing.assert_allclose(both.mean(), 0.25, atol=0.05)  # 0.5 if both drew the same
-    assert_close(layer.apply({}, None, xs), (layer.init_carry({}), np.ones((T, B, 400))))
+    assert_close(jaxrnn.unroll(layer, {}, xs), (layer.init_carry({}), np.ones((T, B, 400))))
 
 
 UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
@@ -162,23 +164,23 @@ UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
             lambda: UNEQUAL.init(jax.random.key(0), D),
             "bidirectional: forward gives 4 features and backward 5, expected equally many for merge='sum'; merge='con",
         ),
-        (lambda: BOTH.apply(arguments()[0], None, np.ones(D)), r"bidirectional: xs has shape \(3,\), expected \[T"),
-        (lambda: BOTH.apply({}, None, np.ones((T, D))), "bidirectional: params lacks .*'backward'"),
+        (lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones(D)), r"bidirectional: xs has shape \(3,\), expected \[T"),
+        (lambda: jaxrnn.unroll(BOTH, {}, np.ones((T, D))), "bidirectional: params lacks .*'backward'"),
         (
-            lambda: BOTH.apply(arguments()[0], ((), ()), np.ones((T, D))),
+            lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, D)), ((), ())),
             r"bidirectional: carry is a tuple, expected BidirectionalCarry\(forward, backward\)",
         ),
         (
-            lambda: BOTH.apply(arguments()[0], None, np.ones((T, B, D)), lengths=np.ones(3, int)),
+            lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, B, D)), lengths=np.ones(3, int)),
             r"bidirectional: lengths has shape \(3,\), expected \(2,\)",
         ),
         (
-            lambda: BOTH.apply(arguments()[0], None, np.ones((T, B, D)), lengths=np.array(3)),
+            lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, B, D)), lengths=np.array(3)),
             r"lengths has shape \(\), expected \(2,\)",
         ),
         (
-            lambda: jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: (f, b[0])).apply(
-                arguments()[0], None, np.ones((T, B, D))
+            lambda: jaxrnn.unroll(
+                jaxrnn.bidirectional(LSTM, GRU, merge=lambda f, b: (f, b[0])), arguments()[0], np.ones((T, B, D))
             ),
             rf"merge gives shape \(2, {H}\), expected \({T}, 2, 'H'\)",
         ),

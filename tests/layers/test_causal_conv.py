@@ -1,5 +1,7 @@
 """Convolution over time against loops in float64 NumPy: its window under masks, resets and in half precision."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ def looped(params, xs):
 def test_equals_a_loop_in_numpy(kernel_size, features):
     layer = jaxrnn.causal_conv(kernel_size, features=features, activation=jnp.tanh)
     params, xs = params_of(layer), random(T, B, D)
-    _, ys = jit(layer.apply)(params, None, xs)
+    _, ys = jit(partial(jaxrnn.unroll, layer))(params, xs)
     np.testing.assert_allclose(ys, np.tanh(looped(params, xs)), rtol=0, atol=1e-13)
 
 
@@ -34,7 +36,7 @@ def test_holes_are_not_seen_and_a_reset_empties_the_window():
     layer = jaxrnn.causal_conv(3)
     params, xs = params_of(layer), random(7, D)
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
-    _, ys = jit(layer.apply)(params, None, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
+    _, ys = jit(partial(jaxrnn.unroll, layer))(params, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
     expected = np.concatenate([looped(params, xs[[0, 2, 3]]), looped(params, xs[[5, 6]])])
     np.testing.assert_allclose(ys[mask], expected, rtol=0, atol=1e-13)
     assert (ys[~mask] == 0).all()
@@ -43,7 +45,7 @@ def test_holes_are_not_seen_and_a_reset_empties_the_window():
 def test_half_precision_is_summed_in_single():
     layer = jaxrnn.causal_conv(4)
     params, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (params_of(layer), random(T, D)))
-    carry, ys = jit(layer.apply)(params, None, xs)
+    carry, ys = jit(partial(jaxrnn.unroll, layer))(params, xs)
     exact = looped(*jax.tree.map(lambda a: np.asarray(a, np.float64), (params, xs)))
     np.testing.assert_array_equal(ys, jnp.asarray(exact, jnp.float32).astype(jnp.bfloat16))
     assert (carry.pending.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
@@ -54,7 +56,7 @@ def test_looks_as_far_back_in_a_stream_from_behind():
     layer = jaxrnn.causal_conv(3)
     both = jaxrnn.bidirectional(layer)
     params, xs = params_of(both), random(T, B, D)
-    _, ys = jit(both.apply)(params, None, xs)
+    _, ys = jit(partial(jaxrnn.unroll, both))(params, xs)
     np.testing.assert_allclose(ys[..., D:], looped(params["backward"], xs[::-1])[::-1], rtol=0, atol=1e-13)
 
 
@@ -70,7 +72,7 @@ LAYER = jaxrnn.causal_conv(3)
 ERRORS = {
     "causal_conv: kernel_size is 0, expected an int of 1 or more": lambda: jaxrnn.causal_conv(0),
     "causal_conv: features is -1, expected an int of 1 or more": lambda: jaxrnn.causal_conv(3, features=-1),
-    r"causal_conv: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: LAYER.apply({}, None, jnp.ones(D)),
+    r"causal_conv: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: jaxrnn.unroll(LAYER, {}, jnp.ones(D)),
     r"causal_conv: carry\.pending has shape \(1, 3\), expected \(2, 3\) from x of shape": lambda: LAYER.step(
         params_of(LAYER), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
     ),

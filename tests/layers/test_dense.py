@@ -15,7 +15,7 @@ LENGTHS = np.array([3, 0])
 def test_dense_is_an_affine_map():
     layer, xs = jaxrnn.dense(2), random(T, B, D)
     params = params_of(layer)
-    carry, ys = layer.apply(params, None, xs)
+    carry, ys = jaxrnn.unroll(layer, params, xs)
     close(ys, xs @ params["kernel"] + params["bias"])
     assert carry == layer.init_carry(params, (B,)) == ()
 
@@ -23,7 +23,7 @@ def test_dense_is_an_affine_map():
 def test_dense_padding_is_harmless_to_an_activation_that_zero_is_not():
     layer = jaxrnn.dense(2, activation=lambda ys: ys / jnp.linalg.norm(ys, axis=-1, keepdims=True))
     params, xs = params_of(layer) | {"bias": np.zeros(2)}, random(T, B, D)
-    grads = jax.grad(lambda params: layer.apply(params, None, xs, lengths=LENGTHS)[1].sum())(params)
+    grads = jax.grad(lambda params: jaxrnn.unroll(layer, params, xs, lengths=LENGTHS)[1].sum())(params)
     assert all(np.isfinite(leaf).all() for leaf in grads.values())
 
 
@@ -53,6 +53,6 @@ def test_dense_dtypes(dtype, param_dtype, xs_dtype, expected):
     params = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
     assert {leaf.dtype.name for leaf in params.values()} == {param_dtype}
     ys = jax.eval_shape(
-        lambda params, xs: layer.apply(params, None, xs)[1], params, jax.ShapeDtypeStruct((T, D), xs_dtype)
+        lambda params, xs: jaxrnn.unroll(layer, params, xs)[1], params, jax.ShapeDtypeStruct((T, D), xs_dtype)
     )
     assert ys.dtype.name == expected

@@ -1,7 +1,7 @@
 """What every layer keeps, as every cell does: padding, segments, chunks, streams, keys, transformations."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +35,7 @@ def applied(name: str) -> Callable[..., Any]:
 
     @jit
     def run(params: Any, xs: Any, **steps: Any) -> Any:
-        return layer.apply(params, layer.init_carry(params, xs.shape[1:-1]), xs, **steps)
+        return jaxrnn.unroll(layer, params, xs, layer.init_carry(params, xs.shape[1:-1]), **steps)
 
     return run
 
@@ -45,7 +45,7 @@ def graded(name: str) -> Callable[..., Any]:
     """Gradients in parameters and inputs, and outputs."""
 
     def loss(params: Any, xs: Any, key: Any) -> Any:
-        ys = LAYERS[name].apply(params, None, xs, lengths=LENGTHS, key=key)[1]
+        ys = jaxrnn.unroll(LAYERS[name], params, xs, lengths=LENGTHS, key=key)[1]
         return jnp.vdot(cotangent(ys), ys), ys
 
     return jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
@@ -106,7 +106,7 @@ def test_vmap_is_a_batch_axis(name: str) -> None:
 
     def loss(params: Any, xs: Any) -> Any:
         def one(x: Any, length: Any) -> Any:
-            return LAYERS[name].apply(params, None, x, lengths=length)[1]
+            return jaxrnn.unroll(LAYERS[name], params, x, lengths=length)[1]
 
         ys = jax.vmap(one, in_axes=(1, 0), out_axes=1)(xs, LENGTHS)
         return jnp.vdot(cotangent(ys), ys), ys
@@ -126,7 +126,7 @@ def test_no_steps_leave_the_carry(name: str) -> None:
 def test_chunks_equal_the_whole(name: str) -> None:
     params, xs = numbers(name)
     carry, early = applied(name)(params, xs[:3, 0])
-    carry, late = jit(LAYERS[name].apply)(params, carry, xs[3:, 0])
+    carry, late = jit(partial(jaxrnn.unroll, LAYERS[name]))(params, xs[3:, 0], carry)
     close((carry, jnp.concatenate([early, late])), applied(name)(params, xs[:, 0]))
 
 

@@ -20,7 +20,7 @@ def test_layer_norm_is_its_equation(epsilon):
         deviation = np.sqrt(((x - x.mean()) ** 2).mean() + epsilon)
         expected[at] = params["scale"] * (x - x.mean()) / deviation + params["bias"]
     assert set(params) == {"scale", "bias"}
-    close(layer.apply(params, None, xs), ((), expected))
+    close(jaxrnn.unroll(layer, params, xs), ((), expected))
 
 
 def test_layer_norm_begins_as_the_normalisation_alone():
@@ -35,7 +35,7 @@ def test_layer_norm_begins_as_the_normalisation_alone():
 def test_layer_norm_of_equal_features_has_a_finite_gradient():
     layer = jaxrnn.layer_norm()
     params = params_of(layer)
-    ys, grad = jax.value_and_grad(lambda xs: layer.apply(params, None, xs)[1].sum())(np.ones((T, D)))
+    ys, grad = jax.value_and_grad(lambda xs: jaxrnn.unroll(layer, params, xs)[1].sum())(np.ones((T, D)))
     np.testing.assert_allclose(ys, T * params["bias"].sum(), rtol=1e-12)
     assert np.isfinite(grad).all()
 
@@ -45,9 +45,9 @@ def test_layer_norm_takes_its_moments_in_float32():
     xs = jnp.asarray(300 * random(T, 256), jnp.float16)
     layer = jaxrnn.layer_norm(param_dtype=jnp.float16)
     params = layer.init(jax.random.key(0), 256)
-    ys = layer.apply(params, None, xs)[1]
+    ys = jaxrnn.unroll(layer, params, xs)[1]
     assert ys.dtype == jnp.float16
-    expected = layer.apply(jax.tree.map(lambda p: p.astype(float), params), None, xs.astype(float))[1]
+    expected = jaxrnn.unroll(layer, jax.tree.map(lambda p: p.astype(float), params), xs.astype(float))[1]
     np.testing.assert_allclose(ys, expected, rtol=2e-3, atol=2e-3)
 
 
@@ -56,10 +56,10 @@ def test_residual_adds_its_input_where_valid():
     params, lengths = params_of(layer), np.array([3, 0])
     carry, ys = jaxrnn.unroll(GRU, params, xs, lengths=lengths, resets=RESETS)
     valid = np.arange(T)[:, None, None] < lengths[:, None]
-    close(layer.apply(params, None, xs, lengths=lengths, resets=RESETS), (carry, ys + np.where(valid, xs, 0)))
+    close(jaxrnn.unroll(layer, params, xs, lengths=lengths, resets=RESETS), (carry, ys + np.where(valid, xs, 0)))
 
 
 def test_residual_hands_its_key_on():
     layer, xs = jaxrnn.residual(jaxrnn.dropout(0.5)), np.ones((T, 200))
-    ys = layer.apply({}, None, xs, key=jax.random.key(0))[1]
+    ys = jaxrnn.unroll(layer, {}, xs, key=jax.random.key(0))[1]
     assert set(np.unique(ys)) == {1.0, 3.0}

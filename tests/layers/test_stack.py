@@ -32,7 +32,9 @@ def test_rnn_is_unroll(options):
     layer, params, xs = jaxrnn.rnn(LSTM, **options), params_of(LSTM), random(T, B, D)
     carry = LSTM.init_carry(params, (B,))._replace(c=random(B, H))
     for start, flow in ((None, FLOWS["lengths"]), (carry, FLOWS["mask and resets"])):
-        close(layer.apply(params, start, xs, **flow), jaxrnn.unroll(LSTM, params, xs, start, **options, **flow))
+        close(
+            jaxrnn.unroll(layer, params, xs, start, **flow), jaxrnn.unroll(LSTM, params, xs, start, **options, **flow)
+        )
 
 
 def test_rnn_keeps_the_cell_s_parameters_and_carry():
@@ -48,9 +50,9 @@ def test_stack_is_each_layer_by_hand(flow):
     inner = params["layer_2"]
     lstm_carry, hs = jaxrnn.unroll(LSTM, params["layer_0"], xs, **flow)
     gru_carry, hs = jaxrnn.unroll(GRU, inner["layer_0"], hs, reverse=True, **flow)
-    _, hs = SOFTMAX.apply(inner["layer_1"], None, hs, **{k: v for k, v in flow.items() if k != "resets"})
+    _, hs = jaxrnn.unroll(SOFTMAX, inner["layer_1"], hs, **{k: v for k, v in flow.items() if k != "resets"})
     elman_carry, ys = jaxrnn.unroll(jaxrnn.elman(H), params["layer_3"], hs, **flow)
-    close(STACK.apply(params, None, xs, **flow), ((lstm_carry, (), (gru_carry, ()), elman_carry), ys))
+    close(jaxrnn.unroll(STACK, params, xs, **flow), ((lstm_carry, (), (gru_carry, ()), elman_carry), ys))
 
 
 def test_stack_parameters_are_named_by_place():
@@ -71,8 +73,8 @@ def test_stack_draws_each_layer_apart():
 
 def test_stack_of_one_is_the_layer():
     params, xs = params_of(SOFTMAX), random(T, B, D)
-    _, ys = jaxrnn.stack(SOFTMAX).apply({"layer_0": params}, None, xs)
-    close(ys, SOFTMAX.apply(params, None, xs)[1])
+    _, ys = jaxrnn.unroll(jaxrnn.stack(SOFTMAX), {"layer_0": params}, xs)
+    close(ys, jaxrnn.unroll(SOFTMAX, params, xs)[1])
 
 
 def test_stack_trains():
@@ -82,7 +84,7 @@ def test_stack_trains():
 
     @jax.jit
     def loss(params):
-        return jnp.vdot(cotangent, STACK.apply(params, None, xs, mask=MASK, resets=RESETS)[1])
+        return jnp.vdot(cotangent, jaxrnn.unroll(STACK, params, xs, mask=MASK, resets=RESETS)[1])
 
     grads = jax.jit(jax.grad(loss))(params)
     assert all((g != 0).any() for g in jax.tree.leaves(grads))
@@ -94,9 +96,9 @@ def test_stack_trains():
 def test_a_stack_splits_its_key():
     """Two dropouts of one stack draw apart, and no key means no noise."""
     layer, xs = jaxrnn.stack(jaxrnn.dropout(0.5), jaxrnn.dropout(0.5)), np.ones((T, B, 200))
-    _, ys = layer.apply({}, None, xs, key=jax.random.key(0))
+    _, ys = jaxrnn.unroll(layer, {}, xs, key=jax.random.key(0))
     np.testing.assert_allclose((ys != 0).mean(), 0.25, atol=0.05)  # 0.5 if both drew the same
-    close(layer.apply({}, None, xs), (((), ()), xs))
+    close(jaxrnn.unroll(layer, {}, xs), (((), ()), xs))
 
 
 def test_a_fresh_carry_can_be_donated():

@@ -1,0 +1,135 @@
+"""How cells and layers are run, without a check: a cell over a sequence or for one step, a layer as it says itself."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.precision import accumulator, cast_once
+from jaxrnn.recurrence.elapsed import with_elapsed
+from jaxrnn.recurrence.loop import entries, loop, select, silence, valid_steps
+from jaxrnn.recurrence.segments import remade
+from jaxrnn.sharding import laid_as, vary, varying
+from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Steps
+
+
+class Options(NamedTuple):
+    """The ways to run a cell, as `unroll` explains them."""
+
+    reverse: bool = False
+    method: Method = "auto"
+    remat: Remat = None
+    unroll: int | None = None
+
+
+@partial(jax.jit, static_argnames=("cell", "how"))
+def run_cell(
+    cell: Cell, how: Options, params: Params, carry: Carry | None, xs: Array, steps: Steps
+) -> tuple[Carry, Array]:
+    """`cell` over the leading axis of `xs`."""
+    reverse, method, remat, unroll = how
+    valid, resets, key = steps.valid, steps.resets, steps.key
+    fresh = cell.init_carry(params, xs.shape[1:-1])
+    carry = _settled(cell, params, fresh if carry is None else carry, xs)
+    resets = entries(resets) if reverse else resets
+    if cell.timed:
+        xs = with_elapsed(xs, valid, resets, reverse=reverse)
+    xs = silence(valid, xs)
+    fresh = None if resets is None else _settled(cell, params, fresh, xs)
+    noise = None
+    if key is not None and cell.draw is not None:
+        cell, params, noise = cell.draw(key, params, xs.shape[:-1])
+
+    def run(params: Params, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
+        xs, valid, resets, masks = inputs
+        flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
+        if method != "scan" and cell.scan is not None:
+            policy = remat if isinstance(remat, str) else None
+            return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
+        step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
+        zs = cell.project(params, xs)
+        held = _held(cell, params, zs)
+        return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, reverse=reverse, unroll=unroll)
+
+    inputs = (xs, valid, resets, () if noise is None else noise.steps)
+    if isinstance(remat, int):
+        return remade(run, params, carry, inputs, remat, reverse=reverse)
+    return run(params, carry, inputs)
+
+
+def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:
+    """The parameters as a loop over `step` reads them: cast once before it, where the cell says how."""
+    cast = cell.cast
+    return (lambda: params) if cast is None else cast_once(params, partial(cast, dtype=jax.tree.leaves(zs)[0].dtype))
+
+
+def run_layer(layer: Layer, params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
+    """`layer` over a sequence: the carry, the outputs, and the steps of what comes after."""
+    carry, ys, *changed = layer.run(params, carry, xs, steps)
+    return carry, ys, changed[0] if changed else steps
+
+
+@partial(jax.jit, static_argnames=("model", "how"))
+def run(
+    model: Cell | Layer,
+    how: Options,
+    params: Params,
+    carry: Carry | None,
+    xs: Array,
+    lengths: Array | None,
+    mask: Array | None,
+    resets: Array | None,
+    key: Array | None,
+    context: Any,
+) -> tuple[Carry, Any, dict[str, Array]]:
+    """What `unroll` returns, and the named costs."""
+    steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
+    if isinstance(model, Cell):
+        return *run_cell(model, how, params, carry, xs, steps), {}
+    carry, ys, after = run_layer(model, params, carry, xs, steps)
+    return carry, ys, after.aux
+
+
+@partial(jax.jit, static_argnames=("model",))
+def run_step(
+    model: Cell | Layer, params: Params, carry: Carry, x: Array, resets: Array | None, context: Any
+) -> tuple[Carry, Any]:
+    """What `step` returns."""
+    if resets is not None:
+        fresh = model.init_carry(params, batch_of(model, x))
+        carry = jax.tree.map(lambda new, old: select(resets, new.astype(jnp.result_type(old)), old), fresh, carry)
+    if isinstance(model, Cell):
+        return step_cell(model, params, carry, x)
+    assert model.step is not None  # the caller has looked
+    return model.step(params, carry, x, context)
+
+
+def batch_of(model: Cell | Layer, x: Array) -> tuple[int, ...]:
+    """The axes of one input that its carry has, too: the batch, and those of an image."""
+    return x.shape if model.num_feature_axes == 0 else x.shape[:-1]
+
+
+def step_cell(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+    """One step of `cell`. The carry keeps the dtype in which it came, so that `lax.scan` can loop over steps."""
+    new, y = cell.step(params, _settled(cell, params, carry, x[None]), cell.project(params, x))
+    return jax.tree.map(_as_given, carry, new), y
+
+
+def _as_given(before: Array, after: Array) -> Array:
+    """`after` in the dtype of `before`, unless that is half precision, in which no carry stays."""
+    dtype = jnp.result_type(before)
+    return after.astype(dtype) if dtype == accumulator(dtype) else after
+
+
+def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
+    """Casts and shards the carry to the type that one step returns: `lax.scan` needs both to match."""
+
+    def first_step(params: Params, xs: Array) -> Carry:
+        start = cell.init_carry(params, xs.shape[1:-1])
+        return cell.step(params, start, cell.project(params, xs.sum(0)))[0]  # T may be 0: there is no first one
+
+    after = jax.eval_shape(first_step, params, xs)
+    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
+    return vary(carry, varying((params, carry, xs)))

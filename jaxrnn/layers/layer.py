@@ -1,0 +1,156 @@
+"""`layer` and `stepwise`: a layer from the functions that its author writes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxrnn.driver import batch_of
+from jaxrnn.options import checked
+from jaxrnn.recurrence.loop import silence
+from jaxrnn.types import Array, Carry, Layer, Params, Steps
+
+Init = Callable[[Array, Any], Params]
+
+
+@checked
+def layer(
+    name: str,
+    init: Init,
+    run: Callable[[Params, Carry, Array, Steps], Any],
+    step: Callable[..., tuple[Carry, Any]] | None = None,
+    init_carry: Callable[[Params, tuple[int, ...]], Carry] | None = None,
+    *,
+    num_feature_axes: int = 1,
+    any_axes: bool = False,
+    draws: bool = False,
+    attends: bool = False,
+    looks_ahead: Sequence[str] = (),
+    timed: bool = False,
+) -> Layer:
+    """Makes a layer, a transformation of sequences, from functions without a check in them.
+
+    `jaxrnn.unroll` and `jaxrnn.step` check arguments before they call them. The values of invalid steps, NaN included,
+    are replaced by 0 before `run` and after it, so that padding has no influence.
+
+    Args:
+      name: what errors call it.
+      init: `(key, in_features) -> params`, a dict of arrays, `{}` if there are none.
+      run: `(params, carry, xs [T, *batch, D], steps) -> (carry, ys [T, *batch, H])`, with what flows beside the values
+        in `steps`, a `Steps`. It sees 0 at invalid steps and has to be differentiable there; at such a step it holds
+        its carry, and where `steps.resets` is True it starts from its initial carry. A layer that changes the axis of
+        time, or adds a cost, returns its `Steps` as a third value.
+      step: `(params, carry, x [*batch, D]) -> (carry, y [*batch, H])`, the same for one valid step; None: the layer is
+        not causal. One that attends is given the context as a fourth argument.
+      init_carry: `(params, batch_shape) -> carry`, with leaves `[*batch, ...]`; None: the layer has no state, and its
+        carry is `()`.
+      num_feature_axes: the last axes of an input that belong to one step; 0: inputs are token ids, and `init` is given
+        None for `in_features`.
+      any_axes: whether an input may have more of them, which nothing tells apart from those of the batch.
+      draws: whether `run` reads `steps.key`, which is None otherwise.
+      attends: whether `run` reads `steps.context`, which is None otherwise.
+      looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
+      timed: whether the last feature of an input is a time, as for `Cell`.
+
+    Returns:
+      A `Layer`.
+
+    Raises:
+      ValueError: an argument is of another kind.
+
+    Example:
+      The difference to the input before, which is 0 before the first:
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> def run(params, carry, xs, steps):
+      ...     return xs[-1], xs - jnp.concatenate([carry[None], xs[:-1]])
+      >>> def step(params, carry, x):
+      ...     return x, x - carry
+      >>> def zeros(params, batch_shape):
+      ...     return jnp.zeros((*batch_shape, 3))
+      >>> difference = jaxrnn.layer("difference", lambda key, in_features: {}, run, step, zeros)
+      >>> carry, ys = jaxrnn.unroll(difference, {}, jnp.array([[1.0, 2.0, 3.0], [1.0, 4.0, 9.0]]))
+      >>> ys.tolist()
+      [[1.0, 2.0, 3.0], [0.0, 2.0, 6.0]]
+    """
+
+    def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
+        if carry is None:
+            carry = start(params, batch_of(made, xs)[1:])
+        seen = steps._replace(key=steps.key if draws else None, context=steps.context if attends else None)
+        carry, ys, *changed = run(params, carry, silence(steps.valid, xs), seen)
+        after = changed[0]._replace(key=steps.key, context=steps.context) if changed else steps
+        return carry, silence(after.valid, ys), after
+
+    def one(params: Params, carry: Carry, x: Array, context: Any = None) -> tuple[Carry, Any]:
+        assert step is not None  # or there would be no step
+        return step(params, carry, x, context) if attends else step(params, carry, x)
+
+    def start(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        return () if init_carry is None else init_carry(params, batch_shape)
+
+    ahead = () if step is not None else tuple(looks_ahead) or (name,)
+    made = Layer(
+        init, start, whole, None if step is None else one, num_feature_axes, any_axes, draws, attends, ahead, timed
+    )
+    return made
+
+
+@checked
+def stepwise(
+    name: str, init: Init, apply: Callable[..., Any], *, draws: bool = False, num_feature_axes: int = 1
+) -> Layer:
+    """Makes a layer that acts on each step alone.
+
+    Args:
+      name: what errors call it.
+      init: `(key, in_features) -> params`, a dict of arrays, `{}` if there are none.
+      apply: `(params, xs [..., D]) -> ys [..., H]`, over any leading axes; with `draws`, `(params, xs, key)`, whose key
+        is None for a deterministic run and in `step`. It sees 0 at invalid steps and has to be differentiable there.
+      draws: whether `apply` takes a key.
+      num_feature_axes: 0 for a layer that takes token ids; 1: features, before which there may be spatial axes.
+
+    Returns:
+      A `Layer` with a `step` and without a carry: `()`.
+
+    Raises:
+      ValueError: an argument is of another kind.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> def init(key, in_features):
+      ...     return {"temperature": jnp.ones(())}
+      >>> tempered = jaxrnn.stepwise("tempered", init, lambda params, xs: xs / params["temperature"])
+      >>> model = jaxrnn.stack(jaxrnn.gru(8), tempered)
+      >>> carry, ys = jaxrnn.unroll(model, model.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 8)
+    """
+
+    def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Any]:
+        return carry, apply(params, xs, steps.key) if draws else apply(params, xs)
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
+        return carry, apply(params, x, None) if draws else apply(params, x)
+
+    return layer(name, init, run, step, num_feature_axes=num_feature_axes, any_axes=num_feature_axes > 0, draws=draws)
+
+
+def around(
+    inner: Layer, name: str, run: Callable[..., Any], step: Callable[..., Any] | None, init: Init | None = None
+) -> Layer:
+    """A layer whose carry is that of `inner`, and its parameters, too, where `init` is None.
+
+    `step` is called with the context, and only if `inner` has a step.
+    """
+    return layer(
+        name,
+        inner.init if init is None else init,
+        run,
+        None if inner.step is None else step,
+        inner.init_carry,
+        num_feature_axes=inner.num_feature_axes,
+        any_axes=inner.any_axes,
+        draws=inner.draws,
+        attends=inner.attends,
+        looks_ahead=inner.looks_ahead,
+        timed=inner.timed,
+    )
