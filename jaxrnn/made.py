@@ -50,7 +50,7 @@ class Made:
     call: Call | None = None
 
     def __new__(cls, *entries: Any, **named: Any) -> Self:
-        """The record that consists of these entries already, if there is one: Flax and JAX rebuild what they map over."""
+        """The record that already has these entries, if there is one: Flax and JAX rebuild what they map over."""
         made = super().__new__(cls, *entries, **named)
         known = _KNOWN.get((cls, *made)) if isinstance(made, tuple) else None
         return made if known is None else known.made

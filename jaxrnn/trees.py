@@ -27,9 +27,12 @@ def check_model(where: str, model: Any, *, name: str = "model") -> None:
 
 
 def check_context(where: str, model: Cell | Layer, context: Any) -> None:
-    """A context only where something attends to it."""
-    if context is not None and not (isinstance(model, Layer) and model.attends):
+    """A context where a layer attends to one, and nowhere else."""
+    attends = isinstance(model, Layer) and model.context is not None
+    if context is not None and not attends:
         raise ValueError(f"{where}: context is given, expected None: no layer of {model!r} attends to one")
+    if context is None and attends:
+        raise ValueError(f"{where}: context is None, expected what the layers of {model!r} attend to")
 
 
 def check_parameter(where: str, cell: Any, name: str) -> None:
@@ -46,6 +49,9 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *,
     if jax.tree.structure(tree) != structure:
         missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
         wrong = [f"lacks {missing}"] * bool(missing) + [f"has unknown {unknown}"] * bool(unknown)
+        if type(expected) is tuple:  # of a stack: what its layers lack would be a long list
+            entries = f"has {len(tree)} entries" if isinstance(tree, tuple | list) else f"is {checks.a_kind(tree)}"
+            wrong = wrong if isinstance(tree, tuple | list) and len(tree) == len(expected) else [entries]
         said = f"{' and '.join(wrong) or f'is {checks.a_kind(tree)}'}, expected {_spelled(expected)}"
         raise checks.ShapeError(f"{where}: {name} {said} from {because}{_rebuilt(name, tree, expected)}")
     for path, leaf in found.items():
@@ -63,6 +69,8 @@ def _rebuilt(name: str, tree: Any, expected: Any) -> str:
             return f"; {kind}(**{name}) makes one"
         if "params" in tree and "params" not in expected:
             return f"; give {name}['params']"
+        if type(expected) is tuple and expected:
+            return f"; flax.serialization.from_state_dict(model.init_carry(params, batch_shape), {name}) rebuilds one"
     if fields and isinstance(tree, tuple | list) and len(tree) == len(fields):
         return f"; {kind}(*{name}) makes one"
     return ""

@@ -128,7 +128,7 @@ class _LayerFunctions(NamedTuple):
     num_feature_axes: int = 1
     any_axes: bool = False
     draws: bool = False
-    attends: bool = False
+    context: Any = None
     looks_ahead: tuple[str, ...] = ()
     timed: bool = False
 
@@ -148,7 +148,7 @@ class Layer(Made, _LayerFunctions):
         token ids.
       any_axes: whether an input may have more of them: a layer that acts on each step alone does not tell them apart.
       draws: whether `run` makes use of a `key`; the Flax modules need a random stream only then.
-      attends: whether it makes use of a `context`.
+      context: for a layer that attends to a `context`, an example of one without batch axes, as shapes; else None.
       looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and what it is.
       timed: whether the last feature of an input is a time, as for `Cell`: so it is of what is given to a timed cell.
 

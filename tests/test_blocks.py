@@ -145,7 +145,7 @@ ERRORS = {
     ),
     "griffin_block: width is 0, expected an int of 1 or more": lambda: jaxrnn.griffin_block(4, width=0),
     "mamba_block: expand is 0, expected an int of 1 or more": lambda: jaxrnn.mamba_block(4, expand=0),
-    "mamba_block: lengths and mask are both given": lambda: jaxrnn.unroll(
+    "unroll: lengths and mask are both given": lambda: jaxrnn.unroll(
         LAYERS[mamba_block], drawn(LAYERS[mamba_block]), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }

@@ -53,6 +53,10 @@ def test_a_negative_length_that_cannot_be_read_counts_as_none():
 
 
 # Each a call and what its one line begins with, and ends with.
+def unroll_stack(**options):
+    return jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, **options)
+
+
 WRONG = [
     (lambda: CELL.init(3), "elman.init: key is 3, expected one PRNG key", "of a seed"),
     (lambda: CELL.init(KEY, True), "elman.init: in_features is True, expected an int of 1 or more", ""),
@@ -77,7 +81,7 @@ WRONG = [
     (lambda: jaxrnn.rnn(CELL, remat=-1), "rnn: remat is -1, expected one of 'step', 'carries', or an int", ""),
     (lambda: jaxrnn.rnn(CELL, unroll=0), "rnn: unroll is 0, expected an int of 1 or more", ""),
     (lambda: CELL(XS), "Cell: a cell is a record", "jaxrnn.unroll(cell, params, xs) runs it"),
-    (lambda: STACK(XS), "Layer: a layer is a record", "layer.apply(params, None, xs) runs it"),
+    (lambda: STACK(XS), "Layer: a layer is a record", "jaxrnn.unroll(layer, params, xs) runs it"),
     (lambda: unroll(reverse="False"), "unroll: reverse is 'False', expected True or False", ""),
     (lambda: jax.jit(lambda r: unroll(reverse=r))(True), "unroll: reverse is a traced value", "static_argnames"),
     (lambda: unroll(key=0), "unroll: key is 0, expected one PRNG key", "jax.random.key(0) makes one"),
@@ -92,12 +96,16 @@ WRONG = [
     (lambda: unroll({"params": PARAMS}), "unroll: params lacks", "give params['params']"),
     (lambda: unroll(carry={"h": H}), "unroll: carry lacks", "ElmanCarry(**carry) makes one"),
     (lambda: unroll(carry=[H]), "unroll: carry lacks", "ElmanCarry(*carry) makes one"),
-    (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, {"0": H}), "stack: carry has a dict", "from_state_dict"),
-    (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, key=0), "stack: key is 0, expected one PRNG key", ""),
+    (
+        lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, {"0": H}),
+        "unroll: carry is a dict, expected a tuple of 2",
+        "from_state_dict",
+    ),
+    (lambda: unroll_stack(key=0), "unroll: key is 0, expected one PRNG key", ""),
     (
         lambda: jaxrnn.unroll(jaxrnn.dropout(0.5), {}, XS, H),
-        "dropout: carry",
-        "expected () from a layer without a state",
+        "unroll: carry",
+        "expected () from xs of shape",
     ),
     (lambda: jaxrnn.linen.RNN(CELL, deterministic="no"), "linen.RNN: deterministic is 'no', expected True or", ""),
     (lambda: jaxrnn.nnx.RNN(CELL, 3, rngs=0), "nnx.RNN: rngs is 0, expected nnx.Rngs(params=seed)", ""),

@@ -1,5 +1,6 @@
 """Bad input gets one error of one line: it names the argument, what was found, what was expected, and what to do."""
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,8 +62,11 @@ def dense_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
 
 # Each a call and fragments of the message, in order.
 UNROLL = [
-    (lambda: unroll(cell=STACK), "unroll: cell is a Layer, expected a Cell; ", "layer.apply"),
-    (lambda: unroll(cell=None), "unroll: cell is None, expected a Cell such as jaxrnn.lstm(128)"),
+    (lambda: unroll(cell=STACK), "unroll: params", "expected a dict with keys ['layer_0', 'layer_2']"),
+    (
+        lambda: unroll(cell=None),
+        "unroll: model is of type NoneType, expected a Cell or a Layer such as jaxrnn.lstm(128)",
+    ),
     (lambda: unroll(XS[0, 0]), "unroll: xs has shape (3,), expected [T, *batch, D]; ", "xs[..., None]"),
     (lambda: unroll(XS.astype(int)), "unroll: xs has dtype int32, expected a floating one; ", "embed"),
     (
@@ -97,7 +101,7 @@ UNROLL = [
     (lambda: unroll(lengths=[1, 2]), "unroll: lengths is a list, expected an array"),
     (
         lambda: jaxrnn.unroll(DENSE, DENSE_PARAMS, XS, mask=[[True, True]] * 5),
-        "dense: mask is a list, expected an array",
+        "unroll: mask is a list, expected an array",
     ),
     (lambda: unroll(mask=FLAGS.T), "unroll: mask has shape (2, 5), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
     (lambda: unroll(mask=FLAGS * 1.0), "unroll: mask has dtype float", "expected bool; ", "compare with 0"),
@@ -111,11 +115,11 @@ UNROLL = [
     (lambda: unroll(unroll=1.5), "unroll: unroll is 1.5, expected an int of 1 or more"),
 ]
 STEP = [
-    (lambda: step(cell=jnp.tanh), "step: cell is ", "expected a Cell"),
+    (lambda: step(cell=jnp.tanh), "step: model is of type ", "expected a Cell or a Layer"),
     (
         lambda: step(cell=jaxrnn.stack(STACK, jaxrnn.residual(jaxrnn.stack(DENSE, jaxrnn.bidirectional(CELL))))),
         "step: the layer is not causal, since layer_1.layer_1 (bidirectional) looks ahead",
-        "layer.apply",
+        "jaxrnn.unroll",
     ),
     (lambda: step(cell=jaxrnn.rnn(CELL, reverse=True)), "since rnn with reverse=True looks ahead, expected one with"),
     (lambda: step(cell=DENSE._replace(step=None)), "step: the layer is not causal, since the layer looks ahead"),
@@ -138,7 +142,7 @@ MAKERS = [
         lambda: jaxrnn.projected_cell(jnp.add, jnp.add, tuple),
         "projected_cell: carry has fields (), expected a NamedTuple class",
     ),
-    (lambda: jaxrnn.methods(STACK), "methods: cell is a Layer, expected a Cell"),
+    (lambda: jaxrnn.methods(STACK), "methods: cell is the layer stack(", "expected a Cell"),
     *(
         (lambda make=make, n=n: make(n), f"{make.__name__}: features is {n!r}, expected an int of 1 or more")
         for make in (jaxrnn.elman, jaxrnn.lstm, jaxrnn.gru, jaxrnn.dense)
@@ -147,57 +151,63 @@ MAKERS = [
 ]
 LAYERS = [
     (lambda: jaxrnn.stack(), "stack: no layers, expected one or more"),
-    (lambda: jaxrnn.stack(DENSE, CELL), "stack: layer 1 is a Cell, expected a Layer; wrap it: rnn(cell)"),
-    (lambda: jaxrnn.stack(jnp.tanh), "stack: layer 0 is ", "expected a Layer such as rnn(lstm(128))"),
-    (lambda: jaxrnn.rnn(DENSE), "rnn: cell is a Layer, expected a Cell"),
+    (lambda: jaxrnn.stack(DENSE, 5), "stack: layer_1 is 5, expected a Cell, a Layer, or a plain function such as"),
+    (lambda: jaxrnn.stack(flax.linen.Dense(3)), "stack: layer_0 is ", "expected a Cell, a Layer, or a plain function"),
+    (lambda: jaxrnn.rnn(DENSE), "rnn: cell is the layer dense(", "expected a Cell"),
+    (lambda: stack(method="scan"), "unroll: method is 'scan', expected 'auto' for a layer; rnn(cell, method=…)"),
+    (lambda: stack(context=XS), "unroll: context is given, expected None: no layer of stack("),
     (lambda: jaxrnn.dropout(1.0), "dropout: rate is 1.0, expected a number with 0 ≤ rate < 1"),
     (lambda: jaxrnn.dropout(-0.1), "dropout: rate is -0.1, expected a number with 0 ≤ rate < 1"),
     (lambda: jaxrnn.dropout(float("nan")), "dropout: rate is nan, expected a finite number"),
-    (lambda: stack(XS[0, 0]), "stack: xs has shape (3,), expected [T, *batch, D]"),
-    (lambda: stack(jnp.ones((5, 2, 7))), "stack: params['layer_0']['kernel'] has shape (3, 4, 4), expected (7, 4, 4)"),
-    (lambda: stack(params={"layer_0": PARAMS}), "stack: params lacks", "layer_2", "expected a dict with keys"),
-    (lambda: stack(carry=(CARRY,)), "stack: carry has 1 entries, expected a tuple of 3, one a layer"),
-    (lambda: stack(carry={"layer_0": CARRY}), "stack: carry has a dict, expected a tuple of 3"),
+    (lambda: stack(XS[0, 0]), "unroll: xs has shape (3,), expected [T, *batch, D]"),
+    (lambda: stack(jnp.ones((5, 2, 7))), "unroll: params['layer_0']['kernel'] has shape (3, 4, 4), expected (7, 4, 4)"),
+    (lambda: stack(params={"layer_0": PARAMS}), "unroll: params lacks", "layer_2", "expected a dict with keys"),
+    (lambda: stack(carry=(CARRY,)), "unroll: carry has 1 entries, expected a tuple of 3 from xs"),
+    (
+        lambda: stack(carry={"layer_0": CARRY}),
+        "unroll: carry is a dict, expected a tuple of 3 from xs",
+        "from_state_dict",
+    ),
     (lambda: stack(carry=STACK.init_carry(STACK_PARAMS, (8,))), "carry", ".c has shape (8, 4), expected (2, 4)"),
     (lambda: stack(lengths=ROW[:1]), "lengths has shape (1,), expected (2,)", "xs of shape (T=5, 2, 3)"),
-    (lambda: STACK.step({}, STACK.init_carry(STACK_PARAMS, (2,)), XS[0]), "stack: params lacks", "layer_0"),
-    (lambda: STACK.step(STACK_PARAMS, (), XS[0]), "stack: carry has 0 entries, expected a tuple of 3, one a layer"),
+    (lambda: jaxrnn.step(STACK, {}, STACK.init_carry(STACK_PARAMS, (2,)), XS[0]), "step: params lacks", "layer_0"),
+    (lambda: jaxrnn.step(STACK, STACK_PARAMS, (), XS[0]), "step: carry has 0 entries, expected a tuple of 3 from x"),
     (
         lambda: dense(params={"kernel": DENSE_PARAMS["kernel"]}),
-        "dense: params lacks",
+        "unroll: params lacks",
         "bias",
         "expected a dict with keys",
     ),
-    (lambda: dense(XS.astype(int)), "dense: xs has dtype int32, expected a floating one"),
-    (lambda: dense(mask=FLAGS[:, :1]), "dense: mask has shape (5, 1), expected (5, 2)"),
-    (lambda: dense(mask=FLAGS[..., None]), "dense: mask has shape (5, 2, 1), expected (5, 2)"),
-    (lambda: dense(resets=FLAGS, mask=FLAGS[:, 0]), "dense: mask has shape (5,), expected (5, 2)"),
+    (lambda: dense(XS.astype(int)), "unroll: xs has dtype int32, expected a floating one"),
+    (lambda: dense(mask=FLAGS[:, :1]), "unroll: mask has shape (5, 1), expected (5, 2)"),
+    (lambda: dense(mask=FLAGS[..., None]), "unroll: mask has shape (5, 2, 1), expected (5, 2)"),
+    (lambda: dense(resets=FLAGS, mask=FLAGS[:, 0]), "unroll: mask has shape (5,), expected (5, 2)"),
     (lambda: jaxrnn.layer_norm(epsilon=0.0), "layer_norm: epsilon is 0.0, expected ε > 0"),
     (
         lambda: jaxrnn.stack(jaxrnn.rnn(jaxrnn.with_carry(CELL)), DENSE).init(jax.random.key(0), 3),
         "stack: layer_0 gives a tuple, expected one array; several outputs can only come last",
     ),
-    (lambda: jaxrnn.unroll(jaxrnn.residual(jaxrnn.with_carry(CELL)), PARAMS, XS), "residual: layer gives a tuple"),
+    (lambda: jaxrnn.unroll(jaxrnn.residual(jaxrnn.with_carry(CELL)), PARAMS, XS), "residual: model gives a tuple"),
     (
         lambda: jaxrnn.bidirectional(jaxrnn.with_carry(CELL)).init(jax.random.key(0), 3),
         "bidirectional: forward gives a",
     ),
-    (lambda: jaxrnn.residual("lstm"), "residual: layer is of type str, expected a Cell or a Layer"),
+    (lambda: jaxrnn.residual("lstm"), "residual: model is of type str, expected a Cell or a Layer"),
     (
         lambda: jaxrnn.residual(CELL).init(jax.random.key(0), 3),
-        "residual: layer gives 4 features for 3, expected equally many; ",
-        "residual(stack(layer, dense(3)))",
+        "residual: model gives 4 features for 3, expected equally many; ",
+        "residual(stack(model, dense(3)))",
     ),
-    (lambda: jaxrnn.unroll(jaxrnn.residual(CELL), PARAMS, XS), "residual: layer gives 4 features for 3"),
-    (lambda: jaxrnn.residual(CELL).step(PARAMS, CARRY, XS[0]), "residual: layer gives 4 features for 3"),
+    (lambda: jaxrnn.unroll(jaxrnn.residual(CELL), PARAMS, XS), "residual: model gives 4 features for 3"),
+    (lambda: jaxrnn.step(jaxrnn.residual(CELL), PARAMS, CARRY, XS[0]), "residual: model gives 4 features for 3"),
     (
-        lambda: DENSE.step(DENSE_PARAMS, (), jnp.ones(7)),
-        "dense: params['kernel'] has shape (3, 2), expected (7, 2)",
+        lambda: jaxrnn.step(DENSE, DENSE_PARAMS, (), jnp.ones(7)),
+        "step: params['kernel'] has shape (3, 2), expected (7, 2)",
         "(7,)",
     ),
     (
         lambda: jaxrnn.unroll(jaxrnn.dropout(0.5), {}, XS, lengths=ROW, mask=FLAGS),
-        "dropout: lengths and mask are both given",
+        "unroll: lengths and mask are both given",
     ),
 ]
 

@@ -165,7 +165,7 @@ ERRORS = {
     r"mlstm_block: block_size is 3, expected a divisor of expand \* features, 8": lambda: jaxrnn.mlstm_block(
         4, block_size=3
     ),
-    "mlstm_block: lengths and mask are both given": lambda: jaxrnn.unroll(
+    "unroll: lengths and mask are both given": lambda: jaxrnn.unroll(
         LAYER, drawn(LAYER), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }

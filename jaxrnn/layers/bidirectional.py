@@ -104,7 +104,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         num_feature_axes=max(ahead.num_feature_axes, back.num_feature_axes),
         any_axes=ahead.any_axes and back.any_axes,
         draws=ahead.draws or back.draws,
-        attends=ahead.attends or back.attends,
+        context=back.context if ahead.context is None else ahead.context,
         timed=ahead.timed or back.timed,
     )
 

@@ -22,7 +22,7 @@ def layer(
     num_feature_axes: int = 1,
     any_axes: bool = False,
     draws: bool = False,
-    attends: bool = False,
+    context: Any = None,
     looks_ahead: Sequence[str] = (),
     timed: bool = False,
 ) -> Layer:
@@ -39,14 +39,16 @@ def layer(
         its carry, and where `steps.resets` is True it starts from its initial carry. A layer that changes the axis of
         time, or adds a cost, returns its `Steps` as a third value.
       step: `(params, carry, x [*batch, D]) -> (carry, y [*batch, H])`, the same for one valid step; None: the layer is
-        not causal. One that attends is given the context as a fourth argument.
+        not causal. One that reads a context is given it as a fourth argument.
       init_carry: `(params, batch_shape) -> carry`, with leaves `[*batch, ...]`; None: the layer has no state, and its
         carry is `()`.
       num_feature_axes: the last axes of an input that belong to one step; 0: inputs are token ids, and `init` is given
         None for `in_features`.
       any_axes: whether an input may have more of them, which nothing tells apart from those of the batch.
       draws: whether `run` reads `steps.key`, which is None otherwise.
-      attends: whether `run` reads `steps.context`, which is None otherwise.
+      context: if `run` reads `steps.context`, which is None otherwise, an example of one without batch axes, as shapes:
+        `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features. The widths of layers are inferred
+        with it.
       looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
       timed: whether the last feature of an input is a time, as for `Cell`.
 
@@ -75,21 +77,21 @@ def layer(
     def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
         if carry is None:
             carry = start(params, batch_of(made, xs)[1:])
-        seen = steps._replace(key=steps.key if draws else None, context=steps.context if attends else None)
+        seen = steps._replace(key=steps.key if draws else None, context=None if context is None else steps.context)
         carry, ys, *changed = run(params, carry, silence(steps.valid, xs), seen)
         after = changed[0]._replace(key=steps.key, context=steps.context) if changed else steps
         return carry, silence(after.valid, ys), after
 
-    def one(params: Params, carry: Carry, x: Array, context: Any = None) -> tuple[Carry, Any]:
+    def one(params: Params, carry: Carry, x: Array, given: Any = None) -> tuple[Carry, Any]:
         assert step is not None  # or there would be no step
-        return step(params, carry, x, context) if attends else step(params, carry, x)
+        return step(params, carry, x) if context is None else step(params, carry, x, given)
 
     def start(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         return () if init_carry is None else init_carry(params, batch_shape)
 
     ahead = () if step is not None else tuple(looks_ahead) or (name,)
     made = Layer(
-        init, start, whole, None if step is None else one, num_feature_axes, any_axes, draws, attends, ahead, timed
+        init, start, whole, None if step is None else one, num_feature_axes, any_axes, draws, context, ahead, timed
     )
     return made
 
@@ -139,7 +141,7 @@ def around(
 ) -> Layer:
     """A layer whose carry is that of `inner`, and its parameters, too, where `init` is None.
 
-    `step` is called with the context, and only if `inner` has a step.
+    `step` is called with the context, if `inner` reads one, and only if `inner` has a step.
     """
     return layer(
         name,
@@ -150,7 +152,7 @@ def around(
         num_feature_axes=inner.num_feature_axes,
         any_axes=inner.any_axes,
         draws=inner.draws,
-        attends=inner.attends,
+        context=inner.context,
         looks_ahead=inner.looks_ahead,
         timed=inner.timed,
     )

@@ -87,7 +87,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
         num_feature_axes=layers[0].num_feature_axes and max(part.num_feature_axes for part in layers),
         any_axes=all(part.any_axes for part in layers),
         draws=any(part.draws for part in layers),
-        attends=any(part.attends for part in layers),
+        context=next((part.context for part in layers if part.context is not None), None),
         looks_ahead=ahead[0] if ahead else (),
         timed=layers[0].timed,
     )

@@ -8,14 +8,18 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.driver import run_layer
 from jaxrnn.recurrence.followed import input_shape
-from jaxrnn.types import Layer, Params, Steps
+from jaxrnn.types import Array, Layer, Params, Steps
 
 
 def width(where: str, name: str, layer: Layer, params: Params, in_features: int | None) -> int:
     """Features that `layer` gives for `in_features`, without computing any."""
     dtype = jnp.int32 if in_features is None else jnp.float32
     xs = jax.ShapeDtypeStruct((1, *input_shape(layer, in_features)), dtype)
-    return width_of(where, name, jax.eval_shape(lambda p, x: run_layer(layer, p, None, x, Steps())[1], params, xs))
+
+    def outputs(params: Params, xs: Array, context: Any) -> Any:
+        return run_layer(layer, params, None, xs, Steps(context=context))[1]
+
+    return width_of(where, name, jax.eval_shape(outputs, params, xs, layer.context))
 
 
 def width_of(where: str, name: str, ys: Any) -> int:

@@ -164,15 +164,15 @@ UNEQUAL = jaxrnn.bidirectional(LSTM, make("odd"), merge="sum")
             lambda: UNEQUAL.init(jax.random.key(0), D),
             "bidirectional: forward gives 4 features and backward 5, expected equally many for merge='sum'; merge='con",
         ),
-        (lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones(D)), r"bidirectional: xs has shape \(3,\), expected \[T"),
-        (lambda: jaxrnn.unroll(BOTH, {}, np.ones((T, D))), "bidirectional: params lacks .*'backward'"),
+        (lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones(D)), r"unroll: xs has shape \(3,\), expected \[T"),
+        (lambda: jaxrnn.unroll(BOTH, {}, np.ones((T, D))), "unroll: params lacks .*'backward'"),
         (
             lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, D)), ((), ())),
-            r"bidirectional: carry is a tuple, expected BidirectionalCarry\(forward, backward\)",
+            r"unroll: carry lacks .*, expected BidirectionalCarry\(forward, backward\)",
         ),
         (
             lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, B, D)), lengths=np.ones(3, int)),
-            r"bidirectional: lengths has shape \(3,\), expected \(2,\)",
+            r"unroll: lengths has shape \(3,\), expected \(2,\)",
         ),
         (
             lambda: jaxrnn.unroll(BOTH, arguments()[0], np.ones((T, B, D)), lengths=np.array(3)),

@@ -72,9 +72,9 @@ LAYER = jaxrnn.causal_conv(3)
 ERRORS = {
     "causal_conv: kernel_size is 0, expected an int of 1 or more": lambda: jaxrnn.causal_conv(0),
     "causal_conv: features is -1, expected an int of 1 or more": lambda: jaxrnn.causal_conv(3, features=-1),
-    r"causal_conv: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: jaxrnn.unroll(LAYER, {}, jnp.ones(D)),
-    r"causal_conv: carry\.pending has shape \(1, 3\), expected \(2, 3\) from x of shape": lambda: LAYER.step(
-        params_of(LAYER), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
+    r"unroll: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: jaxrnn.unroll(LAYER, {}, jnp.ones(D)),
+    r"step: carry\.pending has shape \(1, 3\), expected \(2, 3\) from x of shape": lambda: jaxrnn.step(
+        LAYER, params_of(LAYER), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
     ),
 }
 
