@@ -149,10 +149,10 @@ def scans() -> Iterator[Wrong]:
     WRONG["operand"] = plain
     WRONG["start"] = {word: value for word, value in plain.items() if word != "None"}
     WRONG["log_decay"] = WRONG["start"] | {"wide": np.ones((T, B, 2, 7))}
-    yield from tried("linear_scan", jaxrnn.linear_scan, valid, {"a": "operand", "b": "operand", "h0": "start"})
+    yield from tried("linear_scan", jaxrnn.linear_scan, valid, {"a": "operand", "b": "operand", "carry": "start"})
     yield from tried("linear_scan", jaxrnn.linear_scan, valid, same("reverse", "method") | {"resets": "mask"})
     x = jnp.ones((T, B, 2, 3))
-    names = dict.fromkeys("qkv", "operand") | {"log_decay": "log_decay", "beta": "start", "state": "start"}
+    names = dict.fromkeys("qkv", "operand") | {"log_decay": "log_decay", "beta": "start", "carry": "start"}
     names |= same("resets", "method") | {"chunk": "unroll"}
     yield from tried("matrix_scan", jaxrnn.matrix_scan, {"q": x, "k": x, "v": x}, names)
 

@@ -106,7 +106,7 @@ def test_the_modules_of_flax_refuse_them():
 def test_a_matrix_recurrence_is_real():
     q = jnp.ones((3, 1, 2))
     refused(lambda: jaxrnn.matrix_scan(q, q * 1j, q), "matrix_scan: k has dtype complex64, expected a floating one;")
-    assert jaxrnn.linear_scan(q, q * 1j).dtype == jnp.complex64
+    assert jaxrnn.linear_scan(q, q * 1j)[1].dtype == jnp.complex64
 
 
 class Rotation(NamedTuple):

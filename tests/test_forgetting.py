@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, N, K, V = 72, 2, 4, 3  # one chunk and a part of another, each of several blocks
 VALUES, GRADIENTS = 2e-6, 2e-5  # relative to the largest entry
 RULES = {"gated": (1, False), "channels": (K, False), "gated delta": (1, True), "channels delta": (K, True)}
-NAMES = ("q", "k", "v", "log_decay", "beta", "state")
+NAMES = ("q", "k", "v", "log_decay", "beta", "carry")
 
 
 def by_numpy(q, k, v, log_decay, beta, state, resets, weights, last):
@@ -53,7 +53,7 @@ def by_numpy(q, k, v, log_decay, beta, state, resets, weights, last):
         of_log = (G * kept).sum(-1)
         grads["log_decay"][t] = of_log if log_decay.shape[-1] > 1 else of_log.sum(-1, keepdims=True)
         G = np.zeros_like(G) if resets[t] else decay[t] * G
-    return {"state": S, "ys": np.stack(ys)}, {**grads, "state": G}
+    return {"carry": S, "ys": np.stack(ys)}, {**grads, "carry": G}
 
 
 @cache
@@ -61,12 +61,12 @@ def program(rule):
     def outcome(arrays, resets, weights, last):
         def loss(arrays):
             width, delta = RULES[rule]
-            options = {"state": arrays["state"], "resets": resets}
+            options = {"carry": arrays["carry"], "resets": resets}
             options["log_decay"] = arrays["log_decay"] if width > 1 else arrays["log_decay"][..., 0]
             if delta:
                 options["beta"] = arrays["beta"][..., 0]
             S, ys = jaxrnn.matrix_scan(*(arrays[n] for n in "qkv"), **options, method="chunked")
-            return (weights * ys).sum() + (last * S).sum(), {"state": S, "ys": ys}
+            return (weights * ys).sum() + (last * S).sum(), {"carry": S, "ys": ys}
 
         grads, out = jax.grad(loss, has_aux=True)(arrays)
         return out, grads
@@ -105,7 +105,7 @@ def test_no_pattern_of_decays_costs_digits(rule, seed, levels, runs, apart, ofte
     noise = draw.uniform(0.8, 1.25, size=shape)
     log_decay = np.broadcast_to(np.float32(np.array(levels)[which] * noise), (T, N, width)).copy()
     resets = draw.random(T) < often
-    arrays = {"q": q, "k": k, "v": v, "log_decay": log_decay, "state": state}
+    arrays = {"q": q, "k": k, "v": v, "log_decay": log_decay, "carry": state}
     if delta:
         arrays["k"] = k / np.linalg.norm(k, axis=-1, keepdims=True)
         arrays["beta"] = draw.uniform(0, 1, size=(T, N, 1)).astype(np.float32)

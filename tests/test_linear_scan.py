@@ -63,13 +63,14 @@ def test_values_and_gradients_equal_a_loop(method, reverse, case):
     @partial(jax.jit, static_argnums=4)
     def run(a, b, h0, resets, reverse):
         def loss(*args):
-            hs = jaxrnn.linear_scan(*args, resets=resets, reverse=reverse, method=method)
-            return (weight * hs).sum().real, hs
+            carry, hs = jaxrnn.linear_scan(*args, resets=resets, reverse=reverse, method=method)
+            return (weight * hs).sum().real, (carry, hs)
 
         return jax.grad(loss, (0, 1, 2), has_aux=True)(a, b, h0)
 
     for resets in (np.zeros_like(RESETS), RESETS):
-        grads, hs = run(*args, resets, reverse)
+        grads, (carry, hs) = run(*args, resets, reverse)
+        np.testing.assert_array_equal(carry, hs[0 if reverse else -1])
         np.testing.assert_allclose(hs, by_numpy(*args, resets, reverse), atol=1e-12)
         for i, grad in enumerate(grads):  # along a real direction each
             nudge = [np.zeros_like(x) for x in args]
@@ -84,23 +85,24 @@ def test_values_and_gradients_equal_a_loop(method, reverse, case):
 def test_any_number_of_steps(total):
     a, b, h0 = draw(0, total, 3), draw(1, total, 3), draw(2, 3)
     for method in METHODS:
-        np.testing.assert_allclose(jaxrnn.linear_scan(a, b, h0, method=method), plain(a, b, h0), atol=1e-12)
+        np.testing.assert_allclose(jaxrnn.linear_scan(a, b, h0, method=method)[1], plain(a, b, h0), atol=1e-12)
 
 
 def test_no_steps():
     a, b, h0 = np.ones((0, 3)), np.ones((0, 3)), np.ones(3)
-    assert jaxrnn.linear_scan(a, b, h0).shape == (0, 3)
-    grads = jax.grad(lambda *args: jaxrnn.linear_scan(*args).sum(), (0, 1, 2))(a, b, h0)
+    carry, hs = jaxrnn.linear_scan(a, b, h0)
+    assert hs.shape == (0, 3) and (carry == h0).all()
+    grads = jax.grad(lambda *args: jaxrnn.linear_scan(*args)[1].sum(), (0, 1, 2))(a, b, h0)
     assert [g.shape for g in grads] == [(0, 3), (0, 3), (3,)] and not grads[2].any()
 
 
 def test_without_a_state_it_begins_at_zero_and_resets_may_lack_axes():
     a, b, h0 = example()
-    np.testing.assert_allclose(jaxrnn.linear_scan(a, b), jaxrnn.linear_scan(a, b, np.zeros_like(h0)), atol=0)
+    np.testing.assert_allclose(jaxrnn.linear_scan(a, b)[1], jaxrnn.linear_scan(a, b, np.zeros_like(h0))[1], atol=0)
     both = RESETS[:, :1] & np.ones_like(RESETS)
     for resets in (both, np.broadcast_to(both[..., None], b.shape)):
-        actual = jaxrnn.linear_scan(a, b, h0, resets=both[:, 0])
-        np.testing.assert_allclose(actual, jaxrnn.linear_scan(a, b, h0, resets=resets), atol=0)
+        actual = jaxrnn.linear_scan(a, b, h0, resets=both[:, 0])[1]
+        np.testing.assert_allclose(actual, jaxrnn.linear_scan(a, b, h0, resets=resets)[1], atol=0)
 
 
 # --- transformations -----------------------------------------------------------------------------------------------
@@ -118,6 +120,10 @@ def curved(f):
         return (jnp.cos(jnp.arange(STEPS * 2.0)).reshape(STEPS, 2) * jnp.sin(f(*parts))).sum()
 
     return scalar, draw(0, ends[-1])
+
+
+def states(*args):
+    return jaxrnn.linear_scan(*args)[1]
 
 
 TRANSFORMATIONS = {
@@ -142,7 +148,7 @@ TRANSFORMATIONS = {
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_transformations_equal_those_of_a_plain_scan(name):
     """Under one method: the rules are those of the operation, whatever runs it."""
-    (actual, point), (expected, _) = curved(jaxrnn.linear_scan), curved(plain)
+    (actual, point), (expected, _) = curved(states), curved(plain)
     transform = jax.jit(TRANSFORMATIONS[name], static_argnums=0)
     direction = draw(9, *point.shape)
     want = transform(expected, point, direction)
@@ -156,7 +162,7 @@ def test_one_mapped_argument_meets_shared_ones(mapped):
     many = [np.stack([x, 2 * x]) for x in args[:3]] + [flags]
 
     def run(a, b, h0, resets):
-        return jaxrnn.linear_scan(a, b, h0, resets=resets)
+        return jaxrnn.linear_scan(a, b, h0, resets=resets)[1]
 
     together = [*args[:mapped], many[mapped], *args[mapped + 1 :]]
     actual = jax.vmap(run, [0 if i == mapped else None for i in range(4)])(*together)
@@ -168,7 +174,7 @@ def test_one_mapped_argument_meets_shared_ones(mapped):
 def test_without_jit():
     args = example()
     with jax.disable_jit():
-        hs = jaxrnn.linear_scan(*args)
+        hs = jaxrnn.linear_scan(*args)[1]
     np.testing.assert_allclose(hs, plain(*args), atol=1e-12)
 
 
@@ -176,7 +182,13 @@ def test_without_jit():
 def test_within_shard_map(method):
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
     rows = PartitionSpec(None, "data")
-    run = partial(jaxrnn.linear_scan, method=method)
+
+    def run(a, b):
+        return jaxrnn.linear_scan(a, b, method=method)[1]
+
+    def run(a, b):
+        return jaxrnn.linear_scan(a, b, method=method)[1]
+
     sharded = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows)
     a, b = draw(0, T, 1), draw(1, T, 2)
     gradient = jax.jit(jax.grad(lambda a, b: (sharded(a, b) ** 2).sum(), (0, 1)))
@@ -187,7 +199,7 @@ def test_within_shard_map(method):
 
 def test_the_gradient_keeps_multipliers_and_states_alone():
     a, b, h0 = (x.astype(np.float32) for x in example())
-    _, pull = jax.vjp(lambda *args: jaxrnn.linear_scan(*args), a, b, h0)
+    _, pull = jax.vjp(lambda *args: jaxrnn.linear_scan(*args)[1], a, b, h0)
     assert sum(leaf.size for leaf in jax.tree.leaves(pull)) <= a.size + b.size + h0.size
 
 
@@ -197,17 +209,20 @@ def test_the_gradient_keeps_multipliers_and_states_alone():
 @every_method
 def test_half_precision_is_summed_in_single(method):
     ones = jnp.ones((1000,), jnp.bfloat16)
-    hs = jaxrnn.linear_scan(ones, ones, method=method)
+    carry, hs = jaxrnn.linear_scan(ones, ones, method=method)
     assert hs.dtype == jnp.bfloat16
     np.testing.assert_allclose(hs[-1].astype(float), 1000, rtol=0.01)  # a sum in bfloat16 stays at 256
-    assert jaxrnn.linear_scan(ones, ones, jnp.float32(0)).dtype == jnp.float32
-    assert jaxrnn.linear_scan(ones, ones.astype(jnp.complex64)).dtype == jnp.complex64
+    assert carry.dtype == jnp.float32 and carry == 1000
+    later, hs = jaxrnn.linear_scan(ones, ones, carry, method=method)  # a second chunk
+    assert later == 2000 and hs.dtype == jnp.bfloat16
+    assert jaxrnn.linear_scan(ones, ones.astype(jnp.complex64))[1].dtype == jnp.complex64
+    assert jaxrnn.linear_scan(ones, ones, jnp.complex64(0))[1].dtype == jnp.complex64
 
 
 @cache
 def with_gradients(method):
     def loss(a, b):
-        hs = plain(a, b, jnp.zeros_like(b[0])) if method == "plain" else jaxrnn.linear_scan(a, b, method=method)
+        hs = plain(a, b, jnp.zeros_like(b[0])) if method == "plain" else jaxrnn.linear_scan(a, b, method=method)[1]
         return hs.sum(), hs
 
     return jax.jit(lambda a, b: jax.tree.leaves(jax.grad(loss, (0, 1), has_aux=True)(a, b)))
@@ -230,7 +245,9 @@ def test_not_even_nan_crosses_a_reset(method, reverse):
     bad, good = (slice(3, T), slice(0, 3)) if reverse else (slice(0, 3), slice(3, T))
 
     def gradients(a, b, h0):
-        run = partial(jaxrnn.linear_scan, resets=resets, reverse=reverse, method=method)
+        def run(*args):
+            return jaxrnn.linear_scan(*args, resets=resets, reverse=reverse, method=method)[1]
+
         return run(a, b, h0), jax.grad(lambda *args: (run(*args)[good] ** 2).sum(), (0, 1, 2))(a, b, h0)
 
     hs, (da, db, dh0) = gradients(a, b, h0)
@@ -246,7 +263,7 @@ def test_parity_needs_a_negative_multiplier():
     """`a = 1 − 2x` flips the state at every 1: the parity of 1000 bits, exactly."""
     bits = np.random.default_rng(0).integers(0, 2, (1000, 4))
     for method in METHODS:
-        hs = jaxrnn.linear_scan(1.0 - 2 * bits, np.zeros((1000, 4)), np.ones(4), method=method)
+        hs = jaxrnn.linear_scan(1.0 - 2 * bits, np.zeros((1000, 4)), np.ones(4), method=method)[1]
         np.testing.assert_array_equal((1 - hs) / 2, np.cumsum(bits, 0) % 2)
 
 
@@ -259,7 +276,7 @@ ERRORS = {
     "b has dtype int64, expected a floating or complex one": lambda: jaxrnn.linear_scan(x, np.ones((3, 2), int)),
     r"a has shape \(3,\), expected that of b, \(3, 2\), or 1 for any axis": lambda: jaxrnn.linear_scan(x[:, 0], x),
     r"a has shape \(2, 2\), expected that of b, \(3, 2\)": lambda: jaxrnn.linear_scan(x[:2], x),
-    r"h0 has shape \(3,\), expected \(2,\) from b of shape \(3, 2\)": lambda: jaxrnn.linear_scan(x, x, np.ones(3)),
+    r"carry has shape \(3,\), expected \(2,\) from b of shape \(3, 2\)": lambda: jaxrnn.linear_scan(x, x, np.ones(3)),
     r"resets has shape \(2,\), expected \(3,\)": lambda: jaxrnn.linear_scan(x, x, resets=np.ones(2, bool)),
     "resets has dtype float64, expected bool": lambda: jaxrnn.linear_scan(x, x, resets=x),
     "resets is a list, expected an array": lambda: jaxrnn.linear_scan(x, x, resets=[True] * 3),

@@ -33,7 +33,7 @@ def example(rule, total=T, seed=0):
     q, k, v = (draw.normal(size=(total, B, N, width)) for width in (K, K, V))
     k /= np.linalg.norm(k, axis=-1, keepdims=True)
     decay, delta = RULES[rule]
-    options = {"state": draw.normal(size=(B, N, K, V))}
+    options = {"carry": draw.normal(size=(B, N, K, V))}
     if decay is not None:
         options["log_decay"] = -draw.exponential(size=(total, B, N, K)[: 3 if decay == "head" else 4])
     if delta:
@@ -41,9 +41,9 @@ def example(rule, total=T, seed=0):
     return q, k, v, options
 
 
-def by_numpy(q, k, v, state, log_decay=None, beta=None, resets=None):
+def by_numpy(q, k, v, carry, log_decay=None, beta=None, resets=None):
     """`Sₜ = (I − β k kᵀ)(α ⊙ Sₜ₋₁) + β k vᵀ`, or `α ⊙ Sₜ₋₁ + k vᵀ`; `yₜ = Sₜᵀ qₜ`."""
-    S, ys = state.copy(), np.empty_like(v)
+    S, ys = carry.copy(), np.empty_like(v)
     for t, b, n in np.ndindex(v.shape[:-1]):
         here = S[b, n]
         if resets is not None and resets[t, b]:
@@ -128,20 +128,20 @@ def test_transformations_equal_those_of_the_steps(name):
 def test_any_number_of_batch_axes_and_steps(method):
     q, k, v, options = example("gated delta")
     S, ys = jaxrnn.matrix_scan(q, k, v, **options)
-    row = jax.tree.map(lambda x: x[:, 0], (q, k, v)), {n: x[0] if n == "state" else x[:, 0] for n, x in options.items()}
+    row = jax.tree.map(lambda x: x[:, 0], (q, k, v)), {n: x[0] if n == "carry" else x[:, 0] for n, x in options.items()}
     alone = jaxrnn.matrix_scan(*row[0], **row[1], method=method)
     np.testing.assert_allclose(alone[0], S[0], atol=1e-12)
     np.testing.assert_allclose(alone[1], ys[:, 0], atol=1e-12)
-    nothing = {n: x if n == "state" else x[:0] for n, x in options.items()}
+    nothing = {n: x if n == "carry" else x[:0] for n, x in options.items()}
     S, ys = jaxrnn.matrix_scan(q[:0], k[:0], v[:0], **nothing, method=method)
-    np.testing.assert_array_equal(S, options["state"])
+    np.testing.assert_array_equal(S, options["carry"])
     assert ys.shape == (0, B, N, V)
 
 
 def test_chunks_then_single_steps_equal_the_whole():
     """No carry is rescaled between the two."""
     q, k, v, options = example("channels delta")
-    start = {"state": options.pop("state")}
+    start = {"carry": options.pop("carry")}
 
     def run(steps, start, method):
         part = {name: x[steps] for name, x in options.items()}
@@ -151,7 +151,7 @@ def test_chunks_then_single_steps_equal_the_whole():
     state, early = run(slice(0, 4), start, "chunked")
     late = []
     for t in range(4, T):
-        state, y = run(slice(t, t + 1), {"state": state}, "scan")
+        state, y = run(slice(t, t + 1), {"carry": state}, "scan")
         late.append(y)
     np.testing.assert_allclose(np.concatenate([early, *late]), expected, atol=1e-12)
     np.testing.assert_allclose(state, S, atol=1e-12)
@@ -236,12 +236,12 @@ def test_not_even_nan_crosses_a_reset(method):
     expected, (S, ys) = jax.block_until_ready(gradients(q, k, v, options))  # JAX may look at the arrays until then
     for x in (q, k, v, options["beta"]):
         x[1] = np.nan
-    options["state"][:] = np.inf
+    options["carry"][:] = np.inf
     actual, (S_, ys_) = gradients(q, k, v, options)
     assert np.isnan(ys_[1:3]).all()
     np.testing.assert_allclose(S_, S, atol=1e-12)
     np.testing.assert_allclose(ys_[3:], ys[3:], atol=1e-12)
-    del actual[3]["state"], expected[3]["state"]  # of the sequence that ended
+    del actual[3]["carry"], expected[3]["carry"]  # of the sequence that ended
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a[3:], e[3:], atol=1e-12)
 
@@ -249,7 +249,7 @@ def test_not_even_nan_crosses_a_reset(method):
 def test_what_is_not_finite_lasts_until_a_reset():
     """In chunks as in steps: from where it comes in, or from the start where the state brings it."""
     q, k, v, options = example("gated")
-    options["state"][0, 0, 0, 0] = np.nan
+    options["carry"][0, 0, 0, 0] = np.nan
     v[4, 0, 1] = np.inf
     for method in ("scan", "chunked"):
         S, ys = jaxrnn.matrix_scan(q, k, v, **options, resets=RESETS, chunk=2, method=method)
@@ -292,8 +292,8 @@ ERRORS = {
     r"log_decay has shape \(3, 2\), expected \(3, 2, 1\) from q": (x, x, x, {"log_decay": gate[..., 0]}),
     r"log_decay has shape \(3, 2, 1, 2\), expected \(3, 2, 1, 4\)": (x, x, x, {"log_decay": x[..., :2]}),
     r"beta has shape \(3, 2, 1, 4\), expected \(3, 2, 1\)": (x, x, x, {"beta": x}),
-    r"state has shape \(4,\), expected \[\*batch, heads, K, V\]": (x, x, x, {"state": x[0, 0, 0]}),
-    r"state has shape \(2, 1, 4\), expected \(2, 1, 4, 4\) from q": (x, x, x, {"state": x[0]}),
+    r"carry has shape \(4,\), expected \[\*batch, heads, K, V\]": (x, x, x, {"carry": x[0, 0, 0]}),
+    r"carry has shape \(2, 1, 4\), expected \(2, 1, 4, 4\) from q": (x, x, x, {"carry": x[0]}),
     "resets has dtype float64, expected bool": (x, x, x, {"resets": gate[..., 0]}),
     r"resets has shape \(3, 2, 1\), expected \(3, 2\)": (x, x, x, {"resets": gate > 0}),
     "chunk is 0, expected an int of 1 or more": (x, x, x, {"chunk": 0}),

@@ -26,19 +26,19 @@ from jaxrnn.types import Array
 def linear_scan(
     a: Array,
     b: Array,
-    h0: Array | None = None,
+    carry: Array | None = None,
     *,
     resets: Array | None = None,
     reverse: bool = False,
     method: Literal["auto", "scan", "associative", "chunked"] = "auto",
-) -> Array:
+) -> tuple[Array, Array]:
     """Runs `hₜ = aₜ hₜ₋₁ + bₜ` over the leading axis, elementwise.
 
     Args:
       a: what multiplies the state, real or complex, `[T, ...]`. An axis of length 1 stands for one of `b`'s length: a
         first axis of 1 is a multiplier that is the same at every step.
       b: what is added, `[T, ...]`.
-      h0: the state before the first step, `[...]`; zero if None.
+      carry: the state before the first step, `[...]`; zero if None. The sequence goes on from it.
       resets: bool, over the leading axes of `b`; True at the first step of a new sequence, which starts from zero. The
         segments stay the same under `reverse`.
       reverse: from the last step to the first.
@@ -46,7 +46,9 @@ def linear_scan(
         by side, then over their ends. `"auto"` takes the loop on the CPU and the tree elsewhere.
 
     Returns:
-      `h [T, ...]`, in the dtype that the arguments promote to. Half precision is summed in float32.
+      `(carry, ys)`: the state after the last step in the direction of travel, in float32 at least, so that chunks of a
+      sequence in half precision can be chained, and all states `[T, ...]` in the dtype that `a` and `b` promote to.
+      Half precision is accumulated in float32.
 
     Raises:
       ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
@@ -55,26 +57,33 @@ def linear_scan(
     Example:
       >>> import jax.numpy as jnp, jaxrnn
       >>> a, b = jnp.array([0.5, 0.5, 0.5]), jnp.array([1.0, 1.0, 1.0])
-      >>> jaxrnn.linear_scan(a, b).tolist()
+      >>> carry, ys = jaxrnn.linear_scan(a, b)
+      >>> ys.tolist()
       [1.0, 1.5, 1.75]
-      >>> jaxrnn.linear_scan(a, b, resets=jnp.array([False, True, False])).tolist()
+      >>> jaxrnn.linear_scan(a, b, carry)[1].tolist()  # goes on
+      [1.875, 1.9375, 1.96875]
+      >>> jaxrnn.linear_scan(a, b, resets=jnp.array([False, True, False]))[1].tolist()
       [1.0, 1.0, 1.5]
     """
     check = partial(checks.floating, "linear_scan", may_be_complex=True)
     a, b = (check(name, x, 1, "[T, ...]") for name, x in (("a", a), ("b", b)))
-    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else check("h0", h0, 0, "[...]")
+    carry = jnp.zeros(b.shape[1:], b.dtype) if carry is None else check("carry", carry, 0, "[...]")
     because = f"b of shape {b.shape}"
     if a.ndim != b.ndim or any(n not in (1, m) for n, m in zip(a.shape, b.shape, strict=True)):
         raise checks.ShapeError(f"linear_scan: a has shape {a.shape}, expected that of b, {b.shape}, or 1 for any axis")
-    checks.check_shape("linear_scan", "h0", h0, b.shape[1:], because)
+    checks.check_shape("linear_scan", "carry", carry, b.shape[1:], because)
     if resets is not None:
         checks.check_array("linear_scan", "resets", resets)
         checks.check_flags("linear_scan", "resets", resets, b.shape[: max(1, jnp.ndim(resets))], because)
     checks.check_choice("linear_scan", "method", method, ("auto", *WAYS))
-    dtype = jnp.result_type(a, b, h0)
-    a, b, h0 = (x.astype(accumulator(dtype)) for x in (a, b, h0))
-    resets = entries(resets) if reverse else resets
-    return affine_scan(a, b, h0, resets, reverse=reverse, method=method).astype(dtype)
+    wide = accumulator(jnp.result_type(a, b, carry))
+    dtype = wide if jnp.iscomplexobj(carry) else jnp.result_type(a, b)
+    states = affine_scan(
+        *(x.astype(wide) for x in (a, b, carry)), entries(resets) if reverse else resets, reverse=reverse, method=method
+    )
+    if not b.shape[0]:
+        return carry.astype(wide), states.astype(dtype)
+    return states[0 if reverse else -1], states.astype(dtype)
 
 
 def affine_scan(a: Array, b: Array, h0: Array, resets: Array | None, *, reverse: bool, method: str) -> Array:
@@ -141,7 +150,7 @@ def _multiplied(da: Array, h: Array, h0: Array, resets: Sequence[Array], how: Ho
 
 
 def _transpose(cotangent: Any, a: Array, b: Any, h0: Any, *resets: Array, how: How) -> list[Any]:
-    """Of what is linear in `b` and `h0`."""
+    """The transpose rule: the cotangents of `b` and `h0` from that of the output."""
     cotangent = ad.instantiate_zeros(cotangent)
     back = how._replace(reverse=not how.reverse, late=not how.late)
     db = _bind(a, cotangent, jnp.zeros_like(cotangent[0]), *resets, how=back)

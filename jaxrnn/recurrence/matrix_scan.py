@@ -15,6 +15,7 @@ from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array
 
 METHODS = ("scan", "chunked")
+CHUNK = 64
 
 
 @checked
@@ -22,12 +23,12 @@ def matrix_scan(
     q: Array,
     k: Array,
     v: Array,
+    carry: Array | None = None,
     *,
     log_decay: Array | None = None,
     beta: Array | None = None,
-    state: Array | None = None,
     resets: Array | None = None,
-    chunk: int = 64,
+    chunk: int | None = None,
     method: Literal["auto", "scan", "chunked"] = "auto",
 ) -> tuple[Array, Array]:
     """Runs `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `yₜ = Sₜᵀ qₜ`, with `αₜ = exp(log_decay)`.
@@ -38,18 +39,18 @@ def matrix_scan(
       q: queries, `[T, *batch, heads, K]`.
       k: keys, like `q`. For the delta rule `β ‖k‖²` has to lie between 0 and 2.
       v: values, `[T, *batch, heads, V]`.
+      carry: the state before the first step, `[*batch, heads, K, V]`; zero if None. The sequence goes on from it.
       log_decay: at most 0; `[T, *batch, heads]`, or `[T, *batch, heads, K]`, which scales each row of the state. 0 if
         None.
       beta: `[T, *batch, heads]`.
-      state: before the first step, `[*batch, heads, K, V]`; zero if None.
       resets: bool `[T, *batch]`, True at the first step of a new sequence, which starts from zero.
-      chunk: steps of a chunk.
+      chunk: the steps of one chunk; 64 if None.
       method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient keeps a state a chunk. `"auto"`
         takes chunks; on the CPU of 32 steps at most, or steps where channels decay apart and nothing is differentiated.
 
     Returns:
-      `(state, ys)`: the last state, in float32 at least, and outputs `[T, *batch, heads, V]` in the dtype that the
-      inputs promote to.
+      `(carry, ys)`: the state after the last step, in float32 at least, and outputs `[T, *batch, heads, V]` in the
+      dtype that the inputs promote to.
 
     Raises:
       ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
@@ -84,15 +85,15 @@ def matrix_scan(
     checks.check_choice("matrix_scan", "method", method, ("auto", *METHODS))
     shape, given = (*head[1:], q.shape[-1], v.shape[-1]), [x for x in (q, k, v, log_decay, beta) if x is not None]
     dtype = jnp.result_type(*given)
-    if state is None:
-        state = jnp.zeros(shape, dtype)
-    check("state", _floating("state", state, "[*batch, heads, K, V]"), shape, because)
-    inputs, state = jax.tree.map(
+    if carry is None:
+        carry = jnp.zeros(shape, dtype)
+    check("carry", _floating("carry", carry, "[*batch, heads, K, V]"), shape, because)
+    inputs, carry = jax.tree.map(
         lambda x: x if x.dtype == bool else x.astype(accumulator(dtype)),
-        (Inputs(q, k, v, log_decay, beta, resets=resets), state),
+        (Inputs(q, k, v, log_decay, beta, resets=resets), carry),
     )
-    state, ys = run(inputs, state, chunk=chunk, method=method)
-    return state, ys.astype(dtype)
+    carry, ys = run(inputs, carry, chunk=CHUNK if chunk is None else chunk, method=method)
+    return carry, ys.astype(dtype)
 
 
 def _floating(name: str, value: Any, layout: str, axes: int = 3) -> Array:
