@@ -186,9 +186,6 @@ def test_within_shard_map(method):
     def run(a, b):
         return jaxrnn.linear_scan(a, b, method=method)[1]
 
-    def run(a, b):
-        return jaxrnn.linear_scan(a, b, method=method)[1]
-
     sharded = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows)
     a, b = draw(0, T, 1), draw(1, T, 2)
     gradient = jax.jit(jax.grad(lambda a, b: (sharded(a, b) ** 2).sum(), (0, 1)))
