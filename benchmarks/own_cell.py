@@ -1,4 +1,4 @@
-"""Is a cell that a user writes with `dense_cell` as fast as the built-in one of the same equations?
+"""Is a cell that a user writes with `pointwise_cell` as fast as the built-in one of the same equations?
 
 And what the same user would have written without: the step by hand under `jax.lax.scan`, all gates in one product, and
 the inputs' product in the step or once for all steps before the loop, whichever is faster.
@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def _own(case: Case) -> Contender:
     pointwise, carry, gates, paired = OWN_CELLS[case.cell]
     params = params_of(case)
-    cell = jaxrnn.dense_cell(pointwise, lambda key, in_features: params, carry, gates=gates, paired=paired)
+    cell = jaxrnn.pointwise_cell(pointwise, lambda key, in_features: params, carry, gates=gates, paired=paired)
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
         return jaxrnn.unroll(cell, params, xs)[1]

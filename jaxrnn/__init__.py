@@ -60,11 +60,11 @@ from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
-from jaxrnn.recurrence.dense import dense_cell, projected_cell
-from jaxrnn.recurrence.diagonal import diagonal_cell
+from jaxrnn.recurrence.linear import linear_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
 from jaxrnn.recurrence.matrix import matrix_cell
 from jaxrnn.recurrence.matrix_scan import matrix_scan
+from jaxrnn.recurrence.pointwise import pointwise_cell, step_cell
 from jaxrnn.roles import roles
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
@@ -110,8 +110,6 @@ __all__ = [
     "coupled_lstm",
     "delta_net",
     "dense",
-    "dense_cell",
-    "diagonal_cell",
     "dropout",
     "elman",
     "embedding",
@@ -132,6 +130,7 @@ __all__ = [
     "layer_norm_gru",
     "layer_norm_lstm",
     "learned_carry",
+    "linear_cell",
     "linear_scan",
     "linen",
     "lru",
@@ -148,7 +147,7 @@ __all__ = [
     "mlstm_block",
     "nnx",
     "peephole_lstm",
-    "projected_cell",
+    "pointwise_cell",
     "projected_lstm",
     "qrnn",
     "recurrent_dropout",
@@ -163,6 +162,7 @@ __all__ = [
     "ssd",
     "stack",
     "step",
+    "step_cell",
     "stepwise",
     "tune_cpu_allocator",
     "unroll",

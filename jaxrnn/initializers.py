@@ -58,7 +58,7 @@ def dense_params(
     bias_init: Initializer | None = zeros,
     param_dtype: Any = jnp.float32,
 ) -> Params:
-    """Draws what `dense_cell` needs at least.
+    """Draws what `pointwise_cell` needs at least.
 
     Args:
       key: a PRNG key.

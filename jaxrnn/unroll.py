@@ -68,7 +68,8 @@ def unroll(
       context: what layers of the model attend to besides their input, an encoded memory say; a model without such a
         layer takes None alone.
       reverse: from the last valid step to the first; outputs stay aligned with inputs.
-      method: `"scan"` loops `step`: the definition. `"fused"` is the dense engine. `"auto"` takes the fastest.
+      method: `"scan"` loops `step`: the definition. `"fused"` is the engine of
+        `pointwise_cell`. `"auto"` takes the fastest.
       remat: what the backward pass recomputes. None stores everything, except that on the CPU long linear recurrences
         are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's carry
         alone; an int stores every so-many-th carry.

@@ -94,13 +94,13 @@ NEEDED: dict[str, Any] = {
     "keys": 2,
     "values": 2,
 }
-LINEAR = {  # of `diagonal_cell`, whose gates are a function
+LINEAR = {  # of `linear_cell`, whose gates are a function
     "gates": lambda params, xs: (xs[..., :1] + params["a"], xs[..., :1] + params["a"]),
     "init": lambda key, in_features: {"a": jnp.ones(H)},
 }
 MATRIX = {"init": lambda key, in_features: {"a": jnp.ones(H)}}
 WINDOW = {"kernel_size": (3,)}
-OWN = {"diagonal_cell": LINEAR, "matrix_cell": MATRIX, "conv_lstm": WINDOW, "conv_gru": WINDOW}
+OWN = {"linear_cell": LINEAR, "matrix_cell": MATRIX, "conv_lstm": WINDOW, "conv_gru": WINDOW}
 OTHERS = {"unroll", "step", "methods", "linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
 FUNCTIONS = {name: made for name in jaxrnn.__all__ if inspect.isfunction(made := getattr(jaxrnn, name))}
 MAKERS = {name: made for name, made in FUNCTIONS.items() if name not in OTHERS}

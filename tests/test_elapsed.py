@@ -237,7 +237,7 @@ def test_any_cell_may_have_times_under_every_method(reverse):
         b = xs[..., :-1] @ params["kernel"]
         return jnp.broadcast_to(jnp.exp(-xs[..., -1:]), b.shape), b
 
-    cell = jaxrnn.diagonal_cell(gates, init, H)._replace(timed=True)
+    cell = jaxrnn.linear_cell(gates, init, H)._replace(timed=True)
     _, xs, _ = problem()
     params = cell.init(jax.random.key(0), D)
     zs, number = xs[..., :-1] @ np.asarray(params["kernel"]), np.cumsum(RESETS, 0)

@@ -46,7 +46,7 @@ def dense(xs=XS, *, params=DENSE_PARAMS, **options):
     return jaxrnn.unroll(DENSE, params, xs, **options)
 
 
-def dense_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
+def pointwise_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
     """A cell of the one gate `a` whose `init` draws `drawn`, run."""
 
     def init(key, in_features):
@@ -56,7 +56,7 @@ def dense_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
         del params, carry
         return jaxrnn.ElmanCarry(gates[0]), gates[0]
 
-    cell = jaxrnn.dense_cell(pointwise, init, carry, gates=("a",), paired=paired)
+    cell = jaxrnn.pointwise_cell(pointwise, init, carry, gates=("a",), paired=paired)
     return jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), XS)
 
 
@@ -135,12 +135,15 @@ STEP = [
 ]
 MAKERS = [
     (lambda: jaxrnn.gru(4, reset="v3"), "gru: reset is 'v3', expected one of 'after', 'before', 'to_bias'"),
-    (lambda: dense_cell(paired=("b",)), "dense_cell: paired names ['b'], expected names from gates=('a',)"),
-    (lambda: dense_cell(carry=tuple), "dense_cell: carry has fields (), expected a NamedTuple class with a field 'h'"),
-    (lambda: dense_cell(drawn=2), "gates"),
+    (lambda: pointwise_cell(paired=("b",)), "pointwise_cell: paired names ['b'], expected names from gates=('a',)"),
     (
-        lambda: jaxrnn.projected_cell(jnp.add, jnp.add, tuple),
-        "projected_cell: carry has fields (), expected a NamedTuple class",
+        lambda: pointwise_cell(carry=tuple),
+        "pointwise_cell: carry has fields (), expected a NamedTuple class with a field 'h'",
+    ),
+    (lambda: pointwise_cell(drawn=2), "gates"),
+    (
+        lambda: jaxrnn.step_cell(jnp.add, jnp.add, tuple),
+        "step_cell: carry has fields (), expected a NamedTuple class",
     ),
     (lambda: jaxrnn.methods(STACK), "methods: cell is the layer stack(", "expected a Cell"),
     *(

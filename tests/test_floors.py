@@ -97,7 +97,7 @@ def test_every_floor_is_there(name):
 @pytest.mark.parametrize(
     ("module", "source", "count"),
     [
-        ("cells.lstm", "from jaxrnn.recurrence.dense import dense_cell", 0),
+        ("cells.lstm", "from jaxrnn.recurrence.pointwise import pointwise_cell", 0),
         ("cells.lstm", "from jaxrnn import checks, initializers", 0),
         ("cells.lstm", "from jaxrnn.cells.gru import gru", 1),
         ("cells.lstm", "from jaxrnn.cells import gru", 1),

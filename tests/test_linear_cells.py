@@ -281,7 +281,7 @@ ERRORS = {
     "rg_lru: a_min is 0.9 and a_max 1, expected 0 < a_min < a_max < 1": lambda: jaxrnn.rg_lru(4, a_max=1),
     "s5: blocks is 3, expected a divisor of states, 4": lambda: jaxrnn.s5(4, blocks=3),
     "s5: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.s5(4, dt_min=0.2),
-    "diagonal_cell: first and complex_state are both given": lambda: jaxrnn.diagonal_cell(
+    "linear_cell: first and complex_state are both given": lambda: jaxrnn.linear_cell(
         max, max, 4, first=max, complex_state=True
     ),
 }

@@ -10,7 +10,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
@@ -94,4 +94,4 @@ def antisymmetric(
         A = W - jnp.swapaxes(W, -3, -1) - gamma * identity
         return params | {"recurrent_kernel": jnp.repeat(A, len(gates), axis=-2)}
 
-    return reparametrized(dense_cell(pointwise, init, HiddenCarry, gates=gates, dtype=dtype), init, transform)
+    return reparametrized(pointwise_cell(pointwise, init, HiddenCarry, gates=gates, dtype=dtype), init, transform)

@@ -10,7 +10,7 @@ from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.dense import cast, projected_cell
+from jaxrnn.recurrence.pointwise import cast, step_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -97,5 +97,5 @@ def cornn(
         param_dtype=param_dtype,
     )
     init = initializers.extended(drawn, {"velocity_kernel": (per_gate, (features, 1, features))}, param_dtype)
-    cell = projected_cell(step, init, CoRNNCarry, dtype=dtype)
+    cell = step_cell(step, init, CoRNNCarry, dtype=dtype)
     return cell._replace(cast=cast("recurrent_kernel", "velocity_kernel"))

@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -78,7 +78,7 @@ def coupled_lstm(
         bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
         param_dtype=param_dtype,
     )
-    return dense_cell(pointwise, init, LSTMCarry, gates=("f", "g", "o"), dtype=dtype)
+    return pointwise_cell(pointwise, init, LSTMCarry, gates=("f", "g", "o"), dtype=dtype)
 
 
 @checked
@@ -147,7 +147,7 @@ def janet(
         bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
         param_dtype=param_dtype,
     )
-    return dense_cell(pointwise, init, HiddenCarry, gates=("f", "g"), dtype=dtype)
+    return pointwise_cell(pointwise, init, HiddenCarry, gates=("f", "g"), dtype=dtype)
 
 
 def _one_minus(gate_activation: Callable[[Array], Array], negated: Array) -> Array:

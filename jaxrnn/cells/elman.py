@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import ElmanCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Carry, Cell, Params
 
 small_normal, identity = jax.nn.initializers.normal(1e-3), initializers.identity()
@@ -72,7 +72,7 @@ def elman(
         bias_init=bias_init if use_bias else None,
         param_dtype=param_dtype,
     )
-    return dense_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)
+    return pointwise_cell(pointwise, init, ElmanCarry, gates=("h",), dtype=dtype)
 
 
 @checked

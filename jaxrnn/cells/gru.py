@@ -12,7 +12,7 @@ from jaxrnn.carries import GRUCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.dense import cast, dense_cell, projected_cell
+from jaxrnn.recurrence.pointwise import cast, pointwise_cell, step_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -103,7 +103,7 @@ def _after(
         return GRUCarry(h), h
 
     init = _with_vector(init, "recurrent_bias") if use_bias else init
-    return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
+    return pointwise_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
 
 
 def _before(
@@ -117,7 +117,7 @@ def _before(
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h.astype(zs[0].dtype)
 
-    return projected_cell(step, init, GRUCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
+    return step_cell(step, init, GRUCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
 
 
 def _to_bias(
@@ -131,7 +131,7 @@ def _to_bias(
         h = (1 - z) * carry.h + z * n
         return GRUCarry(h), h.astype(zs[0].dtype)
 
-    cell = projected_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
+    cell = step_cell(step, _with_vector(init, "reset_bias"), GRUCarry, dtype=dtype)
     return cell._replace(cast=cast("recurrent_kernel"))
 
 

@@ -10,7 +10,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 uniform = jax.nn.initializers.uniform(1.0)
@@ -71,4 +71,4 @@ def indrnn(
         }
         return params | ({"bias": bias_init(k_bias, (1, features), param_dtype)} if use_bias else {})
 
-    return dense_cell(pointwise, init, HiddenCarry, gates=("h",), dtype=dtype)._replace(structure="diagonal")
+    return pointwise_cell(pointwise, init, HiddenCarry, gates=("h",), dtype=dtype)._replace(structure="diagonal")

@@ -13,7 +13,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import GRUCarry, LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 ones = jax.nn.initializers.ones
@@ -85,7 +85,7 @@ def layer_norm_lstm(
         "memory_bias": (bias_init, (features,)),
     }
     init = initializers.extended(drawn, further, param_dtype)
-    return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
+    return pointwise_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
 
 
 @checked
@@ -147,7 +147,7 @@ def layer_norm_gru(
     drawn = _params(features, 3, kernel_init, recurrent_kernel_init, param_dtype)
     further = {"norm_scale": (scale_init, (4, features)), "norm_bias": (bias_init, (4, features))}
     init = initializers.extended(drawn, further, param_dtype)
-    return dense_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
+    return pointwise_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
 
 
 def _check(where: str, epsilon: float) -> None:

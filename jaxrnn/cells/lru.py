@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
-from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.recurrence.linear import gate_inputs, linear_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -99,6 +99,6 @@ def lru(
         ys = product(h.real, C[:, 0], xs.dtype) + product(xs, params["skip"], xs.dtype)
         return ys - product(h.imag, C[:, 1], xs.dtype) if parts == 2 else ys
 
-    return diagonal_cell(
+    return linear_cell(
         gates, init, n, decay=decay, readout=readout, complex_state=eigenvalues == "complex", dtype=dtype
     )

@@ -15,7 +15,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
-from jaxrnn.recurrence.diagonal import diagonal_cell
+from jaxrnn.recurrence.linear import linear_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -111,4 +111,4 @@ def mamba(
         h = h.reshape(*h.shape[:-1], features, states)
         return (h * read[..., None, :].astype(h.dtype)).sum(-1) + align(params["skip"], u) * u
 
-    return diagonal_cell(gates, init, features * states, readout=readout, dtype=dtype)
+    return linear_cell(gates, init, features * states, readout=readout, dtype=dtype)

@@ -12,7 +12,7 @@ from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.dense import cast, dense_cell, projected_cell
+from jaxrnn.recurrence.pointwise import cast, pointwise_cell, step_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -97,7 +97,7 @@ def mgu(
         return carry, carry.h.astype(zs[0].dtype)
 
     if reset == "before":
-        return projected_cell(before, init, HiddenCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
+        return step_cell(before, init, HiddenCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
     if use_bias:
         init = initializers.extended(init, {"recurrent_bias": (initializers.zeros, (features,))}, param_dtype)
-    return dense_cell(after, init, HiddenCarry, gates=("f", "n"), paired=("n",), dtype=dtype)
+    return pointwise_cell(after, init, HiddenCarry, gates=("f", "n"), paired=("n",), dtype=dtype)

@@ -10,7 +10,7 @@ from jax.nn import sigmoid, softplus
 from jaxrnn import initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.recurrence.linear import gate_inputs, linear_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -64,7 +64,7 @@ def min_gru(
         return a, sigmoid(z) * activation(candidate)
 
     init = _init(features, 2, use_bias, kernel_init, bias_init, param_dtype)
-    return diagonal_cell(gates, init, features, dtype=dtype)
+    return linear_cell(gates, init, features, dtype=dtype)
 
 
 @checked
@@ -113,7 +113,7 @@ def min_lstm(
         return sigmoid(odds), sigmoid(-odds) * activation(candidate)
 
     init = _init(features, 3, use_bias, kernel_init, bias_init, param_dtype)
-    return diagonal_cell(gates, init, features, dtype=dtype)
+    return linear_cell(gates, init, features, dtype=dtype)
 
 
 def _init(

@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -81,4 +81,4 @@ def peephole_lstm(
         param_dtype=param_dtype,
     )
     init = initializers.extended(drawn, {"peephole": (peephole_init, (3, features))}, param_dtype)
-    return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
+    return pointwise_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)

@@ -11,7 +11,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -85,4 +85,4 @@ def projected_lstm(
         bias = initializers.gate_offset(bias_init, 1, forget_bias)
         return params | ({"bias": bias(k_bias, shape, param_dtype)} if use_bias else {})
 
-    return dense_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
+    return pointwise_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)

@@ -16,7 +16,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
-from jaxrnn.recurrence.diagonal import diagonal_cell
+from jaxrnn.recurrence.linear import linear_cell
 from jaxrnn.recurrence.loop import flip
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
@@ -91,7 +91,7 @@ def qrnn(
     def opened(params: Params, c: Array, sums: Array) -> Array:
         return c if pooling == "f" else sigmoid(jnp.split(sums, count, axis=-1)[2]) * c
 
-    pool = diagonal_cell(pooled, init, features, readout=opened)  # its inputs are the gates; it has no parameters
+    pool = linear_cell(pooled, init, features, readout=opened)  # its inputs are the gates; it has no parameters
     pool_scan = cast(Callable[..., tuple[HiddenCarry, Array]], pool.scan)
 
     def biased(params: Params, sums: Array) -> Array:

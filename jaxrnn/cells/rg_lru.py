@@ -10,7 +10,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.recurrence.linear import gate_inputs, linear_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -102,7 +102,7 @@ def rg_lru(
     def first(params: Params, xs: Array) -> Array:
         return parts(params, xs)[1]
 
-    return diagonal_cell(gates, init, features, first=first, dtype=dtype)
+    return linear_cell(gates, init, features, first=first, dtype=dtype)
 
 
 @jax.custom_jvp

@@ -11,7 +11,7 @@ from jax import lax
 from jaxrnn import checks
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
-from jaxrnn.recurrence.diagonal import diagonal_cell, gate_inputs
+from jaxrnn.recurrence.linear import gate_inputs, linear_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -105,7 +105,7 @@ def s5(
         real, imag = (product(part, C[:, i], xs.dtype) for i, part in enumerate((h.real, h.imag)))
         return 2 * (real - imag) + product(xs, params["skip"], xs.dtype)
 
-    return diagonal_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=dtype)
+    return linear_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=dtype)
 
 
 def _hippo(n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -119,5 +119,5 @@ def slstm(
         """A memory with a weight: the value is c, the weight exp(m), which no update can make negative."""
         return carry._replace(n=jnp.ones_like(carry.n)), ("c", "m", "h")
 
-    cell = dense_cell(pointwise, init, SLSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
+    cell = pointwise_cell(pointwise, init, SLSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
     return cell._replace(learned=learned)

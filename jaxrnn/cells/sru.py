@@ -12,7 +12,7 @@ from jaxrnn.carries import HiddenCarry
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.dense import dense_cell
+from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Cell, Params
 
@@ -101,5 +101,5 @@ def sru(
         rest = {name: jnp.pad(p, ((0, 4 - GATES), (0, 0))) for name, p in params.items() if name != "kernel"}
         return {"kernel": kernel, **rest}
 
-    cell = dense_cell(pointwise, init, HiddenCarry, gates=("f", "r", "x", "s"), dtype=dtype)
+    cell = pointwise_cell(pointwise, init, HiddenCarry, gates=("f", "r", "x", "s"), dtype=dtype)
     return reparametrized(cell, init, whole)._replace(structure="diagonal")

@@ -20,7 +20,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
     on.
 
     Args:
-      cell: of the dense engine (method `"fused"`), with `recurrent_kernel [H, G, H]`.
+      cell: made by `pointwise_cell` (method `"fused"`), with `recurrent_kernel [H, G, H]`.
       count: N, a divisor of H.
       recurrent_kernel_init: draws the blocks, head by head and gate by gate: `(key, (H/N, H/N), dtype) -> Array`.
 
@@ -43,7 +43,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(
             f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among "
-            "them and [H, G, H], as of dense_cell"
+            "them and [H, G, H], as of pointwise_cell"
         )
     width, gates, _ = shape
     if width % count:

@@ -39,7 +39,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
     checks.check_rate("recurrent_dropout", "rate", rate)
     if "fused" not in cell.methods:
         raise ValueError(
-            f"recurrent_dropout: cell has methods {cell.methods}, expected one with 'fused', as dense_cell makes; "
+            f"recurrent_dropout: cell has methods {cell.methods}, expected one with 'fused', as pointwise_cell makes; "
             "zoneout and weight_dropout take others, too"
         )
 

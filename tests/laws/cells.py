@@ -24,7 +24,7 @@ class OddCarry(NamedTuple):
 
 
 def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
-    """All that `dense_cell` allows and the classical cells lack.
+    """All that `pointwise_cell` allows and the classical cells lack.
 
     Two paired gates, parameters of several shapes beside the engine's, an output that is not the state and not of its
     width, and a learned initial carry.
@@ -45,12 +45,12 @@ def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> 
         start = jnp.broadcast_to(params["start"], (*batch_shape, features))
         return jax.tree.map(lambda zero: zero + start.astype(zero.dtype), cell.init_carry(params, batch_shape))
 
-    cell = jaxrnn.dense_cell(pointwise, init, OddCarry, gates=("a", "b", "c"), paired=("a", "c"), dtype=dtype)
+    cell = jaxrnn.pointwise_cell(pointwise, init, OddCarry, gates=("a", "b", "c"), paired=("a", "c"), dtype=dtype)
     return cell._replace(init_carry=init_carry)
 
 
 def narrow(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
-    """The rest that `dense_cell` allows: two heads, a projection of the state, no bias, no parameters of its own."""
+    """The rest that `pointwise_cell` allows: two heads, a projection of the state, no bias, no further parameters."""
     heads, width = 2, features // 2
 
     def pointwise(params: Any, carry: jaxrnn.HiddenCarry, gates: Any) -> tuple[jaxrnn.HiddenCarry, jax.Array]:
@@ -65,7 +65,7 @@ def narrow(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) 
         }
         return {name: jnp.full(shape, 0.5, param_dtype) for name, shape in shapes.items()}
 
-    return jaxrnn.dense_cell(pointwise, init, jaxrnn.HiddenCarry, gates=("a", "b"), dtype=dtype)
+    return jaxrnn.pointwise_cell(pointwise, init, jaxrnn.HiddenCarry, gates=("a", "b"), dtype=dtype)
 
 
 def from_contributing() -> Callable[..., jaxrnn.Cell]:

@@ -1,4 +1,4 @@
-"""`dense_cell`: a cell from its elementwise maths; the engine owns the projection, the product and the gradient."""
+"""`pointwise_cell`: a cell from its elementwise maths; the engine owns the projection, the product and the gradient."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # are
 
 
 @checked
-def dense_cell(
+def pointwise_cell(
     pointwise: Pointwise,
     init: Callable[..., Params],
     carry: Any,
@@ -65,15 +65,15 @@ def dense_cell(
       ...     return LeakyCarry(h), h
       >>> def init(key, in_features):
       ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
-      >>> cell = jaxrnn.dense_cell(leaky, init, LeakyCarry, gates=("h",))
+      >>> cell = jaxrnn.pointwise_cell(leaky, init, LeakyCarry, gates=("h",))
       >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 8)
     """
     gates, paired = tuple(gates), tuple(paired)
     if unknown := set(paired) - set(gates):
-        raise ValueError(f"dense_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
-    _check_carry("dense_cell", carry)
+        raise ValueError(f"pointwise_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
+    _check_carry("pointwise_cell", carry)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(
@@ -106,10 +106,10 @@ def dense_cell(
     def checked_init(key: Array, in_features: int) -> Params:
         params = init(key, in_features)
         if (drawn := params["kernel"].shape[-2]) != len(gates):
-            raise ValueError(f"dense_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
+            raise ValueError(f"pointwise_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
         return params
 
-    cell = projected_cell(step, checked_init, carry, dtype=dtype)
+    cell = step_cell(step, checked_init, carry, dtype=dtype)
 
     def once(params: Params, dtype: Any) -> Params:
         recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # which depends on its form
@@ -119,21 +119,21 @@ def dense_cell(
 
 
 @checked
-def projected_cell(
+def step_cell(
     step: Callable[..., tuple[Carry, Array]],
     init: Callable[..., Params],
     carry: Any,
     *,
     dtype: Any = None,
 ) -> Cell:
-    """Makes a cell with `dense_cell`'s projection and carry but a `step` of its own, which runs in the plain loop.
+    """Makes a cell with `pointwise_cell`'s projection and carry but a `step` of its own, which runs in the plain loop.
 
     Args:
       step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate (without a bias
         that `init` does not draw), in the dtype of the computation, which is that of `y` too.
-      init: as for `dense_cell`.
-      carry: as for `dense_cell`.
-      dtype: as for `dense_cell`.
+      init: as for `pointwise_cell`.
+      carry: as for `pointwise_cell`.
+      dtype: as for `pointwise_cell`.
 
     Returns:
       A `Cell` of structure `"dense"`, with the method `"scan"` alone.
@@ -151,11 +151,11 @@ def projected_cell(
       ...     return Carry(h), h
       >>> def init(key, in_features):
       ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
-      >>> cell = jaxrnn.projected_cell(step, init, Carry)
+      >>> cell = jaxrnn.step_cell(step, init, Carry)
       >>> jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))[1].shape
       (5, 2, 8)
     """
-    _check_carry("projected_cell", carry)
+    _check_carry("step_cell", carry)
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]

@@ -1,4 +1,4 @@
-"""`diagonal_cell`: a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan and its gradient."""
+"""`linear_cell`: a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan and its gradient."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +36,7 @@ class Coefficients(NamedTuple):
 
 
 @checked
-def diagonal_cell(
+def linear_cell(
     gates: Callable[[Params, Array], Any],
     init: Callable[..., Params],
     features: int,
@@ -77,14 +77,14 @@ def diagonal_cell(
       ...     return {"kernel": jax.random.normal(key, (in_features, 8)), "leak": jnp.ones(8)}
       >>> def gates(params, xs):
       ...     return xs @ params["kernel"]
-      >>> cell = jaxrnn.diagonal_cell(gates, init, 8, decay=lambda params: jax.nn.sigmoid(params["leak"]))
+      >>> cell = jaxrnn.linear_cell(gates, init, 8, decay=lambda params: jax.nn.sigmoid(params["leak"]))
       >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
 
     if first is not None and complex_state:
-        raise ValueError("diagonal_cell: first and complex_state are both given, expected at most one")
+        raise ValueError("linear_cell: first and complex_state are both given, expected at most one")
 
     def wide(params: Params, compute: Any) -> Params:
         return {name: p.astype(accumulator(compute)) for name, p in params.items()}
