@@ -15,7 +15,7 @@ import pytest
 import jaxrnn
 from benchmarks import report
 from jaxrnn.__main__ import parser
-from jaxrnn.tasks.run import OUTPUTS
+from jaxrnn.cli.run import OUTPUTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxrnn"
@@ -91,7 +91,7 @@ def test_readme_describes_the_command_line():
 def test_contributing_has_every_module_in_its_floors():
     floors = blocks("CONTRIBUTING.md", "text")[0]
     modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
-    named = [path.parts[0] if path.parts[0] == "tasks" else path.stem for path in modules]
+    named = [path.parts[0] if path.parts[0] == "cli" else path.stem for path in modules]
     assert [name for name in named if not re.search(rf"\b{name}\b", floors)] == []
 
 
@@ -169,5 +169,5 @@ def test_ci_can_be_executed():
 
 def test_readme_has_both_commands_with_all_their_set_up():
     (tests,), (job,) = commands("-m pytest"), commands("-m jaxrnn")
-    for command, extra in ((tests, '".[test]"'), (job, ".")):
+    for command, extra in ((tests, '".[test]"'), (job, '".[cli]"')):
         assert command.startswith(f"python3 -m venv .venv && .venv/bin/pip install -e {extra} && .venv/bin/python -m ")
