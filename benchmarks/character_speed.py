@@ -16,7 +16,7 @@ from benchmarks.harness import Question, main
 from benchmarks.peers import Field
 from benchmarks.results import Result, Row, spread, table
 from benchmarks.timing import round_robin, summary
-from jaxrnn.tasks import model, text
+from jaxrnn.cli import model, text
 from jaxrnn.train import start, updater
 
 

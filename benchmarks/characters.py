@@ -21,8 +21,8 @@ from benchmarks import plots
 from benchmarks.harness import Question, main
 from benchmarks.peers import Field
 from benchmarks.results import Result, Row, pick, table, unique
-from jaxrnn.tasks import model, text
-from jaxrnn.tasks.ngram import witten_bell
+from jaxrnn.cli import model, text
+from jaxrnn.cli.ngram import witten_bell
 from jaxrnn.train import start, train, updater
 from jaxrnn.types import Params
 

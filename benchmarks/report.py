@@ -1,4 +1,4 @@
-"""Writes README's benchmark section from the committed results: `python -m benchmarks.report`.
+"""Writes the figures in README.md and benchmarks/README.md from the committed results: `python -m benchmarks.report`.
 
 Each folder under `benchmarks/results/` is one run of `python -m benchmarks --out benchmarks/results/<name>`.
 """
@@ -6,6 +6,7 @@ Each folder under `benchmarks/results/` is one run of `python -m benchmarks --ou
 import argparse
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -29,11 +30,12 @@ from benchmarks import (
 )
 from benchmarks.environment import machine
 from benchmarks.harness import told
-from benchmarks.problems import TITLES
+from benchmarks.problems import CELLS, SHAPES, TITLES
 from benchmarks.results import LEGEND, MEAN, Result, ratio, unique
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGE, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 MODULES = (
     against_peers,
@@ -65,8 +67,34 @@ OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
 )
 
 
+def image(path: Path) -> str:
+    """The address of a committed image, for a README that is also shown outside the repository."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["readme"]
+    return urls["images"] + path.relative_to(ROOT).as_posix()
+
+
+def summary(folder: Path = RESULTS) -> str:
+    """README's part in Markdown: shapes, times and plot of the latest run that has every cell beside its peers."""
+    files = sorted(folder.glob("*/against_peers.json"))
+    complete = [path for path in files if unique(results.load(path)["rows"], "cell") == list(CELLS)]
+    if not complete:
+        return ""
+    path = complete[-1]
+    result = results.load(path)
+    shown = unique(result["rows"], "shape")
+    shapes = [[name, *map(str, SHAPES[name])] for name in shown if name in SHAPES]
+    return "\n\n".join(
+        [
+            _markdown(["shape", "batch", "steps", "input features", "hidden features"], shapes),
+            f"Measured on {machine(result['environment'])}, {result['environment']['date'][:10]}. {LEGEND}",
+            _speed(result),
+            f"![Time of each layer in each library]({image(path.with_suffix('.png'))})",
+        ]
+    )
+
+
 def section(folder: Path = RESULTS) -> str:
-    """The section in Markdown: for each run its figures as ratios, its plot, and all its tables folded away."""
+    """The page in Markdown: for each run its figures as ratios, its plot, and all its tables folded away."""
     runs = sorted({path.parent for path in folder.glob("*/*.json")})
     return "\n\n".join(_run(run) for run in runs)
 
@@ -101,7 +129,7 @@ def _run(folder: Path) -> str:
 
 
 def _link(path: Path) -> str:
-    return Path(os.path.relpath(path, ROOT)).as_posix()
+    return Path(os.path.relpath(path, PAGE.parent)).as_posix()
 
 
 def _speed(result: Result) -> str:
@@ -138,23 +166,27 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--results", type=Path, default=RESULTS, help="folder of runs (default: benchmarks/results)")
-    options.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file to rewrite (default: README.md)")
+    options.add_argument("--page", type=Path, default=PAGE, help="gets all figures (default: benchmarks/README.md)")
+    options.add_argument("--readme", type=Path, default=README, help="gets one table and plot (default: README.md)")
     options.add_argument("--redraw", action="store_true", help="draw all plots again from the JSON files")
     args = options.parse_args(argv)
-    try:
-        text = args.readme.read_text()
-        new = rewrite(text, section(args.results))
-    except OSError as error:
-        options.error(f"{args.readme} cannot be read: {error.strerror}")
-    except ValueError as error:
-        options.error(f"{args.readme}: {error}")
+    changes = []
+    for file, written in ((args.page, section(args.results)), (args.readme, summary(args.results))):
+        try:
+            text = file.read_text()
+            changes.append((file, text, rewrite(text, written)))
+        except OSError as error:
+            options.error(f"{file} cannot be read: {error.strerror}")
+        except ValueError as error:
+            options.error(f"{file}: {error}")
     if args.redraw:
         for path in sorted(args.results.glob("*/*.json")):
             result = results.load(path)
             plots.save(SCRIPTS[result["question"]].QUESTION.draw(result), result, path.with_suffix(".png"))
-    if new != text:
-        args.readme.write_text(new)
-    print(f"{args.readme.name}: {'rewritten' if new != text else 'already current'}")
+    for file, text, new in changes:
+        if new != text:
+            file.write_text(new)
+        print(f"{file}: {'rewritten' if new != text else 'already current'}")
     return 0
 
 

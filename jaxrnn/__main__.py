@@ -6,20 +6,22 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.tasks.characters import after_interrupt, characters
-from jaxrnn.tasks.model import CELLS
-from jaxrnn.tasks.problem import Problem
-from jaxrnn.tasks.report import visible
-from jaxrnn.tasks.settings import LIMITS, Settings
+from jaxrnn.cli.characters import after_interrupt, characters
+from jaxrnn.cli.model import CELLS
+from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.report import visible
+from jaxrnn.cli.settings import LIMITS, Settings
 
 DESCRIPTION = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram
 models of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends as if nothing had happened."""
+EXTRA = ("matplotlib", "tqdm")  # modules of the extra `cli`
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal has not
     try:
         given = vars(parser().parse_args(argv))
+        require(EXTRA)
         directory, source, prompt, resume = (given.pop(name) for name in ("out", "text", "prompt", "resume"))
     except Problem as problem:
         return complain(problem)
@@ -112,6 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+def require(modules: Sequence[str]) -> None:
+    """Raises a `Problem` if one of `modules` is not installed."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        names = " and ".join(missing)
+        verb = "is" if len(missing) == 1 else "are"
+        raise Problem(f'{names} {verb} not installed; pip install "jaxrnn[cli]" brings what the command line needs')
 
 
 def complain(problem: Problem | str) -> int:

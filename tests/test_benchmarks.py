@@ -399,19 +399,32 @@ def test_report_needs_its_markers(text):
         report.rewrite(text, "")
 
 
-def test_report_command_rewrites_a_file(runs, tmp_path, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{report.BEGIN}\n{report.END}\n")
-    options = ["--results", str(runs), "--readme", str(readme)]
+def test_report_command_rewrites_both_files(runs, tmp_path, capsys):
+    page, readme = tmp_path / "page.md", tmp_path / "README.md"
+    for file in (page, readme):
+        file.write_text(f"{report.BEGIN}\n{report.END}\n")
+    options = ["--results", str(runs), "--page", str(page), "--readme", str(readme)]
     assert report.main([*options, "--redraw"]) == 0 and report.main(options) == 0
-    assert capsys.readouterr().out.splitlines() == ["README.md: rewritten", "README.md: already current"]
-    assert report.section(runs) in readme.read_text()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{page}: rewritten" and said[2:] == [f"{file}: already current" for file in (page, readme)]
+    assert report.section(runs) in page.read_text()
 
 
-def test_readme_has_the_committed_results():
-    """Its section is what the report makes of them: empty as long as there are none."""
-    text = (ROOT / "README.md").read_text()
-    assert report.rewrite(text, report.section()) == text
+def test_readme_shows_the_latest_run_of_all_cells(tmp_path):
+    assert report.summary(tmp_path) == ""
+    text = report.summary()
+    for cell in ("LSTM", "GRU", "Elman"):
+        assert f"| {cell}, forward |" in text and f"| {cell}, training |" in text
+    for name, shape in SHAPES.items():
+        assert f"| {name} | {' | '.join(map(str, shape))} |" in text
+    assert "against_peers.png" in text and results.LEGEND in text
+
+
+@pytest.mark.parametrize(("path", "made"), [(report.PAGE, report.section), (report.README, report.summary)])
+def test_pages_have_the_committed_results(path, made):
+    """What the report makes of them: nothing as long as there are none."""
+    text = path.read_text()
+    assert report.rewrite(text, made()) == text
 
 
 def test_committed_results_can_be_read():

@@ -1,4 +1,4 @@
-"""README.md and CONTRIBUTING.md are true: their code prints what they promise, and CI runs their command."""
+"""The documents are true: their code prints what they promise, links lead somewhere, CI runs the command."""
 
 import contextlib
 import importlib
@@ -8,18 +8,23 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import jaxrnn
 from benchmarks import report
+from docs import cells
 from jaxrnn.__main__ import parser
-from jaxrnn.tasks.run import OUTPUTS
+from jaxrnn.cli.run import OUTPUTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxrnn"
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+GUIDE = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *GUIDE]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ADDRESSES = PROJECT["tool"]["readme"]
 every_document = pytest.mark.parametrize("document", DOCUMENTS)
 
 
@@ -35,10 +40,16 @@ def commands(ending):
     return [line for block in blocks("README.md", "sh") for line in block.splitlines() if line.endswith(ending)]
 
 
-@every_document
+def links(document):
+    """All that a document links to, but for the addresses within code."""
+    prose = re.sub(r"^```.*?^```$", "", text(document), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r"^\[[\w-]+\]: (\S+)$", prose, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "python")])
 def test_code_prints_what_the_comments_beside_it_say(document):
     source = "\n".join(blocks(document, "python"))
-    promised = re.findall(r"^print\(.*\)  # (.*)$", source, re.MULTILINE)
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", source, re.MULTILINE)
     assert promised and len(promised) == len(re.findall(r"^ *print\(", source, re.MULTILINE))
     with contextlib.redirect_stdout(io.StringIO()) as said:
         exec(compile(source, document, "exec"), {"__name__": "document"})
@@ -47,20 +58,41 @@ def test_code_prints_what_the_comments_beside_it_say(document):
 
 @every_document
 def test_links_and_paths_lead_somewhere(document):
-    links = re.findall(r"\]\((?!https?://)([^)\s]+)\)", text(document))
-    paths = re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text(document))
-    for name in [*links, *paths]:
-        file, _, anchor = name.partition("#")
-        assert (ROOT / file).exists() or (PACKAGE / file).exists(), name
+    paths = [PACKAGE / name for name in re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text(document))]
+    assert [path for path in paths if not path.exists() and not (ROOT / path.relative_to(PACKAGE)).exists()] == []
+    for link in links(document):
+        for address in ADDRESSES.values():
+            if link.startswith(address):
+                link = os.path.relpath(ROOT / link.removeprefix(address), (ROOT / document).parent)
+        if link.startswith("https://"):
+            assert not link.startswith(PROJECT["project"]["urls"]["Homepage"]), f"{link} is no file of the checkout"
+            continue
+        file, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / file if file else ROOT / document
+        assert target.exists(), link
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", text(file), re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings], link
+
+
+def test_readme_can_be_shown_anywhere():
+    assert [link for link in links("README.md") if not link.startswith(("https://", "#"))] == []
+
+
+def test_all_addresses_begin_with_that_of_the_home():
+    urls = PROJECT["project"]["urls"]
+    assert all(url.startswith(urls["Homepage"]) for url in [*urls.values(), ADDRESSES["files"]])
+    inside = [url.removeprefix(ADDRESSES["files"]) for url in urls.values() if url.startswith(ADDRESSES["files"])]
+    assert len(inside) == 2 and all((ROOT / name).exists() for name in inside)
+
+
+def test_readme_is_short():
+    assert len(text("README.md").splitlines()) <= 250 and len(text("README.md").encode()) <= 15_000
 
 
 @every_document
 def test_names_exist(document):
     names = set(re.findall(r"\bjaxrnn((?:\.[a-zA-Z_]\w*)+)", "\n".join(re.findall(r"`[^`\n]+`", text(document)))))
-    assert names
     for name in names:
         found = jaxrnn
         for part in name[1:].split("."):
@@ -69,17 +101,30 @@ def test_names_exist(document):
             found = getattr(found, part)
 
 
-def test_readme_names_all_that_is_public():
-    assert [name for name in jaxrnn.__all__ if not re.search(rf"\b{name}\b", text("README.md"))] == []
+def test_the_guide_has_every_page():
+    assert {f"docs/{link}" for link in links("docs/README.md")} >= set(GUIDE) - {"docs/README.md"}
+
+
+def test_the_guide_names_every_function():
+    pages = "\n".join(text(document) for document in ["README.md", *GUIDE])
+    public = [name for name in jaxrnn.__all__ if name.islower() and not name.endswith("_cell")]  # makers: CONTRIBUTING
+    assert [name for name in public if not re.search(rf"\b{name}\b", pages)] == []
+
+
+def test_the_page_of_all_cells_is_what_the_package_says():
+    assert text("docs/cells.md") == cells.page()
+    (families,) = re.findall(r"^\| family .*?\n\n", text("README.md"), re.MULTILINE | re.DOTALL)
+    assert sorted(it.name for it in cells.registry()) == sorted(re.findall(r"`(\w+)`", families.replace("h = a h", "")))
 
 
 def test_readme_lists_every_notebook():
-    listed = re.findall(r"\]\((notebooks/[^)]+)\)", text("README.md"))
+    listed = [link.removeprefix(ADDRESSES["files"]) for link in links("README.md") if link.endswith(".ipynb")]
     assert listed == sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("notebooks/*.ipynb"))
 
 
-def test_readme_has_a_place_for_benchmarks():
-    assert f"{report.BEGIN}\nfigures\n{report.END}" in report.rewrite(text("README.md"), "figures")
+@pytest.mark.parametrize("document", ["README.md", "benchmarks/README.md"])
+def test_there_is_a_place_for_benchmarks(document):
+    assert f"{report.BEGIN}\nfigures\n{report.END}" in report.rewrite(text(document), "figures")
 
 
 def test_readme_describes_the_command_line():
@@ -91,7 +136,7 @@ def test_readme_describes_the_command_line():
 def test_contributing_has_every_module_in_its_floors():
     floors = blocks("CONTRIBUTING.md", "text")[0]
     modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
-    named = [path.parts[0] if path.parts[0] == "tasks" else path.stem for path in modules]
+    named = [path.parts[0] if path.parts[0] == "cli" else path.stem for path in modules]
     assert [name for name in named if not re.search(rf"\b{name}\b", floors)] == []
 
 
@@ -169,5 +214,5 @@ def test_ci_can_be_executed():
 
 def test_readme_has_both_commands_with_all_their_set_up():
     (tests,), (job,) = commands("-m pytest"), commands("-m jaxrnn")
-    for command, extra in ((tests, '".[test]"'), (job, ".")):
+    for command, extra in ((tests, '".[test]"'), (job, '".[cli]"')):
         assert command.startswith(f"python3 -m venv .venv && .venv/bin/pip install -e {extra} && .venv/bin/python -m ")

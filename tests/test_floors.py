@@ -31,9 +31,10 @@ FLOORS = {
     "last": 3,
     "layers": 4,
 }
-FACES = 5  # whatever else there is: Flax modules, the command line, its tasks
+FACES = 5  # whatever else there is: Flax modules, the command line, its package
 ABOVE_ALL = 6  # `jaxrnn/__init__.py`, which gathers the names of every floor
 FRAMEWORKS = {"flax", "haiku", "keras", "matplotlib", "optax", "torch", "tqdm"}
+EXTRA = {"matplotlib", "tqdm"}  # installed by the extra `cli` alone
 
 
 def floor(module: str) -> int:
@@ -72,6 +73,8 @@ def violations(module: str, source: str) -> list[str]:
         top, _, inner = name.partition(".")
         if top in FRAMEWORKS and (floor(module) < FACES or module.startswith("interop")):
             found.append(f"{module} imports {name}, a framework")
+        if top in EXTRA and not module.startswith("cli."):
+            found.append(f"{module} imports {name}, which is there with the extra cli alone")
         if top != "jaxrnn":
             continue
         if floor(inner) > floor(module):
@@ -108,6 +111,8 @@ def test_every_floor_is_there(name):
         ("layers.rnn", "import flax.linen", 1),
         ("layers.rnn", "from jaxrnn.layers.stack import stack", 0),
         ("linen", "from flax import linen\nfrom jaxrnn.layers.rnn import rnn", 0),
+        ("train", "from tqdm import tqdm", 1),
+        ("cli.report", "from tqdm import tqdm", 0),
         ("interop.flax", "def late():\n    import flax", 1),
         ("", "from jaxrnn.cells.lstm import lstm", 0),
     ],

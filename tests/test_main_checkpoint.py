@@ -22,8 +22,8 @@ import pytest
 from flax import serialization
 
 from jaxrnn.__main__ import main
-from jaxrnn.tasks import checkpoint
-from jaxrnn.tasks.problem import Problem
+from jaxrnn.cli import checkpoint
+from jaxrnn.cli.problem import Problem
 
 
 class Pair(NamedTuple):

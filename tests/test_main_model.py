@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.tasks import model, saved
+from jaxrnn.cli import model, saved
 from jaxrnn.types import Layer, Params
 
 SIZE = 5

@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from jaxrnn.__main__ import main
-from jaxrnn.tasks import checkpoint
+from jaxrnn.cli import checkpoint
 
 TEXT = "".join(f"{n} bottles of beer on the wall, {n} bottles of beer.\n" for n in range(99, 0, -1))
 STEPS = 3000

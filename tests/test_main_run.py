@@ -5,6 +5,8 @@ import os
 import re
 import resource
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -12,9 +14,9 @@ import numpy as np
 import pytest
 
 from jaxrnn.__main__ import main
-from jaxrnn.tasks import checkpoint, report
-from jaxrnn.tasks.model import CELLS
-from jaxrnn.tasks.run import OUTPUTS
+from jaxrnn.cli import checkpoint, report
+from jaxrnn.cli.model import CELLS
+from jaxrnn.cli.run import OUTPUTS
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
 SMALL = ["--cell", "elman", "--layers", "2", "--hidden", "8", "--steps", "6", "--window", "5", "--batch", "4"]
@@ -141,6 +143,31 @@ def test_help_names_every_cell_and_default(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert all(cell in out for cell in CELLS)
     assert "(default: lstm)" in out
+
+
+WITHOUT = """
+import runpy, sys
+import jaxrnn, jaxrnn.linen, jaxrnn.nnx, jaxrnn.train  # the library needs no more than it asks for
+assert not {"matplotlib", "tqdm"} & set(sys.modules)
+sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(",")))  # names that cannot be imported
+runpy.run_module("jaxrnn", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"),
+    [
+        ("matplotlib", "matplotlib is not installed"),
+        ("tqdm", "tqdm is not installed"),
+        ("matplotlib,tqdm", "matplotlib and tqdm are not installed"),
+    ],
+)
+def test_without_its_extra_it_names_the_command_that_brings_it(absent: str, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, absent, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f'jaxrnn: {said}; pip install "jaxrnn[cli]" brings what the command line needs\n'
+    assert not (tmp_path / "run").exists()
 
 
 def test_want_of_memory_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

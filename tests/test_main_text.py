@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from jaxrnn.tasks import text
-from jaxrnn.tasks.problem import Problem
+from jaxrnn.cli import text
+from jaxrnn.cli.problem import Problem
 
 
 def test_the_default_text_is_pinned_by_its_hash() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrnn.tasks.ngram import witten_bell
+from jaxrnn.cli.ngram import witten_bell
 
 Model = Callable[[int, tuple[int, ...]], float]
 

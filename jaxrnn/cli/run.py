@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn.tasks import checkpoint, model, report, text
-from jaxrnn.tasks.ngram import witten_bell
-from jaxrnn.tasks.problem import Problem
-from jaxrnn.tasks.saved import read
-from jaxrnn.tasks.settings import Settings, agreed
+from jaxrnn.cli import checkpoint, model, report, text
+from jaxrnn.cli.ngram import witten_bell
+from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.saved import read
+from jaxrnn.cli.settings import Settings, agreed
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxrnn.tasks.problem import Problem
+from jaxrnn.cli.problem import Problem
 
 
 class Settings(NamedTuple):

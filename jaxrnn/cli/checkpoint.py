@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import serialization
 
-from jaxrnn.tasks.problem import Problem
+from jaxrnn.cli.problem import Problem
 
 MAGIC = b"jaxrnn checkpoint 1\n"
 DIGEST = hashlib.sha256().digest_size

@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from jaxrnn.tasks import checkpoint, report
-from jaxrnn.tasks.run import CHECKPOINT, OUTPUTS, SAMPLE, Run
-from jaxrnn.tasks.settings import Settings
+from jaxrnn.cli import checkpoint, report
+from jaxrnn.cli.run import CHECKPOINT, OUTPUTS, SAMPLE, Run
+from jaxrnn.cli.settings import Settings
 
 LENGTH = 600  # characters of the sample
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrnn.tasks.problem import Problem
+from jaxrnn.cli.problem import Problem
 
 HELD_OUT = 10  # the last tenth
 SHORTEST = 100

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrnn.tasks import checkpoint
-from jaxrnn.tasks.model import CELLS
-from jaxrnn.tasks.problem import Problem
-from jaxrnn.tasks.settings import LIMITS, Settings
+from jaxrnn.cli import checkpoint
+from jaxrnn.cli.model import CELLS
+from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.settings import LIMITS, Settings
 
 FIELDS = ("state", "settings", "source", "sha256", "vocabulary", "step", "seconds", "losses", "metrics")
 ABOUT = (

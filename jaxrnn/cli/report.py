@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from jaxrnn.tasks.settings import Settings
+from jaxrnn.cli.settings import Settings
 
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}{postfix}"
 SMOOTHING = 0.95
@@ -23,6 +21,8 @@ class Bar:
     """
 
     def __init__(self, settings: Settings, step: int) -> None:
+        from tqdm import tqdm  # of the extra, whose absence is reported before a run
+
         self._loss: float | None = None
         self._step = settings.per_step
         self._bar = tqdm(

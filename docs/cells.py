@@ -1,0 +1,101 @@
+"""Writes docs/cells.md, the page of all cells, from the package: `python -m docs.cells`."""
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, get_type_hints
+
+import jaxrnn
+
+ABOUT = """This page is generated from the package by `python -m docs.cells`. `jaxrnn.unroll` runs each cell over a
+sequence, and `jaxrnn.step` one step at a time. The docstring of a cell has all its equations and options. The ways to
+run are the values of `method` besides `"auto"`."""
+PAGE = Path(__file__).with_name("cells.md")
+FAMILIES = {
+    "Dense": "The recurrent kernel is a matrix, and its product with the state is taken in every step. A fused engine "
+    "runs the loop and its gradient.",
+    "Elementwise": "The gates or the new state see the old state through a vector, each feature its own past alone.",
+    "Step by step": "A step is more than one product, or a convolution. These run in the plain loop.",
+    "Linear": "`h = a h + b` in each feature, where `a` and `b` come from the input. The recurrence runs step by step, "
+    "in parallel over time, or in chunks.",
+    "Linear, with a matrix for a state": "The state holds values by key. It runs step by step, or in chunks of matrix "
+    "products.",
+}
+NAME = r"(?:van der )?[A-Z]\w+"
+SOURCE = re.compile(rf'{NAME}(?:(?:, | & ){NAME})*(?: et al\.)? \d{{4}}, "[^"]+"')
+
+
+class Entry(NamedTuple):
+    """One cell of the page."""
+
+    name: str
+    family: str
+    call: str
+    about: str
+    source: str
+    methods: tuple[str, ...]
+
+
+def registry() -> list[Entry]:
+    """Every cell that the package exports. This function alone knows how they are found."""
+    found = []
+    for name in jaxrnn.__all__:
+        make = getattr(jaxrnn, name)
+        if inspect.isfunction(make) and make.__module__.startswith("jaxrnn.cells.") and _returns_a_cell(make):
+            given = [it.name for it in inspect.signature(make).parameters.values() if it.default is it.empty]
+            sizes = {"features": 8, "projection": 4, "kernel_size": (3, 3)}
+            cell = make(*(sizes[it] for it in given if it in sizes))
+            call = f"{name}({', '.join(it for it in given if it in sizes)})"
+            found.append(Entry(name, _family(cell), call, *_described(make), jaxrnn.methods(cell)))
+    return found
+
+
+def page() -> str:
+    """The page in Markdown."""
+    entries = registry()
+    parts = ["# All cells", textwrap.fill(ABOUT, 120)]
+    for family, about in FAMILIES.items():
+        members = [it for it in entries if it.family == family]
+        lines = [f"| `jaxrnn.{it.call}` | {it.about} | {it.source} | {', '.join(it.methods)} |" for it in members]
+        head = "| cell | what it is | source | ways to run |\n|---|---|---|---|"
+        parts += [f"## {family}", textwrap.fill(about, 120), "\n".join([head, *lines])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _returns_a_cell(make: Callable[..., object]) -> bool:
+    return get_type_hints(make).get("return") is jaxrnn.Cell
+
+
+def _family(cell: jaxrnn.Cell) -> str:
+    if cell.scan is None:
+        return "Step by step"
+    _, *families = FAMILIES
+    return {"diagonal": families[0], "linear_diagonal": families[2], "linear_matrix": families[3]}.get(
+        cell.structure, "Dense"
+    )
+
+
+def _described(make: Callable[..., object]) -> tuple[str, str]:
+    """The first paragraph of a docstring, and the first source that it names."""
+    text = " ".join((inspect.getdoc(make) or "").partition("Args:")[0].split())
+    first = " ".join((inspect.getdoc(make) or "").partition("\n\n")[0].split())
+    source = SOURCE.search(text)
+    if source is None:
+        raise ValueError(f'the docstring of {make.__name__} names no source, as in: Elman 1990, "Finding structure"')
+    return first.replace(f" ({source[0]})", "").replace("|", "\\|"), source[0]
+
+
+def main() -> int:
+    new = page()
+    current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == new
+    if not current:
+        PAGE.write_text(new, encoding="utf-8")
+    print(f"{PAGE.name}: {'already current' if current else 'rewritten'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
