@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
-from jaxrnn.recurrence.loop import entries, loop, select, silence, valid_steps
+from jaxrnn.recurrence.loop import entries, flip, loop, select, silence, valid_steps
 from jaxrnn.recurrence.segments import remade
 from jaxrnn.sharding import laid_as, vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Steps
@@ -47,16 +47,20 @@ def run_cell(
         flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
         if method != "scan" and cell.scan is not None:
             policy = remat if isinstance(remat, str) else None
-            return cell.scan(params, carry, xs, flow, method=method, reverse=reverse, remat=policy, unroll=unroll)
+            return cell.scan(params, carry, xs, flow, method=method, remat=policy, unroll=unroll)
         step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
         zs = cell.project(params, xs)
         held = _held(cell, params, zs)
-        return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, reverse=reverse, unroll=unroll)
+        return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, unroll=unroll)
 
+    # No engine runs backwards: it is given the steps in the order in which they are taken.
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
+    inputs = flip(inputs) if reverse else inputs
     if isinstance(remat, int):
-        return remade(run, params, carry, inputs, remat, reverse=reverse)
-    return run(params, carry, inputs)
+        carry, ys = remade(run, params, carry, inputs, remat)
+    else:
+        carry, ys = run(params, carry, inputs)
+    return carry, flip(ys) if reverse else ys
 
 
 def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:

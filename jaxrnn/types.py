@@ -70,7 +70,7 @@ class Cell(Made, _CellFunctions):
       init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
       project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
       step: `(params, carry, z) -> (carry, y)`, one time step; what `draw` returns is also given its noise.
-      scan: `(params, carry, xs, flow, *, method, reverse, remat, unroll) -> (carry, ys)`, equal to looping
+      scan: `(params, carry, xs, flow, *, method, remat, unroll) -> (carry, ys)`, equal to looping
         `step` over `project(params, xs)` and faster; None where there is nothing faster than the loop.
       structure: the shape of the Jacobian of the carry by the carry before.
       methods: the ways to run it: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.

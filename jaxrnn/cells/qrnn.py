@@ -17,7 +17,6 @@ from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.linear import linear_cell
-from jaxrnn.recurrence.loop import flip
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
@@ -120,23 +119,19 @@ def qrnn(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[QRNNCarry, Array]:
         def run(params: Params, carry: QRNNCarry, xs: Array, flow: Flow) -> tuple[QRNNCarry, Array]:
-            turn: Callable[[Any], Any] = flip if reverse else lambda x: x
             parts, fresh = project(params, xs), flow.fresh
-            flags = {"valid": turn(flow.valid), "resets": turn(flow.resets), "fresh": fresh and fresh.pending}
-            pending, sums = delayed.over_time(carry.pending, turn(parts), **flags)
+            flags = {"valid": flow.valid, "resets": flow.resets, "fresh": fresh and fresh.pending}
+            pending, sums = delayed.over_time(carry.pending, parts, **flags)
             own = flow._replace(fresh=fresh and HiddenCarry(fresh.c))
-            how = {"method": method, "reverse": reverse, "remat": None, "unroll": unroll}
-            state, ys = pool_scan({}, HiddenCarry(carry.c), biased(params, turn(sums)), own, **how)
+            how = {"method": method, "remat": None, "unroll": unroll}
+            state, ys = pool_scan({}, HiddenCarry(carry.c), biased(params, sums), own, **how)
             return QRNNCarry(state.h, pending), ys.astype(parts.dtype)
 
         step_bytes = carry.c.size * count * window * carry.c.dtype.itemsize
-        return in_segments(
-            run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
-        )
+        return in_segments(run, params, carry, xs, flow, step_bytes=step_bytes, method=method, remat=remat)
 
     return Cell(init, init_carry, project, step, scan, "linear_diagonal", pool.methods)

@@ -20,7 +20,7 @@ from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import flip, silence
+from jaxrnn.recurrence.loop import silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, merged, under, unit, wide
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
@@ -179,23 +179,21 @@ def rwkv7(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[RWKV7Carry, Array]:
         del unroll
 
         def whole(params: Params, carry: RWKV7Carry, xs: Array, flow: Flow) -> tuple[RWKV7Carry, Array]:
-            inputs = (project(params, xs), flow.valid, flow.resets)
-            xs, valid, resets = flip(inputs) if reverse else inputs
+            xs, valid, resets = project(params, xs), flow.valid, flow.resets
             fresh_x, fresh_S = (None, None) if flow.fresh is None else flow.fresh
             last, before = _shifted(carry.x, xs, valid, resets, fresh_x)
             z, gate = seen(params, xs, before)
             S, ys = run(under(Flow(valid, resets), z), carry.S, fresh_S, chunk=chunk, method=method)
             ys = silence(valid, output(params, ys, z, gate, xs.dtype))
-            return RWKV7Carry(last, S), flip(ys) if reverse else ys
+            return RWKV7Carry(last, S), ys
 
-        how = {"method": method, "reverse": reverse, "remat": remat}
+        how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))

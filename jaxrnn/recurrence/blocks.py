@@ -50,7 +50,7 @@ def forward(
         return carry, (ys, None if saved is None else saved._replace(gates=None))
 
     length = _length(operands.xs)
-    carry, (ys, saved) = segmented(run, operands.carry, (operands.xs, steps), length, reverse=spec.reverse)
+    carry, (ys, saved) = segmented(run, operands.carry, (operands.xs, steps), length)
     return carry, ys, saved
 
 
@@ -73,6 +73,6 @@ def backward(
     start = vary(start, varying(dys))
     inputs = (operands.xs, steps, saved, dys)
     length = _length(operands.xs)
-    (dcarry, *sums), dxs = segmented(run, start, inputs, length, reverse=not spec.reverse)
+    (dcarry, *sums), dxs = segmented(run, start, inputs, length, reverse=True)
     dweights, dfresh, dscale = jax.tree.map(lambda d, p: d.astype(p.dtype), tuple(sums), shared)
     return Operands(dxs, dweights, dcarry, dfresh, dscale)

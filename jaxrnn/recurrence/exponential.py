@@ -11,7 +11,7 @@ from jax.nn import log_sigmoid
 from jaxrnn.carries import MLSTMCarry
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import flip, loop, silence
+from jaxrnn.recurrence.loop import loop, silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, under, wide
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
@@ -93,14 +93,11 @@ def exponential_cell(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[MLSTMCarry, Array]:
         def whole(params: Params, carry: MLSTMCarry, xs: Array, flow: Flow) -> tuple[MLSTMCarry, Array]:
-            steps = (project(params, xs), flow.valid, flow.resets)
-            z, valid, resets = flip(steps) if reverse else steps
-            fresh = flow.fresh
+            z, valid, resets, fresh = project(params, xs), flow.valid, flow.resets, flow.fresh
 
             def held(m: Array, gates: tuple[Array, Array]) -> tuple[Array, Any]:
                 m, out = _stabilized(m, gates)
@@ -111,9 +108,9 @@ def exponential_cell(
             scaled = under(Flow(valid, resets), _scaled(z, decay, gain))
             S, ys = run(scaled, _joined(carry), None if fresh is None else _joined(fresh), chunk=chunk, method=method)
             ys = silence(valid, output(params, ys, ms, z.x))
-            return _parted(S, m), flip(ys) if reverse else ys
+            return _parted(S, m), ys
 
-        how = {"method": method, "reverse": reverse, "remat": remat}
+        how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.C), multiple=chunk, **how)
 
     def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:

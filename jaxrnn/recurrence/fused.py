@@ -147,9 +147,7 @@ def forward(
 
     # The bias is added in the loop: here it would be one more pass over the largest array.
     zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
-    carry, sums, (ys, carries, states) = rewrite(
-        body, operands.carry, zs, steps, reverse=spec.reverse, unroll=spec.unroll, in_place=in_place
-    )
+    carry, sums, (ys, carries, states) = rewrite(body, operands.carry, zs, steps, unroll=spec.unroll, in_place=in_place)
     return carry, ys, Saved(carries, Gates(sums, states)) if save else None
 
 
@@ -187,7 +185,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
         return jax.jvp(local, primals, (dw.small, dprojection, dcarry, each_gate(spec, dgates)))[1]
 
     at = (dzs, drs, saved.carries, saved.gates, steps)
-    return scan(body, d.carry, at, reverse=spec.reverse, unroll=spec.unroll)
+    return scan(body, d.carry, at, unroll=spec.unroll)
 
 
 def backward(
@@ -241,7 +239,7 @@ def backward(
         vary((dcarry, *zeros), varying(dys)),
         saved.gates,
         (dys, saved.carries, steps),
-        reverse=not spec.reverse,
+        reverse=True,
         unroll=spec.unroll,
         in_place=in_place,
     )

@@ -19,7 +19,6 @@ class Spec(NamedTuple):
       gates: how many there are.
       paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
       dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
-      reverse: whether the loop runs from the last step to the first.
       unroll: steps written out in one iteration of the loop; None: as many as suit the platform.
       rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
       then: what follows each step, see `Flow`; None: nothing.
@@ -29,7 +28,6 @@ class Spec(NamedTuple):
     gates: int
     paired: tuple[int, ...]
     dtype: Any
-    reverse: bool
     unroll: int | None
     rebuild: bool
     then: Callable[..., tuple[Carry, Any]] | None

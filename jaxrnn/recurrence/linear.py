@@ -120,7 +120,6 @@ def linear_cell(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[Carry, Array]:
@@ -134,24 +133,22 @@ def linear_cell(
                 return carry, output(params, b, z.x)
             if decay is not None:
                 a = decay(params).reshape((1,) * (b.ndim - 1) + (-1,))
-            states = partial(_states, flow=flow, reverse=reverse, method=method)
-            fresh, last = flow.fresh, 0 if reverse else -1
+            states = partial(_states, flow=flow, method=method)
+            fresh = flow.fresh
             if first is not None:
                 ones = jnp.ones_like(b[..., 0])
                 resting = fresh and fresh.begun
                 begun = states(jnp.zeros_like(ones), ones, carry.begun, resting)
-                b = _begin(_entering(begun, carry.begun, flow.resets, resting, reverse), z)
-                begun = begun[last]
+                b = _begin(_entering(begun, carry.begun, flow.resets, resting), z)
+                begun = begun[-1]
             h = states(a, b, _state(carry), fresh and _state(fresh))
-            return _carry(carry, h[last], begun), silence(flow.valid, output(params, h, z.x))
+            return _carry(carry, h[-1], begun), silence(flow.valid, output(params, h, z.x))
 
         # Complex states count twice, for their real and imaginary parts are computed with apart, and so do those whose
         # first step adds something else, for that is made at every step.
         step_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(carry))
         step_bytes *= 2 if complex_state or first is not None else 1
-        return in_segments(
-            run, params, carry, xs, flow, step_bytes=step_bytes, method=method, reverse=reverse, remat=remat
-        )
+        return in_segments(run, params, carry, xs, flow, step_bytes=step_bytes, method=method, remat=remat)
 
     def learned(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
         return carry, tuple(field for field in carry._fields if field != "begun")  # a flag
@@ -167,14 +164,14 @@ def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     return tuple(z if bias is None else z + align(bias[g], z) for g, z in enumerate(zs))
 
 
-def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, reverse: bool, method: str) -> Array:
+def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: str) -> Array:
     """All states; an invalid step is `1 h + 0`, and a reset adds what it starts from, since the engine's is zero."""
     if flow.valid is not None:
         a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
         b = silence(flow.valid, b)
     if flow.resets is not None:
         b = b + silence(flow.resets, a * align(fresh, b))
-    return affine_scan(a.astype(b.dtype), b, start, flow.resets, reverse=reverse, method=method)
+    return affine_scan(a.astype(b.dtype), b, start, flow.resets, method=method)
 
 
 def _begin(begun: Array, z: Coefficients) -> Array:
@@ -182,9 +179,9 @@ def _begin(begun: Array, z: Coefficients) -> Array:
     return z.b + (1 - begun)[..., None] * (z.first - z.b)
 
 
-def _entering(states: Array, start: Array, resets: Array | None, fresh: Any, reverse: bool) -> Array:
+def _entering(states: Array, start: Array, resets: Array | None, fresh: Any) -> Array:
     """The state before each step, from those after each."""
-    entering = jnp.concatenate([states[1:], start[None]] if reverse else [start[None], states[:-1]])
+    entering = jnp.concatenate([start[None], states[:-1]])
     return entering if resets is None else jnp.where(resets, fresh, entering)
 
 

@@ -78,15 +78,14 @@ def linear_scan(
     checks.check_choice("linear_scan", "method", method, ("auto", *WAYS))
     wide = accumulator(jnp.result_type(a, b, carry))
     dtype = wide if jnp.iscomplexobj(carry) else jnp.result_type(a, b)
-    states = affine_scan(
-        *(x.astype(wide) for x in (a, b, carry)), entries(resets) if reverse else resets, reverse=reverse, method=method
-    )
+    a, b, carry = (x.astype(wide) for x in (a, b, carry))
+    states = affine_scan(a, b, carry, entries(resets) if reverse else resets, reverse=reverse, method=method)
     if not b.shape[0]:
-        return carry.astype(wide), states.astype(dtype)
+        return carry, states.astype(dtype)
     return states[0 if reverse else -1], states.astype(dtype)
 
 
-def affine_scan(a: Array, b: Array, h0: Array, resets: Array | None, *, reverse: bool, method: str) -> Array:
+def affine_scan(a: Array, b: Array, h0: Array, resets: Array | None, *, reverse: bool = False, method: str) -> Array:
     """`linear_scan` of arrays of one dtype; `resets` are where they act."""
     if b.shape[0] == 0:
         return b

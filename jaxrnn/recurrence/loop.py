@@ -72,7 +72,6 @@ def loop(
     zs: Any,
     flow: Flow,
     *,
-    reverse: bool = False,
     unroll: int | None = None,
 ) -> tuple[Carry, Any]:
     """Runs `step(carry, z) -> (carry, y)`, or `step(carry, z, noise)`, over the leading axis of `zs` under `flow`."""
@@ -86,11 +85,16 @@ def loop(
         return hold(valid, carry, new, y)
 
     masks = None if noise is None else noise.steps
-    return scan(body, carry, (zs, flow.valid, flow.resets, masks), reverse=reverse, unroll=unroll)
+    return scan(body, carry, (zs, flow.valid, flow.resets, masks), unroll=unroll)
 
 
 def scan(
-    body: Callable[[Carry, Any], tuple[Carry, Any]], carry: Carry, xs: Any, *, reverse: bool, unroll: int | None
+    body: Callable[[Carry, Any], tuple[Carry, Any]],
+    carry: Carry,
+    xs: Any,
+    *,
+    reverse: bool = False,
+    unroll: int | None,
 ) -> tuple[Carry, Any]:
     """`lax.scan`; `unroll=None` is one step an iteration on the CPU and `WRITTEN_OUT` elsewhere.
 
@@ -139,7 +143,7 @@ def rewrite(
     buffers: Any,
     xs: Any,
     *,
-    reverse: bool,
+    reverse: bool = False,
     unroll: int | None,
     in_place: bool,
 ) -> tuple[Carry, Any, Any]:

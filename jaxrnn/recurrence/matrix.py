@@ -11,7 +11,7 @@ from jaxrnn.carries import MatrixCarry
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import flip, silence
+from jaxrnn.recurrence.loop import silence
 from jaxrnn.recurrence.matrix_scan import run
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
@@ -104,7 +104,6 @@ def matrix_cell(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[Carry, Array]:
@@ -113,13 +112,11 @@ def matrix_cell(
         def whole(params: Params, carry: Carry, xs: Array, flow: Flow) -> tuple[Carry, Array]:
             z = project(params, xs)
             steps = under(flow, z.inputs)
-            steps = flip(steps) if reverse else steps
             fresh = None if flow.fresh is None else flow.fresh.S
             S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method)
-            ys = flip(ys) if reverse else ys
             return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
 
-        how = {"method": method, "reverse": reverse, "remat": remat}
+        how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))

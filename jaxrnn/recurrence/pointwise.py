@@ -76,10 +76,8 @@ def pointwise_cell(
     _check_carry("pointwise_cell", carry)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
-    def spec(
-        dtype: Any, *, reverse: bool = False, unroll: int | None = 1, rebuild: bool = False, then: Any = None
-    ) -> Spec:
-        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), reverse, unroll, rebuild, then)
+    def spec(dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None) -> Spec:
+        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), unroll, rebuild, then)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...], noise: Noise | None = None) -> tuple[Carry, Array]:
         weights, scale = _weights(params, zs[0].dtype), None if noise is None else noise.state
@@ -92,13 +90,12 @@ def pointwise_cell(
         flow: Flow,
         *,
         method: str,
-        reverse: bool,
         remat: Any,
         unroll: int | None,
     ) -> tuple[Carry, Any]:
         del method  # there is one
         compute = compute_dtype(dtype, xs, params["kernel"])
-        how = spec(compute, reverse=reverse, unroll=unroll, rebuild=remat is not None, then=flow.then)
+        how = spec(compute, unroll=unroll, rebuild=remat is not None, then=flow.then)
         masks, scale = (None, None) if flow.noise is None else flow.noise
         operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh, scale)
         return run(how, operands, fused.Steps(flow.valid, flow.resets, masks))

@@ -28,7 +28,6 @@ def in_segments(
     step_bytes: int,
     multiple: int = 1,
     method: str,
-    reverse: bool,
     remat: Any,
 ) -> tuple[Carry, Array]:
     """`run(params, carry, xs, flow) -> (carry, ys)`, whose gradient keeps what is between segments alone.
@@ -46,7 +45,7 @@ def in_segments(
     if method != "auto" or not at_least(xs.shape[0] * step_bytes, LARGE):
         return whole(params, carry, steps)
     length = -(-max(2, SEGMENT // step_bytes) // multiple) * multiple
-    in_turn = partial(remade, part, length=length, reverse=reverse)
+    in_turn = partial(remade, part, length=length)
     # Both ways are traced, and the one that the platform takes is lowered: the compiler sees no conditional.
     return lax.platform_dependent(params, carry, steps, cpu=in_turn, default=whole)
 
@@ -57,8 +56,6 @@ def remade(
     carry: Carry,
     inputs: Any,
     length: int,
-    *,
-    reverse: bool,
 ) -> tuple[Carry, Any]:
     """`run(params, carry, inputs) -> (carry, ys)`, `length` steps at a time, all of which a gradient makes again."""
     again = jax.checkpoint(run, prevent_cse=False)
@@ -67,4 +64,4 @@ def remade(
     def segment(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
         return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, inputs)
 
-    return segmented(segment, carry, inputs, length, reverse=reverse)
+    return segmented(segment, carry, inputs, length)
