@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxrnn.driver import batch_of
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import silence
@@ -50,7 +52,7 @@ def layer(
         `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features. The widths of layers are inferred
         with it.
       looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
-      timed: whether the last feature of an input is a time, as for `Cell`.
+      timed: whether the last feature of an input is a time, as for `Cell`; `run` sees it at invalid steps, too.
 
     Returns:
       A `Layer`.
@@ -78,7 +80,7 @@ def layer(
         if carry is None:
             carry = start(params, batch_of(made, xs)[1:])
         seen = steps._replace(key=steps.key if draws else None, context=None if context is None else steps.context)
-        carry, ys, *changed = run(params, carry, silence(steps.valid, xs), seen)
+        carry, ys, *changed = run(params, carry, _silent(steps.valid, xs, timed), seen)
         after = changed[0]._replace(key=steps.key, context=steps.context) if changed else steps
         return carry, silence(after.valid, ys), after
 
@@ -94,6 +96,13 @@ def layer(
         init, start, whole, None if step is None else one, num_feature_axes, any_axes, draws, context, ahead, timed
     )
     return made
+
+
+def _silent(valid: Array | None, xs: Array, timed: bool) -> Array:
+    """`xs` with 0 at invalid steps, but for times: the time of an invalid step passes all the same."""
+    if not timed:
+        return silence(valid, xs)
+    return jnp.concatenate([silence(valid, xs[..., :-1]), xs[..., -1:]], -1)
 
 
 @checked
