@@ -33,7 +33,6 @@ class Entry(NamedTuple):
 
     name: str
     family: str
-    call: str
     about: str
     source: str
     methods: tuple[str, ...]
@@ -48,8 +47,7 @@ def registry() -> list[Entry]:
             given = [it.name for it in inspect.signature(make).parameters.values() if it.default is it.empty]
             sizes = {"features": 8, "projection": 4, "kernel_size": (3, 3)}
             cell = make(*(sizes[it] for it in given if it in sizes))
-            call = f"{name}({', '.join(it for it in given if it in sizes)})"
-            found.append(Entry(name, _family(cell), call, *_described(make), jaxrnn.methods(cell)))
+            found.append(Entry(name, _family(cell), *_described(make), jaxrnn.methods(cell)))
     return found
 
 
@@ -59,8 +57,10 @@ def page() -> str:
     parts = ["# All cells", textwrap.fill(ABOUT, 120)]
     for family, about in FAMILIES.items():
         members = [it for it in entries if it.family == family]
-        lines = [f"| `jaxrnn.{it.call}` | {it.about} | {it.source} | {', '.join(it.methods)} |" for it in members]
-        head = "| cell | what it is | source | ways to run |\n|---|---|---|---|"
+        lines = [f"| `jaxrnn.{it.name}` | {it.about} | {it.source} |" for it in members]
+        head = "| cell | what it is | source |\n|---|---|---|"
+        ways = " or ".join(dict.fromkeys(", ".join(f'`"{way}"`' for way in it.methods) for it in members))
+        about = f"{about} Ways to run: {ways}."
         parts += [f"## {family}", textwrap.fill(about, 120), "\n".join([head, *lines])]
     return "\n\n".join(parts) + "\n"
 

@@ -15,7 +15,7 @@ from jaxrnn.unroll import step
 class RNN(nn.Module):
     """Runs a cell or a layer over sequences, with the call conventions of `flax.linen.RNN`.
 
-    `variables["params"]` is the very tree that the cell's `init` makes: parameters move between `jaxrnn.unroll`, this
+    `variables["params"]` is the tree that `cell.init` makes: parameters move between `jaxrnn.unroll`, this
     module and `jaxrnn.nnx.RNN` as they are. What differs from Flax's module:
 
     * outputs at padding are 0; a row of length 0 returns its initial carry; any number of batch axes may have lengths;

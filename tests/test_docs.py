@@ -186,6 +186,7 @@ def test_ci_runs_the_command_of_the_readme_and_then_the_checks(ci):
     readme = [re.sub(r"^\.venv/bin/", "", part).replace('"', "") for part in command.split(" && ")]
     assert called[: len(readme)] == readme
     assert {"ruff check", "ruff format --check", "mypy"} <= {call.strip() for call in called[len(readme) :]}
+    assert any(call.startswith("python -m docs.build") for call in called)
 
 
 STEPS = [
@@ -196,6 +197,8 @@ STEPS = [
     "ruff check",
     "ruff format --check",
     "mypy",
+    "pip install --quiet -e .[docs]",
+    "python -m docs.build",
     "python -m pytest -n0 tests/test_accelerators.py",
 ]
 WHEEL = ["pip install --quiet --no-deps --force-reinstall .", "python -m jaxrnn"]
