@@ -20,6 +20,7 @@ from jaxrnn.carries import (
     MatrixCarry,
     MLSTMCarry,
 )
+from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
@@ -84,14 +85,18 @@ __all__ = [
     "BidirectionalCarry",
     "CausalConvCarry",
     "Cell",
+    "CellOptions",
     "CoRNNCarry",
     "ComplexCarry",
+    "DTypeOptions",
     "ElmanCarry",
     "Flow",
     "GRUCarry",
     "HiddenCarry",
+    "KernelOptions",
     "LSTMCarry",
     "Layer",
+    "LinearOptions",
     "MLSTMCarry",
     "MatrixCarry",
     "Noise",

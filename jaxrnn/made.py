@@ -50,7 +50,7 @@ class Made:
     call: Call | None = None
 
     def __new__(cls, *entries: Any, **named: Any) -> Self:
-        """The record that consists of these entries already, if there is one: Flax and JAX rebuild what they map over."""
+        """The record of these entries, if there is one already: Flax and JAX rebuild what they map over."""
         made = super().__new__(cls, *entries, **named)
         known = _KNOWN.get((cls, *made)) if isinstance(made, tuple) else None
         return made if known is None else known.made
@@ -173,7 +173,7 @@ def _key(value: Any) -> Any:
     if isinstance(value, tuple | list) and not isinstance(value, Made):
         return (type(value), *map(_key, value))
     if isinstance(value, dict):
-        return (dict, *((name, _key(entry)) for name, entry in sorted(value.items())))
+        return (dict, *((name, _key(entry)) for name, entry in value.items()))
     return (type(value), value.hex()) if isinstance(value, float) else (type(value), value)
 
 
