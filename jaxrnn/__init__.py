@@ -13,8 +13,6 @@ from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import (
     BegunCarry,
     ComplexCarry,
-    ElmanCarry,
-    GRUCarry,
     HiddenCarry,
     LSTMCarry,
     MatrixCarry,
@@ -89,9 +87,7 @@ __all__ = [
     "CoRNNCarry",
     "ComplexCarry",
     "DTypeOptions",
-    "ElmanCarry",
     "Flow",
-    "GRUCarry",
     "HiddenCarry",
     "KernelOptions",
     "LSTMCarry",

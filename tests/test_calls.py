@@ -91,8 +91,8 @@ WRONG = [
     (lambda: unroll(BOXED), "unroll: params['kernel'] is a Partitioned of Flax", "flax.linen.unbox(params)"),
     (lambda: unroll(nnx.State({"kernel": nnx.Param(XS)})), "unroll: params is a State of Flax", "nnx.to_pure_dict"),
     (lambda: unroll({"params": PARAMS}), "unroll: params lacks", "give params['params']"),
-    (lambda: unroll(carry={"h": H}), "unroll: carry lacks", "ElmanCarry(**carry) makes one"),
-    (lambda: unroll(carry=[H]), "unroll: carry lacks", "ElmanCarry(*carry) makes one"),
+    (lambda: unroll(carry={"h": H}), "unroll: carry lacks", "HiddenCarry(**carry) makes one"),
+    (lambda: unroll(carry=[H]), "unroll: carry lacks", "HiddenCarry(*carry) makes one"),
     (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, {"0": H}), "stack: carry has a dict", "from_state_dict"),
     (lambda: jaxrnn.unroll(STACK, {"layer_0": PARAMS}, XS, key=0), "stack: key is 0, expected one PRNG key", ""),
     (

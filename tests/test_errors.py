@@ -74,7 +74,7 @@ UNROLL = [
         "unroll: carry.c has shape (8, 4), expected (2, 4)",
         "(T=5, 2, 3)",
     ),
-    (lambda: unroll(carry=jaxrnn.GRUCarry(CARRY.h)), "unroll: carry lacks ['.c']", "expected LSTMCarry(c, h)"),
+    (lambda: unroll(carry=jaxrnn.HiddenCarry(CARRY.h)), "unroll: carry lacks ['.c']", "expected LSTMCarry(c, h)"),
     (lambda: unroll(carry=tuple(CARRY)), "unroll: carry", "expected LSTMCarry(c, h)"),
     (lambda: unroll(carry=CARRY._replace(c=np.zeros((2, 4), int))), "unroll: carry.c has dtype int", "a floating one"),
     (lambda: unroll(lengths=ROW, mask=FLAGS), "unroll: lengths and mask are both given, expected at most one; ", "put"),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
-from jaxrnn.carries import ElmanCarry
+from jaxrnn.carries import HiddenCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked, defaults
 from jaxrnn.recurrence.pointwise import pointwise_cell
@@ -26,7 +26,7 @@ def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack
         `bias [1, H]`.
 
     Returns:
-      A `Cell` with carry `ElmanCarry(h)`.
+      A `Cell` with carry `HiddenCarry(h)`.
 
     Raises:
       ValueError: `features` is not a positive int.
@@ -40,12 +40,12 @@ def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack
       ((5, 2, 8), (2, 8))
     """
 
-    def pointwise(params: Params, carry: Carry, gates: tuple[Array, ...]) -> tuple[ElmanCarry, Array]:
+    def pointwise(params: Params, carry: Carry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         del params, carry  # the state enters through the product alone
         h = activation(gates[0])
-        return ElmanCarry(h), h
+        return HiddenCarry(h), h
 
-    return pointwise_cell(pointwise, features, ElmanCarry, gates=("h",), **options)
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=("h",), **options)
 
 
 @checked
@@ -63,7 +63,7 @@ def irnn(features: int, **options: Unpack[CellOptions]) -> Cell:
         `recurrent_kernel_init=initializers.identity(0.01)`.
 
     Returns:
-      A `Cell` with carry `ElmanCarry(h)`.
+      A `Cell` with carry `HiddenCarry(h)`.
 
     Raises:
       ValueError: `features` is not a positive int.

@@ -6,7 +6,7 @@ from typing import Any, Literal, Unpack
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn.carries import GRUCarry
+from jaxrnn.carries import HiddenCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
@@ -46,7 +46,7 @@ def gru(
         (`b_h`, for `"to_bias"`) start at zero.
 
     Returns:
-      A `Cell` with carry `GRUCarry(h)`.
+      A `Cell` with carry `HiddenCarry(h)`.
 
     Raises:
       ValueError: `features` is not a positive int; an unknown `reset`.
@@ -61,26 +61,26 @@ def gru(
     """
     use_bias = options["use_bias"]
 
-    def after(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
+    def after(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
         r, z, (n_x, n_h) = gates
         r, z = gate_activation(r), gate_activation(z)
         n = activation(n_x + r * (n_h + params["recurrent_bias"] if use_bias else n_h))
         h = (1 - z) * n + z * carry.h
-        return GRUCarry(h), h
+        return HiddenCarry(h), h
 
-    def before(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
+    def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         r, z, n_x, U, dot = parts(params, carry, zs)
         n = activation(n_x + dot(r * carry.h, U[:, 2]))
         h = (1 - z) * n + z * carry.h
-        return GRUCarry(h), h.astype(zs[0].dtype)
+        return HiddenCarry(h), h.astype(zs[0].dtype)
 
-    def to_bias(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[GRUCarry, Array]:
+    def to_bias(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         r, z, n_x, U, dot = parts(params, carry, zs)
         n = activation(n_x + dot((1 - r) * carry.h + r * align(params["reset_bias"], r), U[:, 2]))
         h = (1 - z) * carry.h + z * n
-        return GRUCarry(h), h.astype(zs[0].dtype)
+        return HiddenCarry(h), h.astype(zs[0].dtype)
 
-    def parts(params: Params, carry: GRUCarry, zs: tuple[Array, ...]) -> tuple[Any, ...]:
+    def parts(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[Any, ...]:
         """The two gates, the candidate's input, the recurrent kernel, and the product in the computation's dtype."""
         dot = partial(product, dtype=zs[0].dtype)
         U = params["recurrent_kernel"]
@@ -89,9 +89,9 @@ def gru(
         return r, z, n_x, U, dot
 
     if reset == "after":
-        cell = pointwise_cell(after, features, GRUCarry, gates=GATES, paired=("n",), **options)
+        cell = pointwise_cell(after, features, HiddenCarry, gates=GATES, paired=("n",), **options)
         return _with_vector(cell, "recurrent_bias") if use_bias else cell
-    cell = step_cell(before if reset == "before" else to_bias, features, GRUCarry, gates=GATES, **options)
+    cell = step_cell(before if reset == "before" else to_bias, features, HiddenCarry, gates=GATES, **options)
     cell = cell._replace(cast=cast("recurrent_kernel"))
     return _with_vector(cell, "reset_bias") if reset == "to_bias" else cell
 

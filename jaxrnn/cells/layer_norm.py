@@ -8,7 +8,7 @@ from jax import lax
 from jax.nn import sigmoid
 
 from jaxrnn import initializers
-from jaxrnn.carries import GRUCarry, LSTMCarry
+from jaxrnn.carries import HiddenCarry, LSTMCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
@@ -107,7 +107,7 @@ def layer_norm_gru(
         biases β, `norm_bias [4, H]`, in the order of the scales.
 
     Returns:
-      A `Cell` with carry `GRUCarry(h)`.
+      A `Cell` with carry `HiddenCarry(h)`.
 
     Raises:
       ValueError: `features` is not a positive int; `epsilon` is not positive.
@@ -122,16 +122,16 @@ def layer_norm_gru(
     """
     _check("layer_norm_gru", epsilon)
 
-    def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
+    def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
         r, z, (n_x, n_h) = gates
         r, z, n_x, n_h = _gates_normed(epsilon, params, (r, z, n_x, n_h))
         r, z = gate_activation(r), gate_activation(z)
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
-        return GRUCarry(h), h
+        return HiddenCarry(h), h
 
     extra = {"norm_scale": (scale_init, (4, features)), "norm_bias": (options["bias_init"], (4, features))}
     gates = ("r", "z", "n")
-    return pointwise_cell(pointwise, features, GRUCarry, gates=gates, paired=("n",), **_normalized(options, extra))
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=gates, paired=("n",), **_normalized(options, extra))
 
 
 def _check(where: str, epsilon: float) -> None:
