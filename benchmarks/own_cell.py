@@ -83,7 +83,8 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def _own(case: Case) -> Contender:
     pointwise, carry, gates, paired = OWN_CELLS[case.cell]
     params = params_of(case)
-    cell = jaxrnn.pointwise_cell(pointwise, lambda key, in_features: params, carry, gates=gates, paired=paired)
+    cell = jaxrnn.pointwise_cell(pointwise, case.shape.H, carry, gates=gates, paired=paired)
+    cell = cell._replace(init=lambda key, in_features: params)
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
         return jaxrnn.unroll(cell, params, xs)[1]

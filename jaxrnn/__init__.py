@@ -13,13 +13,12 @@ from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import (
     BegunCarry,
     ComplexCarry,
-    ElmanCarry,
-    GRUCarry,
     HiddenCarry,
     LSTMCarry,
     MatrixCarry,
     MLSTMCarry,
 )
+from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
@@ -84,14 +83,16 @@ __all__ = [
     "BidirectionalCarry",
     "CausalConvCarry",
     "Cell",
+    "CellOptions",
     "CoRNNCarry",
     "ComplexCarry",
-    "ElmanCarry",
+    "DTypeOptions",
     "Flow",
-    "GRUCarry",
     "HiddenCarry",
+    "KernelOptions",
     "LSTMCarry",
     "Layer",
+    "LinearOptions",
     "MLSTMCarry",
     "MatrixCarry",
     "Noise",

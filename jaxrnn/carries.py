@@ -10,7 +10,7 @@ AnyCarry = TypeVar("AnyCarry", bound=type)
 
 
 def serializable(carry: AnyCarry) -> AnyCarry:
-    """`carry`, a NamedTuple class, made known to `jax.export`, which stores a program's trees by name.
+    """Registers `carry`, a NamedTuple class, with `jax.export`, which stores a program's trees by name, and returns it.
 
     The name stays the same wherever the class is, so that stored programs can be read by later versions.
     """
@@ -35,29 +35,15 @@ class ComplexCarry(NamedTuple):
 
 
 @serializable
-class ElmanCarry(NamedTuple):
-    """`h [*batch, H]`."""
-
-    h: Array
-
-
-@serializable
-class GRUCarry(NamedTuple):
-    """`h [*batch, H]`."""
-
-    h: Array
-
-
-@serializable
 class HiddenCarry(NamedTuple):
-    """`h [*batch, H]`, of any other cell that has no state but its output."""
+    """`h [*batch, H]`, the one state of a cell."""
 
     h: Array
 
 
 @serializable
 class LSTMCarry(NamedTuple):
-    """`c [*batch, H]`, the memory, and `h [*batch, H]`, the output."""
+    """`c [*batch, H]`, the cell state, and `h [*batch, H]`, the hidden state, which is the output."""
 
     c: Array
     h: Array
@@ -65,7 +51,7 @@ class LSTMCarry(NamedTuple):
 
 @serializable
 class MLSTMCarry(NamedTuple):
-    """`C [*batch, heads, K, V]`, the memory; `n [*batch, heads, K]`, its normalizer; and `m [*batch, heads]`.
+    """`C [*batch, heads, K, V]`, the cell state; `n [*batch, heads, K]`, its normalizer; and `m [*batch, heads]`.
 
     Both are scaled by `exp(−m)`, which keeps them in the range of numbers.
     """
@@ -77,6 +63,6 @@ class MLSTMCarry(NamedTuple):
 
 @serializable
 class MatrixCarry(NamedTuple):
-    """`S [*batch, heads, K, V]`, a matrix a head."""
+    """`S [*batch, heads, K, V]`, a matrix per head."""
 
     S: Array

@@ -1,6 +1,6 @@
 """Initial values of a cell's parameters, drawn gate by gate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,10 +55,11 @@ def dense_params(
     *,
     kernel_init: Initializer = lecun_normal,
     recurrent_kernel_init: Initializer = orthogonal,
-    bias_init: Initializer | None = zeros,
+    use_bias: bool = True,
+    bias_init: Initializer = zeros,
     param_dtype: Any = jnp.float32,
 ) -> Params:
-    """Draws what `pointwise_cell` needs at least.
+    """Draws the parameters that every cell of `pointwise_cell` has.
 
     Args:
       key: a PRNG key.
@@ -67,7 +68,8 @@ def dense_params(
       gates: G.
       kernel_init: `(key, (D, H), dtype) -> Array`, called for each gate.
       recurrent_kernel_init: `(key, (H, H), dtype) -> Array`, called for each gate.
-      bias_init: `(key, (G, H), dtype) -> Array`, called once; None: no bias.
+      use_bias: whether there is a bias.
+      bias_init: `(key, (G, H), dtype) -> Array`, called once.
       param_dtype: of the result.
 
     Returns:
@@ -84,7 +86,7 @@ def dense_params(
         "kernel": per_gate(kernel_init, k_kernel, in_features, gates, features, param_dtype),
         "recurrent_kernel": per_gate(recurrent_kernel_init, k_recurrent, features, gates, features, param_dtype),
     }
-    return kernels if bias_init is None else kernels | {"bias": bias_init(k_bias, (gates, features), param_dtype)}
+    return kernels | {"bias": bias_init(k_bias, (gates, features), param_dtype)} if use_bias else kernels
 
 
 @checked
@@ -111,36 +113,6 @@ def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializ
         return initializer(key, shape, dtype).at[gate].add(offset)
 
     return init
-
-
-@checked
-def extended(
-    init: Callable[..., Params], further: Mapping[str, tuple[Initializer, tuple[int, ...]]], param_dtype: Any
-) -> Callable[..., Params]:
-    """Draws parameters beside those of another `init`.
-
-    Args:
-      init: `(key, in_features) -> params`.
-      further: for each name, what draws it and its shape.
-      param_dtype: of what is drawn here.
-
-    Returns:
-      `(key, in_features) -> params`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, jaxrnn
-      >>> ones = jax.nn.initializers.ones
-      >>> init = jaxrnn.initializers.extended(jaxrnn.lstm(8).init, {"peephole": (ones, (3, 8))}, jnp.float32)
-      >>> sorted(init(jax.random.key(0), 3))
-      ['bias', 'kernel', 'peephole', 'recurrent_kernel']
-    """
-
-    def extended_init(key: Array, in_features: int) -> Params:
-        k_init, *keys = jax.random.split(key, 1 + len(further))
-        drawn = zip(further.items(), keys, strict=True)
-        return init(k_init, in_features) | {name: draw(k, shape, param_dtype) for (name, (draw, shape)), k in drawn}
-
-    return extended_init
 
 
 @checked

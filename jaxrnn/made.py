@@ -173,7 +173,7 @@ def _key(value: Any) -> Any:
     if isinstance(value, tuple | list) and not isinstance(value, Made):
         return (type(value), *map(_key, value))
     if isinstance(value, dict):
-        return (dict, *((name, _key(entry)) for name, entry in sorted(value.items())))
+        return (dict, *((name, _key(entry)) for name, entry in value.items()))
     return (type(value), value.hex()) if isinstance(value, float) else (type(value), value)
 
 

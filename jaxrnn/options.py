@@ -1,16 +1,16 @@
 """Arguments of public functions, held to their annotations: an `int` is a size, a `float` a finite number, and so on.
 
-A signature says what a function takes; `checked` makes it say so to the caller, too, before the function runs.
+A signature says what a function takes. `checked` tells the caller, too, before the function runs.
 """
 
 import inspect
 import math
 import types
 from collections import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +45,10 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
 
     Equal arguments give the same record, as `made.remembered` says. Arguments named `…_init` come back as initializers
     whose result is held to the shape that was asked for. An annotation without a rule, such as `Array`, is left to
-    `make` itself.
+    `make` itself. Where `make` takes `**options: Unpack[…]` it gets all of these options, with defaults for those that
+    are not given.
     """
-    where, signature = make.__name__, inspect.signature(make)
+    where, signature = make.__name__, expanded(make)
     rules = {name: rule_of(name, parameter.annotation) for name, parameter in signature.parameters.items()}
 
     @wraps(make)
@@ -56,6 +57,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(_misfit(where, signature, len(args), kwargs, str(error))) from None
+        bound.apply_defaults()
         given = inspect.BoundArguments(signature, bound.arguments.copy())
         for name, value in bound.arguments.items():
             rule = rules[name]
@@ -66,7 +68,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
                     f"{where}: {name} is {checks.spelled(value)}, expected {rule.words}{_remedy(name, value, rule)}"
                 )
             if name.endswith("_init") and value is not None:
-                bound.arguments[name] = partial(_drawn, f"{where}: {name}", value)
+                bound.arguments[name] = held(f"{where}: {name}", value)
 
         def build() -> Any:
             made = make(*bound.args, **bound.kwargs)
@@ -74,7 +76,37 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
 
         return remembered(call, given, build)
 
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call
+
+
+def defaults(**values: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Marks a function that `checked` is to give these defaults in place of those in its `Unpack[…]`."""
+
+    def mark(make: Callable[P, R]) -> Callable[P, R]:
+        vars(make)["defaults"] = values
+        return make
+
+    return mark
+
+
+def expanded(make: Callable[..., Any]) -> inspect.Signature:
+    """The signature of `make` with an argument by name for each entry of its `**options: Unpack[…]`.
+
+    Each entry of that `TypedDict` is `Annotated[type, default]`.
+    """
+    signature, others = inspect.signature(make), vars(make).get("defaults", {})
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if get_origin(parameter.annotation) is not Unpack:
+            parameters.append(parameter)
+            continue
+        (options,) = get_args(parameter.annotation)
+        for name, hint in get_type_hints(options, include_extras=True).items():
+            kind, default = get_args(hint)
+            own = {"default": others.get(name, default), "annotation": kind}
+            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **own))
+    return signature.replace(parameters=parameters)
 
 
 def rule_of(name: str, annotation: Any) -> Rule | None:
@@ -96,7 +128,10 @@ def rule_of(name: str, annotation: Any) -> Rule | None:
         counted = "" if args[0] is ... else f" of {len(args[0])} argument{'s' * (len(args[0]) > 1)}"
         return Rule(lambda value: _is_function(value, args[0]), f"a function{counted}")
     if origin is tuple:
-        return _each([rule_of(name, arg) for arg in args], len(args))
+        return _each([rule_of(name, arg) for arg in args if arg is not ...], several=args[-1] is ...)
+    if origin is abc.Mapping:
+        inner = rule_of(name, args[1])
+        return _named(inner) if inner else None
     if annotation == Sequence[str]:
         return Rule(_are_names, "a tuple of names")
     if origin in (Union, types.UnionType):
@@ -109,16 +144,26 @@ def _any_of(rules: list[Rule]) -> Rule:
     return Rule(lambda value: any(rule.fits(value) for rule in rules), ", or ".join(rule.words for rule in rules))
 
 
-def _each(rules: list[Rule | None], count: int) -> Rule:
-    """A tuple or a list with an entry for each rule."""
+def _each(rules: list[Rule | None], several: bool) -> Rule:
+    """A tuple or a list with an entry for each rule, or `several` for the only one."""
 
     def fits(values: Any) -> bool:
-        if not isinstance(values, tuple | list) or len(values) != count:
+        if not isinstance(values, tuple | list) or not (several or len(values) == len(rules)):
             return False
-        return all(rule is None or rule.fits(value) for rule, value in zip(rules, values, strict=True))
+        own = rules * len(values) if several else rules
+        return all(rule is None or rule.fits(value) for rule, value in zip(own, values, strict=True))
 
-    kind = rules[0].words.split(" ", 1)[1] if rules[0] else "value"
-    return Rule(fits, f"a tuple of {count}, each a {kind}")
+    words = [rule.words if rule else "a value" for rule in rules]
+    return Rule(fits, f"a tuple, each entry {words[0]}" if several else f"({', '.join(words)})")
+
+
+def _named(rule: Rule) -> Rule:
+    """A mapping from names to what fits the rule."""
+
+    def fits(values: Any) -> bool:
+        return isinstance(values, Mapping) and _are_names(tuple(values)) and all(map(rule.fits, values.values()))
+
+    return Rule(fits, f"a dict whose keys are names and whose values are each {rule.words}")
 
 
 def _is_int(value: Any) -> bool:
@@ -188,8 +233,13 @@ def _misfit(where: str, signature: inspect.Signature, given: int, named: dict[st
     return f"{where}: {error}, expected {', '.join(names)}"
 
 
+def held(what: str, initializer: Callable[..., Any]) -> Callable[..., Any]:
+    """The initializer, whose result is held to the shape that it was asked for."""
+    return partial(_drawn, what, initializer)
+
+
 def _drawn(what: str, initializer: Callable[..., Any], key: Any, shape: Any, *rest: Any, **named: Any) -> Any:
-    """The result of an initializer, held to the shape that it was asked for."""
+    """The result of an initializer, if it has the shape that was asked for."""
     drawn = initializer(key, shape, *rest, **named)
     checks.check_array_like(what, drawn)
     if drawn.shape != tuple(shape) or not jnp.issubdtype(drawn.dtype, jnp.floating):

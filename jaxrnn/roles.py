@@ -25,11 +25,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     # than "unused", so it is treated as a vector whatever its number of axes.
     "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude"),
     "bias": (
-        *("bias", "recurrent_bias", "reset_bias", "norm_bias", "memory_bias"),
+        *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
     ),
     # Scales of normalised features or weights: they start at the length that is meant to be kept.
-    "norm": ("scale", "norm_scale", "memory_scale", "kernel_scale", "recurrent_kernel_scale"),
+    "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),
     # How long linear recurrences remember: eigenvalues of their step, and γ, which normalises by them. Decayed, they
     # would all drift to one time scale; LRU, S5 and Mamba train them without weight decay, the first two more slowly.
     "decay": ("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag"),

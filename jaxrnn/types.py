@@ -9,6 +9,7 @@ from jaxrnn.made import Made
 
 Array = jax.Array
 Params = dict[str, Any]
+Activation = Callable[[Array], Array]  # elementwise
 Carry = Any  # a pytree of arrays; a cell's is a NamedTuple of `[*batch, ...]` fields
 Method = Literal["auto", "scan", "fused", "associative", "chunked"]
 Remat = Literal["step", "carries"] | int | None

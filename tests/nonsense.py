@@ -86,7 +86,6 @@ NEEDED: dict[str, Any] = {
     "count": 2,
     "pointwise": lambda params, carry, gates: (jaxrnn.HiddenCarry(gates[0]), gates[0]),
     "step": lambda params, carry, zs: (jaxrnn.HiddenCarry(zs[0]), zs[0]),
-    "init": lambda key, in_features: initializers.dense_params(key, in_features, H, 1),
     "carry": jaxrnn.HiddenCarry,
     "gates": ("h",),
     "inputs": lambda params, xs: {name: jnp.ones((*xs.shape[:-1], 2, 2)) for name in "qkv"},

@@ -136,5 +136,5 @@ def test_a_cell_of_ones_own_may_have_a_complex_state():
     gradient = jax.grad(lambda params: jaxrnn.unroll(cell, params, XS, carry)[1].sum())(params)
     assert np.isfinite(gradient["kernel"]).all()
     refused(
-        lambda: jaxrnn.unroll(jaxrnn.gru(4), zeros(jaxrnn.gru(4)), XS, jaxrnn.GRUCarry(start.z)), "carry.h has dtype"
+        lambda: jaxrnn.unroll(jaxrnn.gru(4), zeros(jaxrnn.gru(4)), XS, jaxrnn.HiddenCarry(start.z)), "carry.h has dtype"
     )

@@ -64,13 +64,13 @@ CASES = {
     "lstm over a line": (jaxrnn.conv_lstm(H, (2,)), lstm_step, (4,)),
     "lstm over a plane": (jaxrnn.conv_lstm(H, (3, 2)), lstm_step, (3, 4)),
     "lstm over a volume": (jaxrnn.conv_lstm(H, (2, 1, 3)), lstm_step, (3, 2, 2)),
-    "gru, reset before": (jaxrnn.conv_gru(H, (3, 3)), partial(gru_step, before=True), (3, 4)),
-    "gru, reset after": (jaxrnn.conv_gru(H, (3,), reset="after"), partial(gru_step, before=False), (5,)),
+    "gru, reset before": (jaxrnn.conv_gru(H, (3, 3), reset="before"), partial(gru_step, before=True), (3, 4)),
+    "gru, reset after": (jaxrnn.conv_gru(H, (3,)), partial(gru_step, before=False), (5,)),
     "lstm, strides": (jaxrnn.conv_lstm(H, (3, 2), strides=2), partial(lstm_step, strides=2), (3, 4)),
     "lstm, dilation": (jaxrnn.conv_lstm(H, (2, 3), dilation=(2, 2)), partial(lstm_step, dilation=2), (3, 5)),
     "lstm, valid": (jaxrnn.conv_lstm(H, (3,), **VALID), partial(lstm_step, **VALID), (7,)),
     "gru, valid, strides": (
-        jaxrnn.conv_gru(H, (3,), padding="valid", strides=(3,)),
+        jaxrnn.conv_gru(H, (3,), reset="before", padding="valid", strides=(3,)),
         partial(gru_step, before=True, padding="valid", strides=3),
         (8,),
     ),
@@ -90,8 +90,8 @@ def wave(x):
 
 WAVES = {
     "lstm over a line": jaxrnn.conv_lstm(H, (2,), gate_activation=wave),
-    "gru, reset before": jaxrnn.conv_gru(H, (3, 3), gate_activation=wave),
-    "gru, reset after": jaxrnn.conv_gru(H, (3,), reset="after", gate_activation=wave),
+    "gru, reset before": jaxrnn.conv_gru(H, (3, 3), reset="before", gate_activation=wave),
+    "gru, reset after": jaxrnn.conv_gru(H, (3,), gate_activation=wave),
 }
 
 
@@ -190,7 +190,7 @@ ERRORS = [
         lambda: jaxrnn.unroll(SMALL, SMALL.init(jax.random.key(0), D), jnp.ones((T, B, 4, D))),
         r"conv_lstm: images have shape \(4,\), expected \(5,\) or more from kernel_size=\(3,\), dilation=\(2,\) and",
     ),
-    (lambda: jaxrnn.conv_gru(4, (3,), reset="never"), "conv_gru: reset is 'never', expected one of 'before', 'after'"),
+    (lambda: jaxrnn.conv_gru(4, (3,), reset="never"), "conv_gru: reset is 'never', expected one of 'after', 'before'"),
     (
         lambda: jaxrnn.unroll(jaxrnn.conv_gru(4, (3, 3)), {}, jnp.ones((T, 5, D))),
         r"unroll: xs has shape \(3, 5, 2\), expected \[T, \*batch, \*spatial, D\]; this cell has 2 spatial axes",

@@ -46,18 +46,9 @@ def dense(xs=XS, *, params=DENSE_PARAMS, **options):
     return jaxrnn.unroll(DENSE, params, xs, **options)
 
 
-def pointwise_cell(*, paired=(), carry=jaxrnn.ElmanCarry, drawn=1):
-    """A cell of the one gate `a` whose `init` draws `drawn`, run."""
-
-    def init(key, in_features):
-        return jaxrnn.initializers.dense_params(key, in_features, 4, drawn)
-
-    def pointwise(params, carry, gates):
-        del params, carry
-        return jaxrnn.ElmanCarry(gates[0]), gates[0]
-
-    cell = jaxrnn.pointwise_cell(pointwise, init, carry, gates=("a",), paired=paired)
-    return jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), XS)
+def pointwise_cell(carry=jaxrnn.HiddenCarry, **options):
+    """A cell of the one gate `a`."""
+    return jaxrnn.pointwise_cell(lambda params, carry, gates: (carry, gates[0]), 4, carry, gates=("a",), **options)
 
 
 # Each a call and fragments of the message, in order.
@@ -87,7 +78,7 @@ UNROLL = [
         "unroll: carry.c has shape (8, 4), expected (2, 4)",
         "(T=5, 2, 3)",
     ),
-    (lambda: unroll(carry=jaxrnn.GRUCarry(CARRY.h)), "unroll: carry lacks ['.c']", "expected LSTMCarry(c, h)"),
+    (lambda: unroll(carry=jaxrnn.HiddenCarry(CARRY.h)), "unroll: carry lacks ['.c']", "expected LSTMCarry(c, h)"),
     (lambda: unroll(carry=tuple(CARRY)), "unroll: carry", "expected LSTMCarry(c, h)"),
     (lambda: unroll(carry=CARRY._replace(c=np.zeros((2, 4), int))), "unroll: carry.c has dtype int", "a floating one"),
     (lambda: unroll(lengths=ROW, mask=FLAGS), "unroll: lengths and mask are both given, expected at most one; ", "put"),
@@ -140,9 +131,22 @@ MAKERS = [
         lambda: pointwise_cell(carry=tuple),
         "pointwise_cell: carry has fields (), expected a NamedTuple class with a field 'h'",
     ),
-    (lambda: pointwise_cell(drawn=2), "gates"),
     (
-        lambda: jaxrnn.step_cell(jnp.add, jnp.add, tuple),
+        lambda: pointwise_cell(offsets={"b": 1.0}),
+        "pointwise_cell: offsets names ['b'], expected names from gates=('a',)",
+    ),
+    (
+        lambda: pointwise_cell(offsets={"a": "1"}),
+        "pointwise_cell: offsets is {'a': '1'}, expected a dict whose keys are",
+    ),
+    (lambda: pointwise_cell(extra={"p": 1}), "pointwise_cell: extra is {'p': 1}, expected a dict whose keys are names"),
+    (
+        lambda: pointwise_cell(extra={"p": lambda key, shape, dtype: jnp.ones(3)}).init(jax.random.key(0), 3),
+        "pointwise_cell: extra['p'] gives shape (3,)",
+        "expected (4,)",
+    ),
+    (
+        lambda: jaxrnn.step_cell(jnp.add, 4, tuple, gates=("a",)),
         "step_cell: carry has fields (), expected a NamedTuple class",
     ),
     (lambda: jaxrnn.methods(STACK), "methods: cell is the layer stack(", "expected a Cell"),

@@ -21,6 +21,7 @@ FLOORS = {
     "sizes": 0,
     "allocator": 0,
     "initializers": 0,
+    "cell_options": 0,
     "roles": 0,
     "shapes": 0,
     "recurrence": 1,

@@ -55,10 +55,21 @@ def test_chrono_names_what_does_not_fit(arguments, message):
     assert str(error.value) == message
 
 
-def test_extended_draws_each_further_parameter_by_itself():
+def test_extra_parameters_are_each_drawn_by_themselves():
     normal = jax.nn.initializers.normal()
-    further = {"a": (normal, (3, 2)), "b": (normal, (3, 2))}
-    params = initializers.extended(jaxrnn.elman(2).init, further, jnp.float16)(KEY, 5)
+    extra = {"a": (normal, (3, 2)), "b": (normal, (3, 2)), "c": normal}
+    cell = jaxrnn.pointwise_cell(
+        lambda *given: given, 2, jaxrnn.HiddenCarry, gates=("h",), extra=extra, param_dtype=jnp.float16
+    )
+    params = cell.init(KEY, 5)
     assert params["a"].dtype == jnp.float16 and params["a"].shape == (3, 2)
     assert (params["a"] != params["b"]).any()
-    assert params["kernel"].shape == (5, 1, 2)
+    assert params["kernel"].shape == (5, 1, 2) and params["c"].shape == (2,)
+
+
+def test_offsets_are_added_to_the_biases_of_their_gates():
+    gates = {"gates": ("a", "b", "c"), "offsets": {"c": 2.0, "a": -1.0}}
+    for make in (jaxrnn.pointwise_cell, jaxrnn.step_cell):
+        params = make(lambda *given: given, 2, jaxrnn.HiddenCarry, **gates).init(KEY, 5)
+        np.testing.assert_array_equal(params["bias"], [[-1, -1], [0, 0], [2, 2]])
+        assert "bias" not in make(lambda *given: given, 2, jaxrnn.HiddenCarry, **gates, use_bias=False).init(KEY, 5)

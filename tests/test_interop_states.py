@@ -145,7 +145,7 @@ WRONG = [
         "carry_to_keras: the carry is empty, expected that of at least one cell",
     ),
     (
-        lambda: interop.carry_to_torch((jaxrnn.GRUCarry(ONE), jaxrnn.LSTMCarry(ONE, ONE))),
+        lambda: interop.carry_to_torch((jaxrnn.HiddenCarry(ONE), jaxrnn.LSTMCarry(ONE, ONE))),
         "carry has cells of different kinds or sizes, expected equal ones",
     ),
     (

@@ -27,8 +27,8 @@ def sigma(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_numpy(p, xs, C, n, eps=0.0, scale=None):
-    """`C = f C + i k vᵀ`, `n = f n + i k`, `h = Cᵀ q / (max(|nᵀ q|, 1) + eps scale)`, of one row; no stabilizer.
+def by_numpy(p, xs, C, n, epsilon=0.0, scale=None):
+    """`C = f C + i k vᵀ`, `n = f n + i k`, `h = Cᵀ q / (max(|nᵀ q|, 1) + epsilon scale)`, of one row; no stabilizer.
 
     The scale is `exp(m)` with `m = max(log f + m, log i)`.
     """
@@ -42,7 +42,7 @@ def by_numpy(p, xs, C, n, eps=0.0, scale=None):
             C[m] = f * C[m] + i * np.outer(k, v) / np.sqrt(K)
             n[m] = f * n[m] + i * k / np.sqrt(K)
             scale[m] = max(f * scale[m], i)
-            h = C[m].T @ q / (max(abs(n[m] @ q), 1) + eps * scale[m])
+            h = C[m].T @ q / (max(abs(n[m] @ q), 1) + epsilon * scale[m])
             h = p["scale"][m] * h / np.sqrt((h**2).mean() + 1e-6)
             y = y + (sigma(x @ p["gate"][:, m] + p["gate_bias"][m]) * h) @ p["out"][m]
         ys.append(y)
@@ -65,7 +65,7 @@ def test_equals_the_unscaled_equations():
 
 
 def test_eps_is_added_on_the_scale_of_the_carry():
-    cell = jaxrnn.mlstm(H, heads=N, keys=K, values=V, chunk=3, eps=0.5)
+    cell = jaxrnn.mlstm(H, heads=N, keys=K, values=V, chunk=3, epsilon=0.5)
     params, xs = params_of(cell), np.random.default_rng(2).normal(size=(T, B, D))
     carry = drawn(cell.init_carry(params, (B,)), seed=1)
     scale = np.exp(carry.m)
@@ -73,8 +73,8 @@ def test_eps_is_added_on_the_scale_of_the_carry():
     expected = np.stack([by_numpy(params, xs[:, b], C[b], n[b], 0.5, scale[b]) for b in range(B)], 1)
     for method in jaxrnn.methods(cell):
         np.testing.assert_allclose(jaxrnn.unroll(cell, params, xs, carry, method=method)[1], expected, atol=1e-10)
-    with pytest.raises(ValueError, match=r"^mlstm: eps is -1, expected a number of 0 or more$"):
-        jaxrnn.mlstm(H, heads=N, eps=-1)
+    with pytest.raises(ValueError, match=r"^mlstm: epsilon is -1, expected a number of 0 or more$"):
+        jaxrnn.mlstm(H, heads=N, epsilon=-1)
 
 
 def test_digits_that_the_stabilizer_loses_are_given_back():

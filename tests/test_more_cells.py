@@ -24,12 +24,12 @@ WRONG = [
     (lambda: jaxrnn.mgu(8, reset="never"), "mgu: reset is 'never', expected one of 'after', 'before'"),
     (lambda: jaxrnn.mgu(8, gate="open"), "mgu: gate is 'open', expected one of 'update', 'keep'"),
     (lambda: jaxrnn.antisymmetric(0), "antisymmetric: features is 0, expected an int of 1 or more"),
-    (lambda: jaxrnn.antisymmetric(8, epsilon=0), "antisymmetric: epsilon is 0, expected a step size ε > 0"),
+    (lambda: jaxrnn.antisymmetric(8, dt=0), "antisymmetric: dt is 0, expected a step size Δt > 0"),
     (lambda: jaxrnn.antisymmetric(8, gamma=-0.1), "antisymmetric: gamma is -0.1, expected a diffusion γ ≥ 0"),
     (lambda: jaxrnn.cornn(0), "cornn: features is 0, expected an int of 1 or more"),
     (lambda: jaxrnn.cornn(8, dt=0), "cornn: dt is 0, expected a positive number"),
-    (lambda: jaxrnn.cornn(8, gamma=-1), "cornn: gamma is -1, expected a positive number"),
-    (lambda: jaxrnn.cornn(8, epsilon=0.0), "cornn: epsilon is 0.0, expected a positive number"),
+    (lambda: jaxrnn.cornn(8, stiffness=-1), "cornn: stiffness is -1, expected a positive number"),
+    (lambda: jaxrnn.cornn(8, damping=0.0), "cornn: damping is 0.0, expected a positive number"),
     (
         lambda: jaxrnn.cornn(8, dt=0.5),
         "cornn: γ Δt² + 2 ε Δt is 5.375, expected less than 4, or each step overshoots; lower dt",
@@ -97,10 +97,10 @@ def test_no_bias_is_a_bias_of_zero(name):
         (jaxrnn.janet(H, forget_bias=0.5), 0, 0.5, 0.5),
         (jaxrnn.projected_lstm(H, 2), 1, 1.0, 1.0),
         (jaxrnn.slstm(H), 1, 3.0, 6.0),
-        (jaxrnn.slstm(H, forget_bias=(-1.0, 1.0)), 1, -1.0, 1.0),
+        (jaxrnn.slstm(H, forget_bias=-1.0, forget_spread=2.0), 1, -1.0, 1.0),
     ],
 )
-def test_the_forget_gate_starts_where_it_is_told(cell, gate, first, last):
+def test_the_forget_gate_starts_at_its_bias(cell, gate, first, last):
     bias = cell.init(KEY, D)["bias"]
     np.testing.assert_allclose(bias[gate], np.linspace(first, last, H), atol=1e-6)
     assert (jnp.delete(bias, gate, axis=0) == 0).all()
@@ -115,7 +115,7 @@ def test_initial_parameters_of_normalised_cells_do_nothing():
     params = jaxrnn.layer_norm_lstm(H).init(KEY, D)
     assert "bias" not in params
     np.testing.assert_array_equal(params["norm_bias"], np.array([0, 1, 0, 0])[:, None] * np.ones(H))
-    assert all((params[name] == 1).all() for name in ("norm_scale", "memory_scale"))
+    assert all((params[name] == 1).all() for name in ("norm_scale", "cell_scale"))
 
 
 def test_an_irnn_begins_as_published():
@@ -139,8 +139,8 @@ def test_features_of_an_indrnn_do_not_see_each_other():
 
 
 def test_an_antisymmetric_step_neither_grows_nor_shrinks_the_state():
-    """The Jacobian is `I + ε D A`; A = W − Wᵀ − γ I has eigenvalues with real part −γ."""
-    cell = jaxrnn.antisymmetric(H, epsilon=1e-3, gamma=0.2)
+    """The Jacobian is `I + Δt D A`; A = W − Wᵀ − γ I has eigenvalues with real part −γ."""
+    cell = jaxrnn.antisymmetric(H, dt=1e-3, gamma=0.2)
     params = cell.init(KEY, D)
     carry = cell.init_carry(params)
     jacobian = jax.jacobian(lambda h: jaxrnn.step(cell, params, carry._replace(h=h), jnp.zeros(D))[1])(carry.h)
@@ -150,7 +150,7 @@ def test_an_antisymmetric_step_neither_grows_nor_shrinks_the_state():
 
 
 def test_oscillators_at_rest_stay_there_and_swing_when_pushed():
-    cell = jaxrnn.cornn(1, dt=0.01, gamma=4 * np.pi**2, epsilon=1e-3)  # one swing lasts 100 steps
+    cell = jaxrnn.cornn(1, dt=0.01, stiffness=4 * np.pi**2, damping=1e-3)  # one swing lasts 100 steps
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY, 1))
     at_rest, ys = jaxrnn.unroll(cell, params, jnp.zeros((50, 1)))
     assert (ys == 0).all() and at_rest.v == 0
@@ -161,12 +161,12 @@ def test_oscillators_at_rest_stay_there_and_swing_when_pushed():
 def test_oscillators_come_to_rest_up_to_the_step_that_is_refused():
     """γ Δt² + 2 ε Δt just below 4, and just above it."""
     still = jnp.zeros((400, 1))
-    cell = jaxrnn.cornn(1, dt=0.99, gamma=1.0, epsilon=1.5)  # 3.95
+    cell = jaxrnn.cornn(1, dt=0.99, stiffness=1.0, damping=1.5)  # 3.95
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY, 1))
     start = cell.init_carry(params)._replace(h=jnp.full(1, 1e-3))
     assert jnp.abs(jaxrnn.unroll(cell, params, still, start)[1][-1]) < 1e-5
     with pytest.raises(ValueError, match="overshoots"):
-        jaxrnn.cornn(1, dt=1.01, gamma=1.0, epsilon=1.5)  # 4.05
+        jaxrnn.cornn(1, dt=1.01, stiffness=1.0, damping=1.5)  # 4.05
 
 
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
@@ -187,7 +187,7 @@ def test_exponential_gates_do_not_overflow(forget):
 
 def test_an_slstm_is_a_mean_of_what_it_took_in():
     """With a forget gate that is open and equal input gates, `c / n` is the mean of all candidates so far."""
-    cell = jaxrnn.slstm(1, forget="exp", forget_bias=(0.0, 0.0))
+    cell = jaxrnn.slstm(1, forget="exp", forget_bias=0.0, forget_spread=0.0)
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY, 1)) | {"kernel": jnp.array([[[0.0], [0.0], [1.0], [0.0]]])}
     xs = jax.random.normal(KEY, (T, 1))
     _, ys = jaxrnn.unroll(cell, params, xs)

@@ -131,7 +131,7 @@ def norm(a, scale, bias):
 def layer_norm_lstm(p, x, c, h):
     i, f, g, o = (norm(a, *p) for a, *p in zip(gates(p, x, h), p["norm_scale"], p["norm_bias"], strict=True))
     c = sigma(f) * c + sigma(i) * np.tanh(g)
-    h = sigma(o) * np.tanh(norm(c, p["memory_scale"], p["memory_bias"]))
+    h = sigma(o) * np.tanh(norm(c, p["cell_scale"], p["cell_bias"]))
     return (c, h), h
 
 
@@ -209,7 +209,7 @@ EQUATIONS = {
     mgu_after: jaxrnn.mgu(H),
     mgu_keep: jaxrnn.mgu(H, gate="keep"),
     antisymmetric: jaxrnn.antisymmetric(H),
-    antisymmetric_gated: jaxrnn.antisymmetric(H, gated=True, epsilon=0.2, gamma=0.3),
+    antisymmetric_gated: jaxrnn.antisymmetric(H, gated=True, dt=0.2, gamma=0.3),
     cornn: jaxrnn.cornn(H),
     projected_lstm: jaxrnn.projected_lstm(H, 3),
     layer_norm_lstm: jaxrnn.layer_norm_lstm(H),

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from typing import Unpack, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
@@ -14,14 +15,16 @@ NAMES = [
     "BidirectionalCarry",
     "CausalConvCarry",
     "Cell",
+    "CellOptions",
     "CoRNNCarry",
     "ComplexCarry",
-    "ElmanCarry",
+    "DTypeOptions",
     "Flow",
-    "GRUCarry",
     "HiddenCarry",
+    "KernelOptions",
     "LSTMCarry",
     "Layer",
+    "LinearOptions",
     "MLSTMCarry",
     "MatrixCarry",
     "Noise",
@@ -114,6 +117,7 @@ EXPORTED = [getattr(jaxrnn, name) for name in jaxrnn.__all__]
 READERS = [getattr(jaxrnn.interop, name) for name in jaxrnn.interop.__all__]
 FUNCTIONS = [f for f in EXPORTED if inspect.isfunction(f)] + functions(jaxrnn.initializers) + READERS
 RECORDS = [c for c in EXPORTED if inspect.isclass(c) and hasattr(c, "_fields")]
+OPTIONS = [c for c in EXPORTED if is_typeddict(c)]
 FACES = [jaxrnn.linen.RNN, jaxrnn.nnx.RNN]
 
 every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__qualname__)
@@ -132,7 +136,8 @@ def has(documented, title):
 
 def parameters(function):
     stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    return [stars.get(p.kind, "") + p.name for p in inspect.signature(function).parameters.values()]
+    written = inspect.signature(inspect.unwrap(function))
+    return [stars.get(p.kind, "") + p.name for p in written.parameters.values()]
 
 
 def test_exports_are_those_intended_and_in_order():
@@ -166,6 +171,25 @@ def test_a_function_documents_its_parameters_and_result(function):
     assert summary.endswith(".") or summary.endswith(":"), summary
     assert section(function, "Args") == parameters(function)
     assert has(function, "Returns")
+
+
+@every_function
+def test_options_are_documented_once_and_shown_in_the_signature(function):
+    """Each entry of `**options: Unpack[…]` is an argument by name, with the default that the cell's docstring names."""
+    written, shown = inspect.signature(inspect.unwrap(function)), inspect.signature(function)
+    unpacked = [get_args(p.annotation)[0] for p in written.parameters.values() if get_origin(p.annotation) is Unpack]
+    names = [name for options in unpacked for name in get_type_hints(options)]
+    assert list(shown.parameters) == [name for name in written.parameters if name != "options"] + names
+    for options in unpacked:
+        assert f"**options: see `{options.__name__}`" in function.__doc__
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda c: c.__name__)
+def test_options_document_their_own_entries(options):
+    inherited = {name for base in OPTIONS for name in get_type_hints(base) if base is not options}
+    own = [name for name in get_type_hints(options) if name in section(options, "Attributes")]
+    assert own == section(options, "Attributes")
+    assert set(get_type_hints(options)) <= inherited | set(own)
 
 
 @every_function

@@ -35,7 +35,7 @@ def looped(p, xs, pooling):
 
 @pytest.mark.parametrize(("pooling", "window"), [("f", 1), ("fo", 2), ("ifo", 4)])
 def test_equals_a_loop_in_numpy(pooling, window):
-    cell = jaxrnn.qrnn(H, window=window, pooling=pooling)
+    cell = jaxrnn.qrnn(H, kernel_size=window, pooling=pooling)
     params, xs = drawn(cell)
     c, expected = looped(params, xs, pooling)
     carry, ys = jaxrnn.unroll(cell, params, xs)
@@ -45,7 +45,7 @@ def test_equals_a_loop_in_numpy(pooling, window):
 
 def test_a_window_wider_than_a_chunk_goes_on():
     """Chunks of 2 and 5 steps, with a window of 4."""
-    cell = jaxrnn.qrnn(H, window=4)
+    cell = jaxrnn.qrnn(H, kernel_size=4)
     params, xs = drawn(cell)
     carry, outputs = None, []
     for chunk in np.split(xs, [2]):
@@ -55,7 +55,7 @@ def test_a_window_wider_than_a_chunk_goes_on():
 
 
 def test_holes_are_not_in_the_window_and_a_reset_empties_it():
-    cell = jaxrnn.qrnn(H, window=3)
+    cell = jaxrnn.qrnn(H, kernel_size=3)
     params, xs = drawn(cell)
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
     first, second = looped(params, xs[[0, 2, 3], 0], "fo")[1], looped(params, xs[[5, 6], 0], "fo")[1]
@@ -66,7 +66,7 @@ def test_holes_are_not_in_the_window_and_a_reset_empties_it():
 
 def test_a_learned_carry_is_what_resets_start_from():
     """Its window, too: what was due before the beginning."""
-    cell = jaxrnn.learned_carry(jaxrnn.qrnn(H, window=3))
+    cell = jaxrnn.learned_carry(jaxrnn.qrnn(H, kernel_size=3))
     params, xs = drawn(cell)
     resets = np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]], bool)
     expected = jaxrnn.unroll(cell, params, xs, resets=resets, reverse=True, method="scan")
@@ -75,7 +75,7 @@ def test_a_learned_carry_is_what_resets_start_from():
 
 
 def test_kernels_start_with_the_variance_of_their_window():
-    params = jax.jit(jaxrnn.qrnn(64, window=4).init, static_argnums=1)(jax.random.key(0), 32)
+    params = jax.jit(jaxrnn.qrnn(64, kernel_size=4).init, static_argnums=1)(jax.random.key(0), 32)
     np.testing.assert_allclose(params["kernel"].std(), 1 / np.sqrt(4 * 32), rtol=0.03)
     assert params["kernel"].shape == (4, 32, 3, 64)
     bare = jaxrnn.qrnn(4, use_bias=False)
@@ -84,7 +84,7 @@ def test_kernels_start_with_the_variance_of_their_window():
 
 ERRORS = {
     "qrnn: features is 0, expected an int of 1 or more": lambda: jaxrnn.qrnn(0),
-    "qrnn: window is 0, expected an int of 1 or more": lambda: jaxrnn.qrnn(4, window=0),
+    "qrnn: kernel_size is 0, expected an int of 1 or more": lambda: jaxrnn.qrnn(4, kernel_size=0),
     "qrnn: pooling is 'of', expected one of 'f', 'fo', 'ifo'": lambda: jaxrnn.qrnn(4, pooling="of"),
 }
 

@@ -1,7 +1,6 @@
 """A network in continuous time, in closed form. Its state moves for as long as the time between two inputs."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +8,28 @@ from jax.nn import sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
-from jaxrnn.initializers import Initializer
-from jaxrnn.options import checked
+from jaxrnn.cell_options import CellOptions
+from jaxrnn.options import checked, defaults
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.shapes import align, zeros
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 def lecun_tanh(x: Array) -> Array:
-    """LeCun's hyperbolic tangent, of which the authors' code has this one."""
+    """Computes LeCun's scaled hyperbolic tangent, with the constants of the authors' code."""
     return 1.7159 * jnp.tanh(0.666 * x)
 
 
 @checked
+@defaults(recurrent_kernel_init=initializers.lecun_normal)
 def cfc(
     features: int,
     *,
     mode: Literal["default", "pure", "no_gate"] = "default",
     backbone_features: int = 128,
     backbone_layers: int = 1,
-    activation: Callable[[Array], Array] = lecun_tanh,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.lecun_normal,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    activation: Activation = lecun_tanh,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """A closed-form continuous-time network, for inputs at irregular times; the output is `hₜ`.
 
@@ -45,9 +41,9 @@ def cfc(
       that is not finite counts as 0, and so does padding before the first valid step and after the last one;
     * the first step of a sequence, at the beginning or at a reset, has no step before it and keeps the gap that it is
       given: 0, or the time since whatever the carry stands for. A chunk that goes on with a carry, and `step`, begin
-      with such a gap: it tells the time since the last valid step of the chunk before, which only the caller knows;
+      with such a gap: the time since the last valid step of the chunk before, which only the caller knows;
     * under `reverse`, Δₜ is the time until the next valid step, and the step at which a sequence is entered has 0:
-      no input tells how long it has been since what a carry stands for.
+      no input says how long it has been since what a carry stands for.
 
     With `s = backbone([xₜ, hₜ₋₁])`, one or more dense layers, and with weights of their own for each of `f, g, a, b`,
     which are linear in s,
@@ -65,13 +61,11 @@ def cfc(
       backbone_features: the width of the backbone's layers, N.
       backbone_layers: how many it has, L.
       activation: of the backbone.
-      kernel_init: draws `kernel [D − 1, 1, N]`, the backbone's further layers `backbone_kernel [N, L − 1, N]`, and
-        `head_kernel [N, 4, H]` for f, g, a, b, or `[N, 1, H]` for f alone; each layer and head apart.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 1, N]`.
-      bias_init: draws `bias [1, N]`, `backbone_bias [L − 1, N]` and `head_bias [4, H]` or `[1, H]`; A, `amplitude [H]`,
-        starts at 1 and τ, `rate [H]`, at 0.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`. `kernel_init` draws `kernel [D − 1, 1, N]`, the backbone's further layers,
+        `backbone_kernel [N, L − 1, N]`, and `head_kernel [N, 4, H]` for f, g, a, b, or `[N, 1, H]` for f alone, each
+        layer and head apart; `recurrent_kernel_init`, here `initializers.lecun_normal` by default, draws
+        `recurrent_kernel [H, 1, N]`; `bias_init` draws `bias [1, N]`, `backbone_bias [L − 1, N]` and `head_bias [4, H]`
+        or `[1, H]`. A, `amplitude [H]`, starts at 1 and τ, `rate [H]`, at 0.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`.
@@ -92,6 +86,7 @@ def cfc(
       (5, 2, 8)
     """
     heads = 1 if mode == "pure" else 4
+    dtype, param_dtype = options["dtype"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         if in_features < 2:
@@ -100,16 +95,19 @@ def cfc(
             )
         keys = jax.random.split(key, 7)
         N, further = backbone_features, backbone_layers - 1
+        per_gate, kernel_init, bias_init = initializers.per_gate, options["kernel_init"], options["bias_init"]
         params = {
-            "kernel": initializers.per_gate(kernel_init, keys[0], in_features - 1, 1, N, param_dtype),
-            "recurrent_kernel": initializers.per_gate(recurrent_kernel_init, keys[1], features, 1, N, param_dtype),
+            "kernel": per_gate(kernel_init, keys[0], in_features - 1, 1, N, param_dtype),
+            "recurrent_kernel": per_gate(options["recurrent_kernel_init"], keys[1], features, 1, N, param_dtype),
             "bias": bias_init(keys[2], (1, N), param_dtype),
-            "head_kernel": initializers.per_gate(kernel_init, keys[3], N, heads, features, param_dtype),
+            "head_kernel": per_gate(kernel_init, keys[3], N, heads, features, param_dtype),
             "head_bias": bias_init(keys[4], (heads, features), param_dtype),
         }
         if further:
-            params["backbone_kernel"] = initializers.per_gate(kernel_init, keys[5], N, further, N, param_dtype)
+            params["backbone_kernel"] = per_gate(kernel_init, keys[5], N, further, N, param_dtype)
             params["backbone_bias"] = bias_init(keys[6], (further, N), param_dtype)
+        if not options["use_bias"]:
+            params = {name: p for name, p in params.items() if "bias" not in name}
         if mode == "pure":
             params |= {"amplitude": jnp.ones(features, param_dtype), "rate": jnp.zeros(features, param_dtype)}
         return params
@@ -120,7 +118,7 @@ def cfc(
 
     def project(params: Params, xs: Array) -> tuple[Array, Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
-        z = _affine(xs[..., :-1], params["kernel"][:, 0], params["bias"][0], compute)
+        z = _affine(params, "", xs[..., :-1], 0, compute)
         return z.astype(compute), xs[..., -1:].astype(accumulator(compute))
 
     def step(params: Params, carry: HiddenCarry, zs: tuple[Array, Array]) -> tuple[HiddenCarry, Array]:
@@ -128,10 +126,8 @@ def cfc(
         wide = accumulator(z.dtype)
         s = activation(z.astype(wide) + product(carry.h, params["recurrent_kernel"][:, 0], z.dtype))
         for layer in range(backbone_layers - 1):
-            s = activation(_affine(s, params["backbone_kernel"][:, layer], params["backbone_bias"][layer], z.dtype))
-        f, *rest = (
-            _affine(s, params["head_kernel"][:, head], params["head_bias"][head], z.dtype) for head in range(heads)
-        )
+            s = activation(_affine(params, "backbone_", s, layer, z.dtype))
+        f, *rest = (_affine(params, "head_", s, head, z.dtype) for head in range(heads))
         if mode == "pure":
             A, rate = (align(params[name].astype(wide), f) for name in ("amplitude", "rate"))
             h = A - A * jnp.exp(-gap * (jnp.abs(rate) + jnp.abs(f))) * f
@@ -144,7 +140,7 @@ def cfc(
     return Cell(init, init_carry, project, step, None, "dense", timed=True)
 
 
-def _affine(x: Array, kernel: Array, bias: Array, dtype: Any) -> Array:
-    """Returns `x kernel + bias`, summed in the accumulator of `dtype`."""
-    y = product(x, kernel, dtype)
-    return y + align(bias.astype(y.dtype), y)
+def _affine(params: Params, prefix: str, x: Array, layer: int, dtype: Any) -> Array:
+    """Returns `x kernel + bias` of a layer, if there is a bias, summed in the accumulator of `dtype`."""
+    y, bias = product(x, params[f"{prefix}kernel"][:, layer], dtype), params.get(f"{prefix}bias")
+    return y if bias is None else y + align(bias[layer].astype(y.dtype), y)

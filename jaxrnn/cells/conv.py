@@ -1,19 +1,19 @@
 """Convolutional cells, for states that are images. Gate orders: LSTM `i f g o`, GRU `r z n`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.images import Padding, image_cell, image_params, state_convolved, window_of
 from jaxrnn.shapes import align
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 @checked
@@ -24,15 +24,10 @@ def conv_lstm(
     padding: Padding = "same",
     strides: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     forget_bias: float = 1.0,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """An LSTM with convolutions for products: `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
 
@@ -49,15 +44,11 @@ def conv_lstm(
         state is smaller than the inputs.
       strides: of the convolution of the inputs, an int or one for each spatial axis. That of the state has none.
       dilation: of the window on the inputs, likewise.
-      activation: the nonlinearity of the candidate and of the memory on its way out.
+      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
       gate_activation: σ, the nonlinearity of the gates.
-      forget_bias: added to the forget gate's initial bias.
-      kernel_init: draws `kernel [*kernel_size, D, 4, H]` gate by gate: `(key, (*kernel_size, D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [*kernel_size, H, 4, H]` gate by gate.
-      use_bias: whether there is one; without it no forget bias is added either.
-      bias_init: draws `bias [4, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      forget_bias: the number added to the forget gate's initial bias.
+      **options: see `CellOptions`; the parameters are `kernel [*kernel_size, D, 4, H]`,
+        `recurrent_kernel [*kernel_size, H, 4, H]` and `bias [4, H]`.
 
     Returns:
       A `Cell` with carry `LSTMCarry(c, h)`, both `[*batch, *spatial, H]` with the spatial axes of the outputs.
@@ -83,17 +74,9 @@ def conv_lstm(
         h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h.astype(zs[0].dtype)
 
-    init = partial(
-        image_params,
-        features=features,
-        window=window.size,
-        gates=4,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=initializers.gate_offset(bias_init, 1, forget_bias) if use_bias else None,
-        param_dtype=param_dtype,
-    )
-    return image_cell("conv_lstm", step, init, LSTMCarry, window, dtype)
+    own: CellOptions = {**options, "bias_init": initializers.gate_offset(options["bias_init"], 1, forget_bias)}
+    init = partial(image_params, features=features, window=window.size, gates=4, options=own)
+    return image_cell("conv_lstm", step, init, LSTMCarry, window, options["dtype"])
 
 
 @checked
@@ -101,25 +84,21 @@ def conv_gru(
     features: int,
     kernel_size: Sequence[int],
     *,
-    reset: Literal["before", "after"] = "before",
+    reset: Literal["after", "before"] = "after",
     padding: Padding = "same",
     strides: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """A GRU with convolutions for products: `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`, and the output is `hₜ`.
 
-    With `rₜ, zₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each its own, and, with `reset="before"`, the paper's,
-    `n = tanh(W ∗ xₜ + U ∗ (rₜ ⊙ hₜ₋₁) + b)` (Ballas et al. 2016, "Delving deeper into convolutional networks for
-    learning video representations", whose z is 1 − z here), or, with `reset="after"`, one convolution a step instead of
-    two, `n = tanh(W ∗ xₜ + b + rₜ ⊙ (U ∗ hₜ₋₁ + b_hn))`. Images, carries, lengths and masks as for `conv_lstm`.
+    With `rₜ, zₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each its own, and, with `reset="after"`,
+    `n = tanh(W ∗ xₜ + b + rₜ ⊙ (U ∗ hₜ₋₁ + b_hn))`, which takes one convolution a step, or, with `reset="before"`, the
+    paper's, which takes two, `n = tanh(W ∗ xₜ + U ∗ (rₜ ⊙ hₜ₋₁) + b)` (Ballas et al. 2016, "Delving deeper into
+    convolutional networks for learning video representations", whose z is 1 − z here). Images, carries, lengths and
+    masks are as for `conv_lstm`.
 
     Args:
       features: H, the channels of the state.
@@ -130,12 +109,9 @@ def conv_gru(
       dilation: of the window on the inputs, likewise.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
-      kernel_init: draws `kernel [*kernel_size, D, 3, H]` gate by gate: `(key, (*kernel_size, D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [*kernel_size, H, 3, H]` gate by gate.
-      use_bias: whether there is any.
-      bias_init: draws `bias [3, H]` as a whole; `recurrent_bias [H]` (`b_hn`; `"after"` alone) starts at zero.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`; the parameters are `kernel [*kernel_size, D, 3, H]`,
+        `recurrent_kernel [*kernel_size, H, 3, H]` and `bias [3, H]`. The vector `recurrent_bias [H]` (`b_hn`, for
+        `"after"` with a bias) starts at zero.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`, `[*batch, *spatial, H]` with the spatial axes of the outputs.
@@ -153,6 +129,7 @@ def conv_gru(
       ((5, 4, 16, 8), (4, 16, 8))
     """
     window = window_of("conv_gru", kernel_size, padding, strides, dilation)
+    use_bias = options["use_bias"]
 
     def before(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
         U, (r_x, z_x, n_x) = params["recurrent_kernel"], (z.astype(carry.h.dtype) for z in zs)
@@ -170,20 +147,10 @@ def conv_gru(
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
         return HiddenCarry(h), h.astype(zs[0].dtype)
 
-    draw = partial(
-        image_params,
-        features=features,
-        window=window.size,
-        gates=3,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=bias_init if use_bias else None,
-        param_dtype=param_dtype,
-    )
-
     def init(key: Array, in_features: int) -> Params:
-        vector = {"recurrent_bias": jnp.zeros(features, param_dtype)} if use_bias and reset == "after" else {}
-        return draw(key, in_features) | vector
+        params = image_params(key, in_features, features=features, window=window.size, gates=3, options=options)
+        vector = jnp.zeros(features, options["param_dtype"])
+        return params | ({"recurrent_bias": vector} if use_bias and reset == "after" else {})
 
     step = before if reset == "before" else after
-    return image_cell("conv_gru", step, init, HiddenCarry, window, dtype)
+    return image_cell("conv_gru", step, init, HiddenCarry, window, options["dtype"])

@@ -1,14 +1,14 @@
 """A network of coupled, driven and damped oscillators. Gate order: one gate, the force on each oscillator."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax.numpy as jnp
 
 from jaxrnn import initializers
 from jaxrnn.carries import serializable
-from jaxrnn.initializers import Initializer
-from jaxrnn.options import checked
+from jaxrnn.cell_options import CellOptions
+from jaxrnn.options import checked, defaults
 from jaxrnn.precision import product
 from jaxrnn.recurrence.pointwise import cast, step_cell
 from jaxrnn.types import Array, Cell, Params
@@ -23,18 +23,14 @@ class CoRNNCarry(NamedTuple):
 
 
 @checked
+@defaults(recurrent_kernel_init=initializers.lecun_normal)
 def cornn(
     features: int,
     *,
     dt: float = 0.042,
-    gamma: float = 2.7,
-    epsilon: float = 4.7,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.lecun_normal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    stiffness: float = 2.7,
+    damping: float = 4.7,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """Oscillators that drive one another: steps of `h″ = tanh(U h + V h′ + W x + b) − γ h − ε h′`.
 
@@ -44,23 +40,20 @@ def cornn(
 
     Args:
       features: H, the number of oscillators.
-      dt: Δt > 0, the size of a step. This and the next two decide over what time the network remembers; the defaults
-        are the paper's for images of 784 pixels, read one by one.
-      gamma: γ > 0, the stiffness of each oscillator.
-      epsilon: ε > 0, its damping.
-      kernel_init: draws W, `kernel [D, 1, H]`: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws U and V, `recurrent_kernel [H, 1, H]` and `velocity_kernel [H, 1, H]`, apart.
-      use_bias: whether there is one.
-      bias_init: draws `bias [1, H]`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      dt: Δt > 0, the size of a step. This and the next two decide over what time the state lasts; the defaults are the
+        paper's for images of 784 pixels, read one by one.
+      stiffness: γ > 0, the stiffness of each oscillator.
+      damping: ε > 0, the damping of each oscillator.
+      **options: see `CellOptions`; W is `kernel [D, 1, H]`, b is `bias [1, H]`, and `recurrent_kernel_init`, here
+        `initializers.lecun_normal` by default, draws both U, `recurrent_kernel [H, 1, H]`, and V,
+        `velocity_kernel [H, 1, H]`.
 
     Returns:
       A `Cell` with carry `CoRNNCarry(h, v)`.
 
     Raises:
-      ValueError: `features` is not a positive int; `dt`, `gamma` or `epsilon` is not positive; with them an oscillator
-        that is left alone would not come to rest, since `γ Δt² + 2 ε Δt` is 4 or more.
+      ValueError: `features` is not a positive int; `dt`, `stiffness` or `damping` is not positive; with them an
+        oscillator that is left alone would not come to rest, since `γ Δt² + 2 ε Δt` is 4 or more.
 
     Example:
       >>> import jax, jaxrnn
@@ -70,32 +63,23 @@ def cornn(
       >>> ys.shape, carry.v.shape
       ((5, 2, 8), (2, 8))
     """
-    for name, value in (("dt", dt), ("gamma", gamma), ("epsilon", epsilon)):
+    for name, value in (("dt", dt), ("stiffness", stiffness), ("damping", damping)):
         if not value > 0:
             raise ValueError(f"cornn: {name} is {value!r}, expected a positive number")
-    if not (reach := gamma * dt**2 + 2 * epsilon * dt) < 4:
+    if not (reach := stiffness * dt**2 + 2 * damping * dt) < 4:
         raise ValueError(f"cornn: γ Δt² + 2 ε Δt is {reach:g}, expected less than 4, or each step overshoots; lower dt")
 
     def step(params: Params, carry: CoRNNCarry, zs: tuple[Array, ...]) -> tuple[CoRNNCarry, Array]:
         dot, h, v = partial(product, dtype=zs[0].dtype), carry.h, carry.v
         coupling = dot(h, params["recurrent_kernel"][:, 0]) + dot(v, params["velocity_kernel"][:, 0])
         force = jnp.tanh(zs[0].astype(h.dtype) + coupling)
-        v = v + dt * (force - gamma * h - epsilon * v)
+        v = v + dt * (force - stiffness * h - damping * v)
         h = h + dt * v
         return CoRNNCarry(h, v), h.astype(zs[0].dtype)
 
     def per_gate(key: Array, shape: tuple[int, int, int], dtype: Any) -> Array:
-        return initializers.per_gate(recurrent_kernel_init, key, *shape, dtype)
+        return initializers.per_gate(options["recurrent_kernel_init"], key, *shape, dtype)
 
-    drawn = partial(
-        initializers.dense_params,
-        features=features,
-        gates=1,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=bias_init if use_bias else None,
-        param_dtype=param_dtype,
-    )
-    init = initializers.extended(drawn, {"velocity_kernel": (per_gate, (features, 1, features))}, param_dtype)
-    cell = step_cell(step, init, CoRNNCarry, dtype=dtype)
+    extra = {"velocity_kernel": (per_gate, (features, 1, features))}
+    cell = step_cell(step, features, CoRNNCarry, gates=("force",), extra=extra, **options)
     return cell._replace(cast=cast("recurrent_kernel", "velocity_kernel"))

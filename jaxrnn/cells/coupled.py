@@ -1,33 +1,25 @@
 """LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output); JANET: `f g`."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Unpack
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry, LSTMCarry
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.pointwise import pointwise_cell
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 @checked
 def coupled_lstm(
     features: int,
     *,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     forget_bias: float = 1.0,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """An LSTM that takes in as much as it forgets.
 
@@ -37,15 +29,11 @@ def coupled_lstm(
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the memory on its way out.
+      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
       gate_activation: σ, the nonlinearity of the gates.
-      forget_bias: added to the forget gate's initial bias.
-      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
-      use_bias: whether there is one; without it no forget bias is added either.
-      bias_init: draws `bias [3, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      forget_bias: the number added to the forget gate's initial bias.
+      **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and
+        `bias [3, H]`.
 
     Returns:
       A `Cell` with carry `LSTMCarry(c, h)`.
@@ -63,22 +51,13 @@ def coupled_lstm(
     """
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
-        del params  # all of them are the engine's
+        del params  # the engine has applied them all
         f, g, o = gates
         c = gate_activation(f) * carry.c + _one_minus(gate_activation, -f) * activation(g)
         h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
-    init = partial(
-        initializers.dense_params,
-        features=features,
-        gates=3,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
-        param_dtype=param_dtype,
-    )
-    return pointwise_cell(pointwise, init, LSTMCarry, gates=("f", "g", "o"), dtype=dtype)
+    return pointwise_cell(pointwise, features, LSTMCarry, gates=("f", "g", "o"), offsets={"f": forget_bias}, **options)
 
 
 @checked
@@ -86,15 +65,10 @@ def janet(
     features: int,
     *,
     beta: float = 1.0,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     forget_bias: float = 1.0,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """Just another network: an LSTM of the forget gate alone.
 
@@ -107,14 +81,10 @@ def janet(
       beta: how much more is taken in than is forgotten; 0 couples the two.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
-      forget_bias: added to the forget gate's initial bias. For long dependencies the paper has
+      forget_bias: the number added to the forget gate's initial bias. For long dependencies the paper has
         `forget_bias=0.0, bias_init=initializers.chrono(max_time, forget=0, input=None)`.
-      kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 2, H]` gate by gate.
-      use_bias: whether there is one; without it no forget bias is added either.
-      bias_init: draws `bias [2, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`; the parameters are `kernel [D, 2, H]`, `recurrent_kernel [H, 2, H]` and
+        `bias [2, H]`.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`.
@@ -133,23 +103,14 @@ def janet(
     """
 
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
-        del params  # all of them are the engine's
+        del params  # the engine has applied them all
         s, g = gates
         h = gate_activation(s) * carry.h + _one_minus(gate_activation, beta - s) * activation(g)
         return HiddenCarry(h), h
 
-    init = partial(
-        initializers.dense_params,
-        features=features,
-        gates=2,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=initializers.gate_offset(bias_init, 0, forget_bias) if use_bias else None,
-        param_dtype=param_dtype,
-    )
-    return pointwise_cell(pointwise, init, HiddenCarry, gates=("f", "g"), dtype=dtype)
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=("f", "g"), offsets={"f": forget_bias}, **options)
 
 
-def _one_minus(gate_activation: Callable[[Array], Array], negated: Array) -> Array:
+def _one_minus(gate_activation: Activation, negated: Array) -> Array:
     """`1 − gate_activation(−negated)`. For a sigmoid that is `sigmoid(negated)`, which does not cancel near 1."""
     return sigmoid(negated) if gate_activation is sigmoid else 1 - gate_activation(-negated)

@@ -4,14 +4,14 @@ Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, 
 `rate [D, heads]`; the gated one has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate [heads]`, too.
 """
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid, silu, softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
@@ -28,9 +28,7 @@ def delta_net(
     values: int | None = None,
     eigenvalues: Literal["positive", "signed"] = "positive",
     chunk: int = 64,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """The delta rule: each step replaces what its key held.
 
@@ -48,9 +46,7 @@ def delta_net(
       values: V, columns of each; `H / heads` if None.
       eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
       chunk: steps that are run as products of matrices.
-      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -70,6 +66,8 @@ def delta_net(
     keys, values = checks.head_sizes("delta_net", features, heads, keys, values)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_rate = jax.random.split(key)
         rate = initializers.per_gate(kernel_init, k_rate, in_features, 1, heads, param_dtype)
@@ -84,7 +82,7 @@ def delta_net(
     def readout(params: Params, ys: Array, xs: Array) -> Array:
         return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)
+    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=options["dtype"])
 
 
 @checked
@@ -96,9 +94,7 @@ def gated_delta_net(
     values: int | None = None,
     eigenvalues: Literal["positive", "signed"] = "positive",
     chunk: int = 64,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """The delta rule with a decay for every head.
 
@@ -114,9 +110,7 @@ def gated_delta_net(
       values: V, columns of each; `H / heads` if None.
       eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
       chunk: steps that are run as products of matrices.
-      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -136,6 +130,8 @@ def gated_delta_net(
     keys, values = checks.head_sizes("gated_delta_net", features, heads, keys, values)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
 
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rates, k_decay = jax.random.split(key, 4)
         rates = initializers.per_gate(kernel_init, k_rates, in_features, 2, heads, param_dtype)
@@ -152,7 +148,7 @@ def gated_delta_net(
         dt = softplus(steps + align(params["step_bias"], steps))
         return _delta_inputs(params, xs, eigenvalues) | {"log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)
+    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=options["dtype"])
 
 
 def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:

@@ -5,14 +5,14 @@ decays `decay_down [D, 1, 16]`, `decay_up [16, heads, K]` and `decay_bias [heads
 """
 
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
 from jaxrnn.shapes import align
@@ -30,9 +30,7 @@ def gla(
     keys: int | None = None,
     values: int | None = None,
     chunk: int = 64,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """Gated linear attention: a decay for every key channel.
 
@@ -46,9 +44,7 @@ def gla(
       keys: K, rows of each; `H / heads` if None.
       values: V, columns of each; `H / heads` if None.
       chunk: steps that are run as products of matrices.
-      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -66,6 +62,8 @@ def gla(
     """
     keys, values = checks.head_sizes("gla", features, heads, keys, values)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
+
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_down, k_up = jax.random.split(key, 4)
@@ -85,4 +83,4 @@ def gla(
         log_decay = log_sigmoid(gate + align(params["decay_bias"], gate)) / TEMPERATURE
         return {"q": q * keys**-0.5, "k": k, "v": v, "log_decay": log_decay}
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=dtype)
+    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=options["dtype"])

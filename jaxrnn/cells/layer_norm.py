@@ -1,8 +1,6 @@
 """Cells that normalise their gates. Gate orders: LSTM `i f g o`; GRU `r z n`, of whose candidate both parts are."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +8,12 @@ from jax import lax
 from jax.nn import sigmoid
 
 from jaxrnn import initializers
-from jaxrnn.carries import GRUCarry, LSTMCarry
+from jaxrnn.carries import HiddenCarry, LSTMCarry
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.pointwise import pointwise_cell
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 ones = jax.nn.initializers.ones
 
@@ -23,18 +22,14 @@ ones = jax.nn.initializers.ones
 def layer_norm_lstm(
     features: int,
     *,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     forget_bias: float = 1.0,
     epsilon: float = 1e-6,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
     scale_init: Initializer = ones,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with layer normalisation of each gate by itself, and of the memory on its way out.
+    """An LSTM with layer normalisation of each gate by itself, and of the cell state on its way to the output.
 
     `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(LN(cₜ))`, and the output is `hₜ`. With
     `iₜ, fₜ, oₜ = σ(LN(W xₜ + U hₜ₋₁))` and `gₜ = tanh(LN(W xₜ + U hₜ₋₁))`, each its own, where
@@ -43,16 +38,13 @@ def layer_norm_lstm(
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the memory on its way out.
+      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
       gate_activation: σ, the nonlinearity of the gates.
-      forget_bias: added to the forget gate's initial β.
+      forget_bias: the number added to the forget gate's initial β.
       epsilon: ε > 0.
-      kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 4, H]` gate by gate.
-      scale_init: draws α, `norm_scale [4, H]` of the gates and `memory_scale [H]`.
-      bias_init: draws β, `norm_bias [4, H]` of the gates and `memory_bias [H]`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      scale_init: draws α, `norm_scale [4, H]` of the gates and `cell_scale [H]` of the cell state.
+      **options: see `CellOptions`; the other parameters are `kernel [D, 4, H]`, `recurrent_kernel [H, 4, H]` and the
+        biases β, `norm_bias [4, H]` of the gates and `cell_bias [H]` of the cell state.
 
     Returns:
       A `Cell` with carry `LSTMCarry(c, h)`.
@@ -71,36 +63,32 @@ def layer_norm_lstm(
     _check("layer_norm_lstm", epsilon)
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
-        norm = partial(_norm, epsilon)
-        i, f, g, o = map(norm, gates, params["norm_scale"], params["norm_bias"])
+        i, f, g, o = _gates_normed(epsilon, params, gates)
         c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
-        h = gate_activation(o) * activation(norm(c, params["memory_scale"], params["memory_bias"]))
+        c_normed = _normed(epsilon, c, params["cell_scale"], params.get("cell_bias"))
+        h = gate_activation(o) * activation(c_normed)
         return LSTMCarry(c, h), h
 
-    drawn = _params(features, 4, kernel_init, recurrent_kernel_init, param_dtype)
-    further = {
+    bias_init = options["bias_init"]
+    extra = {
         "norm_scale": (scale_init, (4, features)),
         "norm_bias": (initializers.gate_offset(bias_init, 1, forget_bias), (4, features)),
-        "memory_scale": (scale_init, (features,)),
-        "memory_bias": (bias_init, (features,)),
+        "cell_scale": (scale_init, (features,)),
+        "cell_bias": (bias_init, (features,)),
     }
-    init = initializers.extended(drawn, further, param_dtype)
-    return pointwise_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
+    gates = ("i", "f", "g", "o")
+    return pointwise_cell(pointwise, features, LSTMCarry, gates=gates, **_normalized(options, extra))
 
 
 @checked
 def layer_norm_gru(
     features: int,
     *,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     epsilon: float = 1e-6,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
     scale_init: Initializer = ones,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """A GRU with layer normalisation of each gate by itself; the output is `hₜ`.
 
@@ -114,15 +102,12 @@ def layer_norm_gru(
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       epsilon: ε > 0.
-      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 3, H]` gate by gate.
       scale_init: draws α, `norm_scale [4, H]`: of r, of z, and of the candidate's input and state.
-      bias_init: draws β, `norm_bias [4, H]`, in the same order.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`; the other parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and the
+        biases β, `norm_bias [4, H]`, in the order of the scales.
 
     Returns:
-      A `Cell` with carry `GRUCarry(h)`.
+      A `Cell` with carry `HiddenCarry(h)`.
 
     Raises:
       ValueError: `features` is not a positive int; `epsilon` is not positive.
@@ -137,17 +122,16 @@ def layer_norm_gru(
     """
     _check("layer_norm_gru", epsilon)
 
-    def pointwise(params: Params, carry: GRUCarry, gates: tuple[Any, ...]) -> tuple[GRUCarry, Array]:
+    def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
         r, z, (n_x, n_h) = gates
-        r, z, n_x, n_h = map(partial(_norm, epsilon), (r, z, n_x, n_h), params["norm_scale"], params["norm_bias"])
+        r, z, n_x, n_h = _gates_normed(epsilon, params, (r, z, n_x, n_h))
         r, z = gate_activation(r), gate_activation(z)
         h = (1 - z) * activation(n_x + r * n_h) + z * carry.h
-        return GRUCarry(h), h
+        return HiddenCarry(h), h
 
-    drawn = _params(features, 3, kernel_init, recurrent_kernel_init, param_dtype)
-    further = {"norm_scale": (scale_init, (4, features)), "norm_bias": (bias_init, (4, features))}
-    init = initializers.extended(drawn, further, param_dtype)
-    return pointwise_cell(pointwise, init, GRUCarry, gates=("r", "z", "n"), paired=("n",), dtype=dtype)
+    extra = {"norm_scale": (scale_init, (4, features)), "norm_bias": (options["bias_init"], (4, features))}
+    gates = ("r", "z", "n")
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=gates, paired=("n",), **_normalized(options, extra))
 
 
 def _check(where: str, epsilon: float) -> None:
@@ -155,18 +139,18 @@ def _check(where: str, epsilon: float) -> None:
         raise ValueError(f"{where}: epsilon is {epsilon!r}, expected ε > 0")
 
 
-def _params(features: int, gates: int, kernel_init: Any, recurrent_kernel_init: Any, dtype: Any) -> Any:
-    return partial(
-        initializers.dense_params,
-        features=features,
-        gates=gates,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=None,
-        param_dtype=dtype,
-    )
+def _normalized(options: CellOptions, extra: dict[str, Any]) -> dict[str, Any]:
+    """The options of a cell with these parameters: `use_bias` decides about the biases of norms, not of gates."""
+    kept = {name: entry for name, entry in extra.items() if options["use_bias"] or not name.endswith("_bias")}
+    return {**options, "use_bias": False, "extra": kept}
 
 
-def _norm(epsilon: float, a: Array, scale: Array, bias: Array) -> Array:
+def _gates_normed(epsilon: float, params: Params, gates: tuple[Array, ...]) -> list[Array]:
+    biases = params.get("norm_bias", [None] * len(gates))
+    return [_normed(epsilon, *each) for each in zip(gates, params["norm_scale"], biases, strict=True)]
+
+
+def _normed(epsilon: float, a: Array, scale: Array, bias: Array | None) -> Array:
     centred = a - a.mean(-1, keepdims=True)
-    return scale * centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + epsilon) + bias
+    normed = scale * centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + epsilon)
+    return normed if bias is None else normed + bias

@@ -1,12 +1,13 @@
 """The linear recurrent unit. A complex matrix is two real ones: `kernel [D, 2, N]` has its real and imaginary parts."""
 
 import math
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.cell_options import DTypeOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.linear import gate_inputs, linear_cell
@@ -23,8 +24,7 @@ def lru(
     r_min: float = 0.0,
     r_max: float = 1.0,
     max_phase: float = 2 * math.pi,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[DTypeOptions],
 ) -> Cell:
     """A linear recurrent unit: a diagonal linear system, initialised on a ring in the complex plane.
 
@@ -42,8 +42,7 @@ def lru(
       r_min: the least |λ| at first.
       r_max: the greatest.
       max_phase: the greatest phase at first, in radians.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `DTypeOptions`.
 
     Returns:
       A `Cell` with carry `ComplexCarry(real, imag)`, or `HiddenCarry(h)` for real eigenvalues.
@@ -65,6 +64,8 @@ def lru(
     if not max_phase > 0:
         raise ValueError(f"lru: max_phase is {max_phase}, expected an angle above 0")
     parts = 2 if eigenvalues == "complex" else 1
+
+    param_dtype = options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         wide = accumulator(param_dtype)
@@ -100,5 +101,5 @@ def lru(
         return ys - product(h.imag, C[:, 1], xs.dtype) if parts == 2 else ys
 
     return linear_cell(
-        gates, init, n, decay=decay, readout=readout, complex_state=eigenvalues == "complex", dtype=dtype
+        gates, init, n, decay=decay, readout=readout, complex_state=eigenvalues == "complex", dtype=options["dtype"]
     )

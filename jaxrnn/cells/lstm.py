@@ -1,33 +1,25 @@
 """Long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Unpack
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import initializers
 from jaxrnn.carries import LSTMCarry
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.pointwise import pointwise_cell
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 @checked
 def lstm(
     features: int,
     *,
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
     forget_bias: float = 1.0,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """`cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
 
@@ -36,16 +28,12 @@ def lstm(
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the memory on its way out.
+      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
       gate_activation: σ, the nonlinearity of the gates.
-      forget_bias: added to the forget gate's initial bias, so that memory lasts when training begins (Jozefowicz,
-        Zaremba & Sutskever 2015).
-      kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 4, H]` gate by gate.
-      use_bias: whether there is one; without it no forget bias is added either.
-      bias_init: draws `bias [4, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      forget_bias: the number added to the forget gate's initial bias, so that the cell state lasts when training begins
+        (Jozefowicz, Zaremba & Sutskever 2015).
+      **options: see `CellOptions`; the parameters are `kernel [D, 4, H]`, `recurrent_kernel [H, 4, H]` and
+        `bias [4, H]`.
 
     Returns:
       A `Cell` with carry `LSTMCarry(c, h)`.
@@ -63,19 +51,12 @@ def lstm(
     """
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
-        del params  # all of them are the engine's
+        del params  # the engine has applied them all
         i, f, g, o = gates
         c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
         h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
-    init = partial(
-        initializers.dense_params,
-        features=features,
-        gates=4,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=initializers.gate_offset(bias_init, 1, forget_bias) if use_bias else None,
-        param_dtype=param_dtype,
+    return pointwise_cell(
+        pointwise, features, LSTMCarry, gates=("i", "f", "g", "o"), offsets={"f": forget_bias}, **options
     )
-    return pointwise_cell(pointwise, init, LSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)

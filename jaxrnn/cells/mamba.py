@@ -5,14 +5,14 @@ Parameters: `kernel [D, 1, H]`, `input`, `read [H, N]`, `step_down [H, R]`, `ste
 """
 
 import math
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.linear import linear_cell
@@ -29,9 +29,7 @@ def mamba(
     dt_min: float = 0.001,
     dt_max: float = 0.1,
     use_value_kernel: bool = True,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """A selective state space: N states for each feature, with a step, an input and an output that the input chooses.
 
@@ -51,10 +49,8 @@ def mamba(
       dt_min: the least step `Δ` at first.
       dt_max: the greatest.
       use_value_kernel: whether `uₜ` is a linear layer of the input; without it `uₜ = xₜ`, which has to be H wide.
-      kernel_init: draws `W`, `W_B`, `W_C` and `W_down`: `(key, (inputs, outputs), dtype) -> Array`. `W_up` is uniform
-        between `±1 / √R`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws `W`, `W_B`, `W_C` and `W_down`, each as a matrix. `W_up` is
+        uniform between `±1 / √R`.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`, `h [*batch, H * N]`.
@@ -73,6 +69,8 @@ def mamba(
     """
     rank = math.ceil(features / 16) if rank is None else rank
     checks.check_time_steps("mamba", dt_min, dt_max)
+
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_input, k_read, k_down, k_up, k_dt = jax.random.split(key, 6)
@@ -111,4 +109,4 @@ def mamba(
         h = h.reshape(*h.shape[:-1], features, states)
         return (h * read[..., None, :].astype(h.dtype)).sum(-1) + align(params["skip"], u) * u
 
-    return linear_cell(gates, init, features * states, readout=readout, dtype=dtype)
+    return linear_cell(gates, init, features * states, readout=readout, dtype=options["dtype"])

@@ -1,19 +1,18 @@
 """The minimal gated unit. Gate order: `f n` (the one gate, candidate)."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.pointwise import cast, pointwise_cell, step_cell
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 @checked
@@ -22,14 +21,9 @@ def mgu(
     *,
     reset: Literal["after", "before"] = "after",
     gate: Literal["update", "keep"] = "update",
-    activation: Callable[[Array], Array] = jnp.tanh,
-    gate_activation: Callable[[Array], Array] = sigmoid,
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.orthogonal,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """A gated recurrent unit whose one gate both resets and updates; the output is `hₜ`.
 
@@ -49,12 +43,8 @@ def mgu(
       gate: what it does to the state where it is open.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
-      kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws `recurrent_kernel [H, 2, H]` gate by gate.
-      use_bias: whether there is any.
-      bias_init: draws `bias [2, H]` as a whole; `recurrent_bias [H]` (`b_hn`; `"after"` alone) starts at zero.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`; the parameters are `kernel [D, 2, H]`, `recurrent_kernel [H, 2, H]` and
+        `bias [2, H]`. The vector `recurrent_bias [H]` (`b_hn`, for `"after"` with a bias) starts at zero.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`.
@@ -70,15 +60,7 @@ def mgu(
       >>> ys.shape, carry.h.shape
       ((5, 2, 8), (2, 8))
     """
-    init: Callable[..., Params] = partial(
-        initializers.dense_params,
-        features=features,
-        gates=2,
-        kernel_init=kernel_init,
-        recurrent_kernel_init=recurrent_kernel_init,
-        bias_init=bias_init if use_bias else None,
-        param_dtype=param_dtype,
-    )
+    gates, use_bias = ("f", "n"), options["use_bias"]
 
     def updated(f: Array, h: Array, n: Array) -> HiddenCarry:
         return HiddenCarry((1 - f) * h + f * n if gate == "update" else (1 - f) * n + f * h)
@@ -97,7 +79,6 @@ def mgu(
         return carry, carry.h.astype(zs[0].dtype)
 
     if reset == "before":
-        return step_cell(before, init, HiddenCarry, dtype=dtype)._replace(cast=cast("recurrent_kernel"))
-    if use_bias:
-        init = initializers.extended(init, {"recurrent_bias": (initializers.zeros, (features,))}, param_dtype)
-    return pointwise_cell(after, init, HiddenCarry, gates=("f", "n"), paired=("n",), dtype=dtype)
+        return step_cell(before, features, HiddenCarry, gates=gates, **options)._replace(cast=cast("recurrent_kernel"))
+    extra = {"recurrent_bias": initializers.zeros} if use_bias else None
+    return pointwise_cell(after, features, HiddenCarry, gates=gates, paired=("n",), extra=extra, **options)

@@ -1,17 +1,16 @@
 """The gated cells whose gates do not see the state. Gate order: `z h` for the GRU, `f i h` for the LSTM."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import jax
-import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
 from jaxrnn import initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import LinearOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.linear import gate_inputs, linear_cell
-from jaxrnn.types import Array, Cell, Params
+from jaxrnn.types import Activation, Array, Cell, Params
 
 
 @checked
@@ -19,12 +18,8 @@ def min_gru(
     features: int,
     *,
     eigenvalues: Literal["positive", "signed"] = "positive",
-    activation: Callable[[Array], Array] = jax.nn.identity,
-    use_bias: bool = True,
-    kernel_init: Initializer = initializers.lecun_normal,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    activation: Activation = jax.nn.identity,
+    **options: Unpack[LinearOptions],
 ) -> Cell:
     """A minimal gated recurrent unit, parallel over time; the output is `hₜ`.
 
@@ -36,11 +31,7 @@ def min_gru(
       features: H, the width of the state.
       eigenvalues: where those of the step lie: `"positive"` in (0, 1), `"signed"` in (−1, 1).
       activation: the candidate's nonlinearity; none in the paper's plain form.
-      use_bias: whether there is a bias.
-      kernel_init: draws `kernel [D, 2, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      bias_init: draws `bias [2, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `LinearOptions`; the parameters are `kernel [D, 2, H]` and `bias [2, H]`.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`.
@@ -63,20 +54,15 @@ def min_gru(
         a = sigmoid(-z) if eigenvalues == "positive" else 1 - 2 * sigmoid(z)
         return a, sigmoid(z) * activation(candidate)
 
-    init = _init(features, 2, use_bias, kernel_init, bias_init, param_dtype)
-    return linear_cell(gates, init, features, dtype=dtype)
+    return linear_cell(gates, _init(features, 2, options), features, dtype=options["dtype"])
 
 
 @checked
 def min_lstm(
     features: int,
     *,
-    activation: Callable[[Array], Array] = jax.nn.identity,
-    use_bias: bool = True,
-    kernel_init: Initializer = initializers.lecun_normal,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    activation: Activation = jax.nn.identity,
+    **options: Unpack[LinearOptions],
 ) -> Cell:
     """A minimal LSTM, parallel over time; the output is `hₜ`.
 
@@ -86,11 +72,7 @@ def min_lstm(
     Args:
       features: H, the width of the state.
       activation: the candidate's nonlinearity; none in the paper's plain form.
-      use_bias: whether there is a bias.
-      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      bias_init: draws `bias [3, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `LinearOptions`; the parameters are `kernel [D, 3, H]` and `bias [3, H]`.
 
     Returns:
       A `Cell` with carry `HiddenCarry(h)`.
@@ -112,16 +94,14 @@ def min_lstm(
         odds = softplus(-i) - softplus(-f)  # log(f / i), without the quotient of two small numbers
         return sigmoid(odds), sigmoid(-odds) * activation(candidate)
 
-    init = _init(features, 3, use_bias, kernel_init, bias_init, param_dtype)
-    return linear_cell(gates, init, features, dtype=dtype)
+    return linear_cell(gates, _init(features, 3, options), features, dtype=options["dtype"])
 
 
-def _init(
-    features: int, gates: int, use_bias: bool, kernel_init: Initializer, bias_init: Initializer, param_dtype: Any
-) -> Callable[[Array, int], Params]:
+def _init(features: int, gates: int, options: LinearOptions) -> Callable[[Array, int], Params]:
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_bias = jax.random.split(key)
-        kernel = initializers.per_gate(kernel_init, k_kernel, in_features, gates, features, param_dtype)
-        return {"kernel": kernel} | ({"bias": bias_init(k_bias, (gates, features), param_dtype)} if use_bias else {})
+        shape, dtype = (gates, features), options["param_dtype"]
+        params = {"kernel": initializers.per_gate(options["kernel_init"], k_kernel, in_features, *shape, dtype)}
+        return params | ({"bias": options["bias_init"](k_bias, shape, dtype)} if options["use_bias"] else {})
 
     return init

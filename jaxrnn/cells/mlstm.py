@@ -1,17 +1,17 @@
-"""The LSTM with a matrix for a memory.
+"""The LSTM with a matrix for a cell state.
 
 Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `gate_bias`, `scale [heads, V]`,
 `out [heads, V, H]`; of the input and the forget gate, in this order, `rate [D, 2, heads]` and `rate_bias [2, heads]`.
 """
 
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.matrix import heads_of, merged, normalized
@@ -27,36 +27,33 @@ def mlstm(
     keys: int | None = None,
     values: int | None = None,
     chunk: int = 64,
-    eps: float = 0.0,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    epsilon: float = 0.0,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
-    """An LSTM whose memory is a matrix a head, and whose gates do not see the state.
+    """An LSTM whose cell state is a matrix per head, and whose gates do not see the state.
 
     `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ`, `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` and
     `yₜ = W_o (σ(W_g xₜ + b_g) ⊙ norm(hₜ))` in every head, with `iₜ = exp(W_i xₜ + b_i)`, `fₜ = σ(W_f xₜ + b_f)`, and
-    `qₜ, √K kₜ, vₜ = W xₜ`, each its own (Beck et al. 2024, "xLSTM: extended long short-term memory"). Memory and
+    `qₜ, √K kₜ, vₜ = W xₜ`, each its own (Beck et al. 2024, "xLSTM: extended long short-term memory"). Cell state and
     normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output. `norm` divides by
     the root mean square. At first the gates see no input, `b_f` goes from 3 to 6 over the heads and `b_i ~ N(0, 0.1²)`.
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the memory consists of.
+      heads: how many matrices the state consists of.
       keys: K, rows of each; `H / heads` if None.
       values: V, columns of each; `H / heads` if None.
       chunk: steps that are run as products of matrices.
-      eps: added to the denominator of `hₜ` on the scale of the carry, as `exp(mₜ) eps` to the one above. The authors'
-        code has 1e-6. 0 is the published equation, which `mₜ` does not change, and which divides by no less than 1.
-      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      epsilon: the number added to the denominator of `hₜ` on the scale of the carry, as `exp(mₜ) epsilon` to the one
+        above. The authors' code has 1e-6. 0 is the published equation, which `mₜ` does not change, and which divides by
+        no less than 1.
+      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MLSTMCarry(C, n, m)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; `eps` is
+      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; `epsilon` is
         negative.
 
     Example:
@@ -68,8 +65,10 @@ def mlstm(
       ((5, 2, 8), (2, 2, 4, 4), (2, 2))
     """
     keys, values = checks.head_sizes("mlstm", features, heads, keys, values)
-    if eps < 0:
-        raise ValueError(f"mlstm: eps is {eps}, expected a number of 0 or more")
+    if epsilon < 0:
+        raise ValueError(f"mlstm: epsilon is {epsilon}, expected a number of 0 or more")
+
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rate = jax.random.split(key, 3)
@@ -90,4 +89,6 @@ def mlstm(
         hs = gate * normalized(hs, params["scale"])
         return merged(hs, params["out"], xs.dtype)
 
-    return exponential_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, eps=eps, dtype=dtype)
+    return exponential_cell(
+        inputs, init, heads, keys, values, readout=readout, chunk=chunk, epsilon=epsilon, dtype=options["dtype"]
+    )

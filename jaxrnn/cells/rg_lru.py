@@ -1,13 +1,13 @@
 """The real-gated linear recurrent unit. Gate order: `r i x` (recurrence, input, value)."""
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import LinearOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.linear import gate_inputs, linear_cell
@@ -26,11 +26,7 @@ def rg_lru(
     a_min: float = 0.9,
     a_max: float = 0.999,
     use_value_kernel: bool = True,
-    use_bias: bool = True,
-    kernel_init: Initializer = initializers.lecun_normal,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[LinearOptions],
 ) -> Cell:
     """A real-gated linear recurrent unit; the output is `hₜ`.
 
@@ -48,12 +44,8 @@ def rg_lru(
       a_max: the greatest.
       use_value_kernel: whether `vₜ` is a linear layer of the input; without it `vₜ = xₜ`, which has to be H wide, for a
         network with layers of its own before the unit.
-      use_bias: whether there is a bias.
-      kernel_init: draws `kernel [D, 3, H]` gate by gate: `(key, (D, H), dtype) -> Array`; without a value kernel,
-        `[D, 2, H]`.
-      bias_init: draws `bias [3, H]`, or `[2, H]`, as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `LinearOptions`; the parameters are `kernel [D, 3, H]` and `bias [3, H]`, or `[D, 2, H]` and
+        `[2, H]` without a value kernel, and `decay [H]`.
 
     Returns:
       A `Cell` with carry `BegunCarry(h, begun)`.
@@ -78,14 +70,18 @@ def rg_lru(
     def init(key: Array, in_features: int) -> Params:
         if not use_value_kernel:
             checks.check_as_wide("rg_lru", in_features, features)
+        param_dtype = options["param_dtype"]
         wide = accumulator(param_dtype)
         k_kernel, k_bias, k_decay = jax.random.split(key, 3)
         log_a = jnp.log(jax.random.uniform(k_decay, (features,), wide, a_min, a_max))
         params = {
-            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, count, features, param_dtype),
+            "kernel": initializers.per_gate(
+                options["kernel_init"], k_kernel, in_features, count, features, param_dtype
+            ),
             "decay": jnp.log(jnp.expm1(-log_a / SHARPNESS)).astype(param_dtype),  # softplus of it is −log a / 8
         }
-        return params | ({"bias": bias_init(k_bias, (count, features), param_dtype)} if use_bias else {})
+        bias_init = options["bias_init"]
+        return params | ({"bias": bias_init(k_bias, (count, features), param_dtype)} if options["use_bias"] else {})
 
     def parts(params: Params, xs: Array) -> tuple[Array, Array]:
         r, i, *v = gate_inputs(params, xs)
@@ -102,7 +98,7 @@ def rg_lru(
     def first(params: Params, xs: Array) -> Array:
         return parts(params, xs)[1]
 
-    return linear_cell(gates, init, features, first=first, dtype=dtype)
+    return linear_cell(gates, init, features, first=first, dtype=options["dtype"])
 
 
 @jax.custom_jvp

@@ -6,7 +6,7 @@ Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `out [heads, V,
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.carries import serializable
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
@@ -50,9 +50,7 @@ def rwkv7(
     rank: int | None = None,
     gate_rank: int | None = None,
     chunk: int = 64,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """RWKV-7's time mixing: a delta rule with a decay and a rate for every key channel.
 
@@ -76,9 +74,7 @@ def rwkv7(
       rank: R, of what makes decays and rates; `2.5 √H` if None, as a multiple of 32.
       gate_rank: G, of what makes the gate; `5 √H` if None, likewise.
       chunk: steps that are run as products of matrices.
-      kernel_init: draws `W_r`, `W_k`, `W_v` and `W_o`: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws `W_r`, `W_k`, `W_v` and `W_o`, each as a matrix.
 
     Returns:
       A `Cell` with carry `RWKV7Carry(x, S)`.
@@ -98,6 +94,8 @@ def rwkv7(
     rank = _multiple(2.5 * math.sqrt(features)) if rank is None else rank
     gate_rank = _multiple(5 * math.sqrt(features)) if gate_rank is None else gate_rank
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
+
+    kernel_init, dtype, param_dtype = options["kernel_init"], options["dtype"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_decay, k_rate, k_gate = jax.random.split(key, 4)

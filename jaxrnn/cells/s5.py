@@ -1,7 +1,7 @@
 """The simplified state space layer. A complex matrix is two real ones: `kernel [D, 2, N]` has its two parts."""
 
 import math
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn import checks
+from jaxrnn.cell_options import DTypeOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
 from jaxrnn.recurrence.linear import gate_inputs, linear_cell
@@ -26,8 +27,7 @@ def s5(
     blocks: int = 1,
     dt_min: float = 0.001,
     dt_max: float = 0.1,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[DTypeOptions],
 ) -> Cell:
     """A simplified state space layer: one diagonal system with as many inputs and outputs as it likes.
 
@@ -42,8 +42,7 @@ def s5(
       blocks: of how many equal HiPPO matrices the first system is made.
       dt_min: the least step Δ at first.
       dt_max: the greatest.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `DTypeOptions`.
 
     Returns:
       A `Cell` with carry `ComplexCarry(real, imag)`.
@@ -64,6 +63,8 @@ def s5(
     if n % blocks:
         raise ValueError(f"s5: blocks is {blocks}, expected a divisor of states, {n}")
     checks.check_time_steps("s5", dt_min, dt_max)
+
+    param_dtype = options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         wide = accumulator(param_dtype)
@@ -105,7 +106,7 @@ def s5(
         real, imag = (product(part, C[:, i], xs.dtype) for i, part in enumerate((h.real, h.imag)))
         return 2 * (real - imag) + product(xs, params["skip"], xs.dtype)
 
-    return linear_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=dtype)
+    return linear_cell(gates, init, n, decay=decay, readout=readout, complex_state=True, dtype=options["dtype"])
 
 
 def _hippo(n: int) -> tuple[np.ndarray, np.ndarray]:

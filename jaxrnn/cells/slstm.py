@@ -1,6 +1,6 @@
-"""The scalar memory of the xLSTM. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""The LSTM of the xLSTM whose cell state is a vector. Gate order: `i f g o` (input, forget, candidate, output)."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +8,19 @@ from jax.nn import log_sigmoid, sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import serializable
-from jaxrnn.initializers import Initializer
-from jaxrnn.options import checked
+from jaxrnn.cell_options import CellOptions
+from jaxrnn.options import checked, defaults
 from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Array, Cell, Params
 
 
 @serializable
 class SLSTMCarry(NamedTuple):
-    """What an `slstm` remembers, each `[*batch, H]`.
+    """The state of an `slstm`, each field `[*batch, H]`.
 
     Attributes:
-      c: the memory, times `exp(−m)`.
-      n: the weight of all that is in it, times `exp(−m)`; where it is 0, nothing is in it.
+      c: the cell state, times `exp(−m)`.
+      n: the weight of all inputs in it, times `exp(−m)`; where it is 0, the cell state is empty.
       m: the stabiliser; where n is 0 it has no meaning.
       h: the output.
     """
@@ -32,42 +32,35 @@ class SLSTMCarry(NamedTuple):
 
 
 @checked
+@defaults(recurrent_kernel_init=initializers.zeros)
 def slstm(
     features: int,
     *,
     heads: int = 1,
     forget: Literal["sigmoid", "exp"] = "sigmoid",
-    forget_bias: tuple[float, float] = (3.0, 6.0),
-    kernel_init: Initializer = initializers.lecun_normal,
-    recurrent_kernel_init: Initializer = initializers.zeros,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    forget_bias: float = 3.0,
+    forget_spread: float = 3.0,
+    **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with exponential gates, whose memory is a weighted mean of all that it took in.
+    """An LSTM with exponential gates, whose cell state is a weighted mean of its inputs.
 
     `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `nₜ = fₜ ⊙ nₜ₋₁ + iₜ`, `hₜ = oₜ ⊙ cₜ / nₜ`, and the output is `hₜ`. With `iₜ = exp(ĩₜ)`,
     `fₜ = σ(f̃ₜ)` or `exp(f̃ₜ)`, `gₜ = tanh(g̃ₜ)`, `oₜ = σ(õₜ)`, each of a `W xₜ + R hₜ₋₁ + b` of its own, where R is
     block-diagonal: heads do not see each other (Beck et al. 2024, "xLSTM: extended long short-term memory").
 
-    What is kept is `c exp(−m)` and `n exp(−m)` with `mₜ = max(log fₜ + mₜ₋₁, ĩₜ)`, so that no exponential is larger
-    than 1, and h does not depend on m. A memory without weight, `nₜ₋₁ = 0`, counts as empty whatever its m is: then
+    The carry has `c exp(−m)` and `n exp(−m)` with `mₜ = max(log fₜ + mₜ₋₁, ĩₜ)`, so that no exponential is larger than
+    1, and h does not depend on m. A cell state without weight, `nₜ₋₁ = 0`, counts as empty whatever its m is: then
     `mₜ = ĩₜ`, as in the authors' code. So a carry of zeros is the beginning, and one multiplied by 0 begins anew.
 
     Args:
       features: H, the width of the state.
       heads: blocks of R; a divisor of H.
       forget: how the forget gate opens.
-      forget_bias: added to the initial bias of the forget gate: a ladder from the first number, at the first feature of
-        each head, to the second, at its last one.
-      kernel_init: draws `kernel [D, 4, H]` gate by gate: `(key, (D, H), dtype) -> Array`.
-      recurrent_kernel_init: draws R, `recurrent_kernel [heads, H/heads, 4, H/heads]`, head by head and gate by gate;
-        the authors start from zero.
-      use_bias: whether there is one; without it there is no ladder either.
-      bias_init: draws `bias [4, H]` as a whole.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      forget_bias: the number added to the initial bias of the forget gate, at the first feature of each head.
+      forget_spread: by how much the number at the last feature of each head is larger; it rises evenly between.
+      **options: see `CellOptions`; the parameters are `kernel [D, 4, H]`, `bias [4, H]` and, for R,
+        `recurrent_kernel [heads, H/heads, 4, H/heads]`. It is drawn head by head and gate by gate, and is zero by
+        default, as in the authors' code.
 
     Returns:
       A `Cell` with carry `SLSTMCarry(c, n, m, h)`.
@@ -88,7 +81,7 @@ def slstm(
     width = features // heads
 
     def pointwise(params: Params, carry: SLSTMCarry, gates: tuple[Array, ...]) -> tuple[SLSTMCarry, Array]:
-        del params  # all of them are the engine's
+        del params  # the engine has applied them all
         i, f, g, o = gates
         log_f = (log_sigmoid(f) if forget == "sigmoid" else f) + carry.m
         log_f = jnp.where(carry.n == 0, -jnp.inf, log_f)  # nothing to forget: the first input has all of the weight
@@ -99,25 +92,26 @@ def slstm(
         h = sigmoid(o) * c / n
         return SLSTMCarry(c, n, m, h), h
 
-    def biases(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        ladder = jnp.tile(jnp.linspace(*forget_bias, width, dtype=dtype), heads)
-        return bias_init(key, shape, dtype).at[1].add(ladder)
+    def bias_init(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        rising = jnp.linspace(forget_bias, forget_bias + forget_spread, width, dtype=dtype)
+        return options["bias_init"](key, shape, dtype).at[1].add(jnp.tile(rising, heads))
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_recurrent, k_bias = jax.random.split(key, 3)
+        per_gate, dtype = initializers.per_gate, options["param_dtype"]
 
         def block(key: Array) -> Array:
-            return initializers.per_gate(recurrent_kernel_init, key, width, 4, width, param_dtype)
+            return per_gate(options["recurrent_kernel_init"], key, width, 4, width, dtype)
 
         params = {
-            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, 4, features, param_dtype),
+            "kernel": per_gate(options["kernel_init"], k_kernel, in_features, 4, features, dtype),
             "recurrent_kernel": jax.vmap(block)(jax.random.split(k_recurrent, heads)),
         }
-        return params | ({"bias": biases(k_bias, (4, features), param_dtype)} if use_bias else {})
+        return params | ({"bias": bias_init(k_bias, (4, features), dtype)} if options["use_bias"] else {})
 
     def learned(carry: SLSTMCarry) -> tuple[SLSTMCarry, tuple[str, ...]]:
-        """A memory with a weight: the value is c, the weight exp(m), which no update can make negative."""
+        """The cell state c with the weight exp(m), which no update can make negative."""
         return carry._replace(n=jnp.ones_like(carry.n)), ("c", "m", "h")
 
-    cell = pointwise_cell(pointwise, init, SLSTMCarry, gates=("i", "f", "g", "o"), dtype=dtype)
-    return cell._replace(learned=learned)
+    cell = pointwise_cell(pointwise, features, SLSTMCarry, gates=("i", "f", "g", "o"), **options)
+    return cell._replace(init=init, learned=learned)

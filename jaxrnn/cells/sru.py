@@ -1,7 +1,7 @@
 """The simple recurrent unit. Gate order: `f r x` (forget, highway, candidate), and `s` (skip) for inputs not H wide."""
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ from jax.nn import sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
-from jaxrnn.initializers import Initializer
-from jaxrnn.options import checked
+from jaxrnn.cell_options import CellOptions
+from jaxrnn.options import checked, defaults
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
@@ -18,48 +18,33 @@ from jaxrnn.types import Array, Cell, Params
 
 GATES = 2  # that see the state: `f` and `r`
 
-lecun_uniform = jax.nn.initializers.lecun_uniform()
-
 
 def unit_uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Of mean 0 and variance 1."""
+    """Draws numbers of mean 0 and variance 1."""
     return jax.random.uniform(key, shape, dtype, -math.sqrt(3), math.sqrt(3))
 
 
 @checked
-def sru(
-    features: int,
-    *,
-    highway_bias: float = 0.0,
-    rescale: bool = True,
-    kernel_init: Initializer = lecun_uniform,
-    recurrent_kernel_init: Initializer = unit_uniform,
-    use_bias: bool = True,
-    bias_init: Initializer = initializers.zeros,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
-) -> Cell:
-    """A simple recurrent unit, whose gates see each feature's own memory `cₜ` and nothing else of the past.
+@defaults(kernel_init=jax.nn.initializers.lecun_uniform(), recurrent_kernel_init=unit_uniform)
+def sru(features: int, *, highway_bias: float = 0.0, rescale: bool = True, **options: Unpack[CellOptions]) -> Cell:
+    """A simple recurrent unit, whose gates see each feature's own cell state `cₜ` and nothing else of the past.
 
     `fₜ = σ(W_f xₜ + v_f ⊙ cₜ₋₁ + b_f)`, `rₜ = σ(W_r xₜ + v_r ⊙ cₜ₋₁ + b_r)`, `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ W xₜ`, and
     the output is `rₜ ⊙ cₜ + α (1 − rₜ) ⊙ xₜ` (Lei et al. 2018, "Simple recurrent units for highly parallelizable
     recurrence"). Where inputs are not H wide, `W_s xₜ` takes the place of `α xₜ`.
 
     Args:
-      features: H, the width of the memory and of the output.
-      highway_bias: added to the initial bias of `r`: below zero, more of the input passes.
+      features: H, the width of the cell state and of the output.
+      highway_bias: the number added to the initial bias of `r`: below zero, more of the input passes.
       rescale: whether `α = √(1 + 2 exp(highway_bias))`, which keeps the variance of the input in a deep stack, and as
         much of the initial `W_s`; otherwise 1.
-      kernel_init: draws `kernel [D, 3, H]`, or `[D, 4, H]` with `W_s`, gate by gate: `(key, (D, H), dtype) -> Array`.
-        `W_f` and `W_r` are multiplied by `√½`, as in the authors' implementation.
-      recurrent_kernel_init: draws `v_f` and `v_r`, `recurrent_kernel [2, H]`; also multiplied by `√½`.
-      use_bias: whether there is one; without it no highway bias is added either.
-      bias_init: draws `b_f` and `b_r`, `bias [2, H]`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, or `[D, 4, H]` with `W_s`, the vectors `v_f`
+        and `v_r`, `recurrent_kernel [2, H]`, and `b_f` and `b_r`, `bias [2, H]`. By default `kernel_init` is LeCun's
+        uniform one, and `recurrent_kernel_init` uniform of variance 1. `W_f`, `W_r` and both vectors are multiplied by
+        `√½`, as in the authors' implementation.
 
     Returns:
-      A `Cell` of structure `"diagonal"` with carry `HiddenCarry(h)`, where `h` is the memory `c`, not the output.
+      A `Cell` of structure `"diagonal"` with carry `HiddenCarry(h)`, where `h` is the cell state `c`, not the output.
 
     Raises:
       ValueError: `features` is not a positive int.
@@ -75,31 +60,31 @@ def sru(
     scale = math.sqrt(1 + 2 * math.exp(highway_bias)) if rescale else 1.0
 
     def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
-        del params  # the engine has used them all
+        del params  # the engine has applied them all
         f, r, x, skip = gates
         c = sigmoid(f) * carry.h + sigmoid(-f) * x
         return HiddenCarry(c), sigmoid(r) * c + sigmoid(-r) * skip
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_recurrent, k_bias = jax.random.split(key, 3)
+        param_dtype = options["param_dtype"]
         gates, wide = 3 if in_features == features else 4, accumulator(param_dtype)
         sizes = jnp.array([math.sqrt(0.5), math.sqrt(0.5), 1, scale][:gates], wide)[None, :, None]
-        kernel = initializers.per_gate(kernel_init, k_kernel, in_features, gates, features, wide)
-        recurrent = recurrent_kernel_init(k_recurrent, (GATES, features), wide) * math.sqrt(0.5)
+        kernel = initializers.per_gate(options["kernel_init"], k_kernel, in_features, gates, features, wide)
+        recurrent = options["recurrent_kernel_init"](k_recurrent, (GATES, features), wide) * math.sqrt(0.5)
         params = {"kernel": (sizes * kernel).astype(param_dtype), "recurrent_kernel": recurrent.astype(param_dtype)}
-        if use_bias:
-            params["bias"] = initializers.gate_offset(bias_init, 1, highway_bias)(
-                k_bias, (GATES, features), param_dtype
-            )
+        if options["use_bias"]:
+            bias_init = initializers.gate_offset(options["bias_init"], 1, highway_bias)
+            params["bias"] = bias_init(k_bias, (GATES, features), param_dtype)
         return params
 
     def whole(params: Params) -> Params:
-        """For the engine every gate has an entry of each parameter, and an input comes through a product."""
+        """Gives the engine an entry of each parameter for every gate, and a product for each input."""
         kernel = params["kernel"]
         if kernel.shape[1] == 3:
             kernel = jnp.concatenate([kernel, scale * jnp.eye(features, dtype=kernel.dtype)[:, None]], axis=1)
         rest = {name: jnp.pad(p, ((0, 4 - GATES), (0, 0))) for name, p in params.items() if name != "kernel"}
         return {"kernel": kernel, **rest}
 
-    cell = pointwise_cell(pointwise, init, HiddenCarry, gates=("f", "r", "x", "s"), dtype=dtype)
+    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=("f", "r", "x", "s"), **options)
     return reparametrized(cell, init, whole)._replace(structure="diagonal")

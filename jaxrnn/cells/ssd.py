@@ -5,7 +5,7 @@ Parameters: `input`, `read [D, 1, K]`, `value`, `gate [D, heads, V]`, `step [D, 
 """
 
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax import lax
 from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.initializers import Initializer
+from jaxrnn.cell_options import KernelOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
 from jaxrnn.shapes import align
@@ -30,9 +30,7 @@ def ssd(
     dt_min: float = 0.001,
     dt_max: float = 0.1,
     chunk: int = 64,
-    kernel_init: Initializer = initializers.lecun_normal,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    **options: Unpack[KernelOptions],
 ) -> Cell:
     """Structured state space duality: a selective state space with one decay a head, as in Mamba-2.
 
@@ -51,9 +49,7 @@ def ssd(
       dt_min: the least step `Δ` at first.
       dt_max: the greatest.
       chunk: steps that are run as products of matrices.
-      kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
-      param_dtype: of the parameters.
+      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -72,6 +68,8 @@ def ssd(
     """
     keys, values = checks.head_sizes("ssd", features, heads, keys, values)
     checks.check_time_steps("ssd", dt_min, dt_max)
+
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_input, k_read, k_value, k_gate, k_step, k_decay, k_out = jax.random.split(key, 7)
@@ -103,4 +101,4 @@ def ssd(
         whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
         return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=dtype)
+    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=options["dtype"])

@@ -78,8 +78,8 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "coupled_lstm": coupled_lstm,
     "janet": janet,
     "mgu": mgu,
-    "antisymmetric": partial(antisymmetric, epsilon=0.3, gamma=3.0),  # without its pull towards 0 states only grow
-    "cornn": partial(cornn, dt=0.5, gamma=1.0, epsilon=1.0),  # a swing lasts about two words
+    "antisymmetric": partial(antisymmetric, dt=0.3, gamma=3.0),  # without its pull towards 0 states only grow
+    "cornn": partial(cornn, dt=0.5, stiffness=1.0, damping=1.0),  # a swing lasts about two words
     "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
     "layer_norm_lstm": layer_norm_lstm,
     "layer_norm_gru": layer_norm_gru,

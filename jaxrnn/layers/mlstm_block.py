@@ -29,7 +29,7 @@ def mlstm_block(
     block_size: int = 4,
     kernel_size: int = 4,
     chunk: int = 64,
-    eps: float = 0.0,
+    epsilon: float = 0.0,
     kernel_init: Initializer = initializers.lecun_normal,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
@@ -50,7 +50,7 @@ def mlstm_block(
       block_size: b, the features that a block of `W_q`, `W_k` and `W_v` leads from and to; `E` makes each one matrix.
       kernel_size: of the causal convolution, which is depthwise.
       chunk: steps that are run as products of matrices.
-      eps: added to the denominator of the memory's output, as in `mlstm`; the authors' code has 1e-6.
+      epsilon: added to the denominator of the memory's output, as in `mlstm`; the authors' code has 1e-6.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.
@@ -62,8 +62,8 @@ def mlstm_block(
       `rate_bias [2, heads]`. Its carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` or `block_size` does not divide `expand * features`; `eps` is
-        negative.
+      ValueError: a size is not a positive int; `heads` or `block_size` does not divide `expand * features`;
+        `epsilon` is negative.
 
     Example:
       >>> import jax, jaxrnn
@@ -77,12 +77,12 @@ def mlstm_block(
     for name, size in (("heads", heads), ("block_size", block_size)):
         if width % size:
             raise ValueError(f"mlstm_block: {name} is {size}, expected a divisor of expand * features, {width}")
-    if eps < 0:
-        raise ValueError(f"mlstm_block: eps is {eps}, expected a number of 0 or more")
+    if epsilon < 0:
+        raise ValueError(f"mlstm_block: epsilon is {epsilon}, expected a number of 0 or more")
     common = {"kernel_init": kernel_init, "dtype": dtype, "param_dtype": param_dtype}
     branch = stack(
         _beside_input(causal_conv(kernel_size, activation=jax.nn.silu, **common)),
-        _cell(width, heads, block_size, chunk, eps, **common),
+        _cell(width, heads, block_size, chunk, epsilon, **common),
     )
     return gated("mlstm_block", branch, width, features, activation=jax.nn.silu, use_bias=False, **common)
 
@@ -107,7 +107,7 @@ def _cell(
     heads: int,
     block_size: int,
     chunk: int,
-    eps: float,
+    epsilon: float,
     *,
     kernel_init: Initializer,
     dtype: Any,
@@ -144,4 +144,4 @@ def _cell(
         ys = normalized(centred, params["scale"].reshape(heads, -1)).reshape(*hs.shape[:-2], width)
         return ys + align(params["skip"], ys) * xs[..., :width]
 
-    return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, eps=eps, dtype=dtype)
+    return exponential_cell(inputs, init, heads, keys, keys, readout=readout, chunk=chunk, epsilon=epsilon, dtype=dtype)

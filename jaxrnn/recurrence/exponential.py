@@ -41,7 +41,7 @@ def exponential_cell(
     *,
     readout: Callable[[Params, Array, Array], Array],
     chunk: int = 64,
-    eps: float = 0.0,
+    epsilon: float = 0.0,
     dtype: Any = None,
 ) -> Cell:
     """Makes a cell of `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ` and `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` a head.
@@ -58,7 +58,7 @@ def exponential_cell(
       values: V, their columns.
       readout: `(params, hs [..., heads, V], xs) -> y`, the output.
       chunk: steps of a chunk.
-      eps: added to the denominator of `hₜ` on the scale of the carry.
+      epsilon: added to the denominator of `hₜ` on the scale of the carry.
       dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
 
     Returns:
@@ -78,7 +78,7 @@ def exponential_cell(
     def output(params: Params, ys: Array, m: Array, xs: Array) -> Array:
         """From `Cᵀ q` and `nᵀ q` side by side."""
         least = jnp.exp(jnp.minimum(-m, LARGEST))[..., None]  # 1, on the scale of the carry
-        hs = ys[..., :-1] / (jnp.maximum(jnp.abs(ys[..., -1:]), least) + eps)
+        hs = ys[..., :-1] / (jnp.maximum(jnp.abs(ys[..., -1:]), least) + epsilon)
         return readout(wide(params, xs.dtype), hs, xs).astype(xs.dtype)
 
     def step(params: Params, carry: MLSTMCarry, z: Projected) -> tuple[MLSTMCarry, Array]:

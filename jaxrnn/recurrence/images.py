@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import checks
+from jaxrnn.cell_options import CellOptions
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.shapes import align, zeros
@@ -73,12 +74,10 @@ def image_params(
     features: int,
     window: tuple[int, ...],
     gates: int,
-    kernel_init: Initializer,
-    recurrent_kernel_init: Initializer,
-    bias_init: Initializer | None,
-    param_dtype: Any,
+    options: CellOptions,
 ) -> Params:
-    """Kernels `[*window, D, gates, H]` and `[*window, H, gates, H]`, drawn gate by gate, and a bias if there is one."""
+    """Draws kernels `[*window, D, gates, H]` and `[*window, H, gates, H]` gate by gate, and the bias, if any."""
+    param_dtype = options["param_dtype"]
 
     def draw(init: Initializer, key: Array, channels: int) -> Array:
         shape, wide = (*window, channels, features), accumulator(param_dtype)
@@ -87,10 +86,12 @@ def image_params(
 
     k_kernel, k_recurrent, k_bias = jax.random.split(key, 3)
     params = {
-        "kernel": draw(kernel_init, k_kernel, in_features),
-        "recurrent_kernel": draw(recurrent_kernel_init, k_recurrent, features),
+        "kernel": draw(options["kernel_init"], k_kernel, in_features),
+        "recurrent_kernel": draw(options["recurrent_kernel_init"], k_recurrent, features),
     }
-    return params if bias_init is None else params | {"bias": bias_init(k_bias, (gates, features), param_dtype)}
+    if options["use_bias"]:
+        params["bias"] = options["bias_init"](k_bias, (gates, features), param_dtype)
+    return params
 
 
 def image_cell(

@@ -1,11 +1,15 @@
-"""`pointwise_cell`: a cell from its elementwise maths; the engine owns the projection, the product and the gradient."""
+"""`pointwise_cell` and `step_cell`: a cell from its elementwise maths, or from its whole step."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Unpack
 
+import jax
 import jax.numpy as jnp
 
-from jaxrnn.options import checked
+from jaxrnn import initializers
+from jaxrnn.cell_options import CellOptions
+from jaxrnn.initializers import Initializer
+from jaxrnn.options import checked, held
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence import fused, kernels
 from jaxrnn.recurrence.gates import Pointwise, Spec
@@ -15,16 +19,20 @@ from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # are read by products, in their dtype
 
+Extra = Mapping[str, Initializer | tuple[Initializer, tuple[int, ...]]]
+
 
 @checked
 def pointwise_cell(
     pointwise: Pointwise,
-    init: Callable[..., Params],
+    features: int,
     carry: Any,
     *,
     gates: Sequence[str],
     paired: Sequence[str] = (),
-    dtype: Any = None,
+    offsets: Mapping[str, float] | None = None,
+    extra: Extra | None = None,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """Makes a cell whose step is one product with the state, then elementwise maths.
 
@@ -32,48 +40,43 @@ def pointwise_cell(
 
     Args:
       pointwise: `(params, carry, gates) -> (carry, y)`. `gates` holds `z + r` for each gate in order, `(z, r)` for
-        those in `paired`, each `[*batch, H]`; `params` all parameters but the three that the engine owns. It acts on
-        each row alone, so it may not look at batch axes.
-      init: `(key, in_features) -> params` with `kernel [D, G, H]`, `recurrent_kernel [H, G, H]`, perhaps
-        `bias [G, H]`, and whatever else `pointwise` reads. The recurrent kernel may also be block-diagonal,
-        `[N, H/N, G, H/N]` for N heads that do not see each other, or diagonal, `[G, H]`. With `projection [H, P]`,
-        `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
-        the recurrent kernel is `[P, G, H]` then.
-      carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, which may be `[*batch, P]`.
+        those in `paired`, each `[*batch, H]`; `params` holds all parameters but the three that the engine owns. The
+        function acts on each sequence alone, so it may not look at batch axes.
+      features: H, the width of the state.
+      carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, the state in the product.
         Exported programs that take or return it can be stored once it is known to
         `jax.export.register_namedtuple_serialization`.
-      gates: the gates' names, in the order of the parameters' gate axis.
+      gates: the names of the G gates, in the order of the parameters' gate axis.
       paired: names of gates for which `pointwise` needs `z` and `r` apart.
-      dtype: of the computation; what inputs and parameters promote to if None. Carries are never in half precision.
+      offsets: numbers by the names of gates, which are added to the initial biases of these gates.
+      extra: further parameters by name. Each is drawn by an initializer `(key, shape, dtype) -> Array` of shape `[H]`,
+        or by `(initializer, shape)`.
+      **options: see `CellOptions`; they draw `kernel [D, G, H]`, `recurrent_kernel [H, G, H]` and `bias [G, H]`.
 
     Returns:
-      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`.
+      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. A cell whose parameters are drawn in another
+      way replaces `init`: `cell._replace(init=…)`. Its recurrent kernel may then also be block-diagonal,
+      `[N, H/N, G, H/N]` for N heads that do not see each other, or diagonal, `[G, H]`. With `projection [H, P]`,
+      `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
+      the recurrent kernel is `[P, G, H]` then.
 
     Raises:
-      ValueError: `paired` names a gate that is not in `gates`; `carry` has no field `h`; `init` draws another number
-        of gates.
+      ValueError: `paired` or `offsets` names a gate that is not in `gates`; `carry` has no field `h`.
 
     Example:
       An Elman network with a leak (leaky integrator; Jaeger et al. 2007):
 
-      >>> from typing import NamedTuple
       >>> import jax, jax.numpy as jnp, jaxrnn
-      >>> class LeakyCarry(NamedTuple):
-      ...     h: jax.Array
       >>> def leaky(params, carry, gates):
       ...     h = 0.9 * carry.h + 0.1 * jnp.tanh(gates[0])
-      ...     return LeakyCarry(h), h
-      >>> def init(key, in_features):
-      ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
-      >>> cell = jaxrnn.pointwise_cell(leaky, init, LeakyCarry, gates=("h",))
+      ...     return jaxrnn.HiddenCarry(h), h
+      >>> cell = jaxrnn.pointwise_cell(leaky, 8, jaxrnn.HiddenCarry, gates=("h",))
       >>> carry, ys = jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 8)
     """
-    gates, paired = tuple(gates), tuple(paired)
-    if unknown := set(paired) - set(gates):
-        raise ValueError(f"pointwise_cell: paired names {sorted(unknown)}, expected names from gates={gates}")
-    _check_carry("pointwise_cell", carry)
+    gates, paired, dtype = tuple(gates), tuple(paired), options["dtype"]
+    _check_gates("pointwise_cell", "paired", paired, gates)
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None) -> Spec:
@@ -100,13 +103,7 @@ def pointwise_cell(
         operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh, scale)
         return run(how, operands, fused.Steps(flow.valid, flow.resets, masks))
 
-    def checked_init(key: Array, in_features: int) -> Params:
-        params = init(key, in_features)
-        if (drawn := params["kernel"].shape[-2]) != len(gates):
-            raise ValueError(f"pointwise_cell: init draws {drawn} gates, expected {len(gates)}: gates={gates}")
-        return params
-
-    cell = step_cell(step, checked_init, carry, dtype=dtype)
+    cell = _plain("pointwise_cell", step, features, carry, gates, offsets, extra, options)
 
     def once(params: Params, dtype: Any) -> Params:
         recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # which depends on its form
@@ -118,48 +115,69 @@ def pointwise_cell(
 @checked
 def step_cell(
     step: Callable[..., tuple[Carry, Array]],
-    init: Callable[..., Params],
+    features: int,
     carry: Any,
     *,
-    dtype: Any = None,
+    gates: Sequence[str],
+    offsets: Mapping[str, float] | None = None,
+    extra: Extra | None = None,
+    **options: Unpack[CellOptions],
 ) -> Cell:
-    """Makes a cell with `pointwise_cell`'s projection and carry but a `step` of its own, which runs in the plain loop.
+    """Makes a cell with the parameters and the carry of `pointwise_cell`, but a `step` of its own.
+
+    It runs in the plain loop: a step may have more than one product.
 
     Args:
-      step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate (without a bias
-        that `init` does not draw), in the dtype of the computation, which is that of `y` too.
-      init: as for `pointwise_cell`.
+      step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate (or
+        `x kernel[:, g]` without a bias), in the dtype of the computation, which is that of `y` too.
+      features: H, the width of the state.
       carry: as for `pointwise_cell`.
-      dtype: as for `pointwise_cell`.
+      gates: as for `pointwise_cell`.
+      offsets: as for `pointwise_cell`.
+      extra: as for `pointwise_cell`.
+      **options: see `CellOptions`.
 
     Returns:
       A `Cell` of structure `"dense"`, with the method `"scan"` alone.
 
     Raises:
-      ValueError: `carry` has no field `h`.
+      ValueError: `offsets` names a gate that is not in `gates`; `carry` has no field `h`.
 
     Example:
-      >>> from typing import NamedTuple
       >>> import jax, jax.numpy as jnp, jaxrnn
-      >>> class Carry(NamedTuple):
-      ...     h: jax.Array
       >>> def step(params, carry, zs):  # the state is squared before the product
       ...     h = jnp.tanh(zs[0] + carry.h**2 @ params["recurrent_kernel"][:, 0])
-      ...     return Carry(h), h
-      >>> def init(key, in_features):
-      ...     return jaxrnn.initializers.dense_params(key, in_features, 8, 1)
-      >>> cell = jaxrnn.step_cell(step, init, Carry)
+      ...     return jaxrnn.HiddenCarry(h), h
+      >>> cell = jaxrnn.step_cell(step, 8, jaxrnn.HiddenCarry, gates=("h",))
       >>> jaxrnn.unroll(cell, cell.init(jax.random.key(0), 3), jnp.ones((5, 2, 3)))[1].shape
       (5, 2, 8)
     """
-    _check_carry("step_cell", carry)
+    return _plain("step_cell", step, features, carry, tuple(gates), offsets, extra, options)
+
+
+def _plain(
+    where: str,
+    step: Callable[..., tuple[Carry, Array]],
+    features: int,
+    carry: Any,
+    gates: tuple[str, ...],
+    offsets: Mapping[str, float] | None,
+    extra: Extra | None,
+    options: CellOptions,
+) -> Cell:
+    """A cell of the plain loop, from its step."""
+    fields = getattr(carry, "_fields", ())
+    if "h" not in fields:
+        raise ValueError(f"{where}: carry has fields {fields}, expected a NamedTuple class with a field 'h'")
+    _check_gates(where, "offsets", offsets or (), gates)
+    draw, dtype = _drawing(where, features, gates, offsets or {}, extra or {}, options), options["dtype"]
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kernel = params["recurrent_kernel"]
         wide, features = accumulator(compute_dtype(dtype, kernel)), params["kernel"].shape[-1]
         state = params["projection"].shape[-1] if "projection" in params else features
         # Each an array of its own, so that they can be donated.
-        return carry(*(zeros((*batch_shape, state if field == "h" else features), wide) for field in carry._fields))
+        return carry(*(zeros((*batch_shape, state if field == "h" else features), wide) for field in fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
         compute = compute_dtype(dtype, xs, params["kernel"])
@@ -168,7 +186,41 @@ def step_cell(
     def own_step(params: Params, carry: Carry, zs: tuple[Array, ...], *noise: Noise) -> tuple[Carry, Array]:
         return step(_widened(params, zs[0].dtype), carry, zs, *noise)
 
-    return Cell(init, init_carry, project, own_step, None, "dense")
+    return Cell(draw, init_carry, project, own_step, None, "dense")
+
+
+def _drawing(
+    where: str,
+    features: int,
+    gates: tuple[str, ...],
+    offsets: Mapping[str, float],
+    extra: Extra,
+    options: CellOptions,
+) -> Callable[[Array, int], Params]:
+    """The `init` of a cell with these parameters."""
+    bias_init, param_dtype = options["bias_init"], options["param_dtype"]
+    for gate, offset in offsets.items():
+        bias_init = initializers.gate_offset(bias_init, gates.index(gate), offset)
+
+    def init(key: Array, in_features: int) -> Params:
+        own_key, *keys = jax.random.split(key, 1 + len(extra)) if extra else (key,)
+        params = initializers.dense_params(
+            own_key,
+            in_features,
+            features,
+            len(gates),
+            kernel_init=options["kernel_init"],
+            recurrent_kernel_init=options["recurrent_kernel_init"],
+            use_bias=options["use_bias"],
+            bias_init=bias_init,
+            param_dtype=param_dtype,
+        )
+        for (name, entry), own_key in zip(extra.items(), keys, strict=True):
+            initializer, shape = entry if isinstance(entry, tuple) else (entry, (features,))
+            params[name] = held(f"{where}: extra[{name!r}]", initializer)(own_key, shape, param_dtype)
+        return params
+
+    return init
 
 
 def cast(*names: str) -> Callable[[Params, Any], Params]:
@@ -180,10 +232,9 @@ def cast(*names: str) -> Callable[[Params, Any], Params]:
     return all_of
 
 
-def _check_carry(where: str, carry: Any) -> None:
-    fields = getattr(carry, "_fields", ())
-    if "h" not in fields:
-        raise ValueError(f"{where}: carry has fields {fields}, expected a NamedTuple class with a field 'h'")
+def _check_gates(where: str, argument: str, named: Iterable[str], gates: tuple[str, ...]) -> None:
+    if unknown := set(named) - set(gates):
+        raise ValueError(f"{where}: {argument} names {sorted(unknown)}, expected names from gates={gates}")
 
 
 def _widened(params: Params, dtype: Any) -> Params:

@@ -15,14 +15,14 @@ Program = Callable[[Any, Array, dict[str, Array]], dict[str, Any]]
 
 CELLS = {
     "lstm": (jaxrnn.lstm(H), jaxrnn.LSTMCarry),
-    "gru": (jaxrnn.gru(H), jaxrnn.GRUCarry),
-    "gru_before": (jaxrnn.gru(H, reset="before"), jaxrnn.GRUCarry),
+    "gru": (jaxrnn.gru(H), jaxrnn.HiddenCarry),
+    "gru_before": (jaxrnn.gru(H, reset="before"), jaxrnn.HiddenCarry),
     "mgu": (jaxrnn.mgu(H, gate="keep"), jaxrnn.HiddenCarry),
     "janet": (jaxrnn.janet(H, beta=0.0), jaxrnn.HiddenCarry),
     "conv_lstm": (jaxrnn.conv_lstm(H, (3,)), jaxrnn.LSTMCarry),
     "conv_lstm_2d": (jaxrnn.conv_lstm(H, (3, 2)), jaxrnn.LSTMCarry),
-    "elman": (jaxrnn.elman(H), jaxrnn.ElmanCarry),
-    "elman_relu": (jaxrnn.elman(H, activation=jax.nn.relu), jaxrnn.ElmanCarry),
+    "elman": (jaxrnn.elman(H), jaxrnn.HiddenCarry),
+    "elman_relu": (jaxrnn.elman(H, activation=jax.nn.relu), jaxrnn.HiddenCarry),
 }
 
 

@@ -23,7 +23,7 @@ class OddCarry(NamedTuple):
     m: jax.Array
 
 
-def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
+def odd(features: int, **options: Any) -> jaxrnn.Cell:
     """All that `pointwise_cell` allows and the classical cells lack.
 
     Two paired gates, parameters of several shapes beside the engine's, an output that is not the state and not of its
@@ -36,16 +36,15 @@ def odd(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> 
         h = jnp.tanh(b + m + params["scales"][0] * c_x * c_h) - params["scales"][1] * carry.h
         return OddCarry(h, m), jnp.concatenate([m * c_h, h[..., :1]], axis=-1)
 
-    def init(key: jax.Array, in_features: int) -> dict[str, jax.Array]:
-        params = jaxrnn.initializers.dense_params(key, in_features, features, 3, param_dtype=param_dtype)
-        shapes = {"decay": (), "scales": (2, features), "start": (features,)}
-        return params | {name: jnp.full(shape, 0.5, param_dtype) for name, shape in shapes.items()}
+    half = jax.nn.initializers.constant(0.5)
+    extra = {"decay": (half, ()), "scales": (half, (2, features)), "start": half}
 
     def init_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> OddCarry:
         start = jnp.broadcast_to(params["start"], (*batch_shape, features))
         return jax.tree.map(lambda zero: zero + start.astype(zero.dtype), cell.init_carry(params, batch_shape))
 
-    cell = jaxrnn.pointwise_cell(pointwise, init, OddCarry, gates=("a", "b", "c"), paired=("a", "c"), dtype=dtype)
+    gates = {"gates": ("a", "b", "c"), "paired": ("a", "c")}
+    cell = jaxrnn.pointwise_cell(pointwise, features, OddCarry, **gates, extra=extra, **options)
     return cell._replace(init_carry=init_carry)
 
 
@@ -65,7 +64,8 @@ def narrow(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) 
         }
         return {name: jnp.full(shape, 0.5, param_dtype) for name, shape in shapes.items()}
 
-    return jaxrnn.pointwise_cell(pointwise, init, jaxrnn.HiddenCarry, gates=("a", "b"), dtype=dtype)
+    cell = jaxrnn.pointwise_cell(pointwise, features, jaxrnn.HiddenCarry, gates=("a", "b"), dtype=dtype)
+    return cell._replace(init=init)
 
 
 def from_contributing() -> Callable[..., jaxrnn.Cell]:
@@ -100,7 +100,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "gated_delta_net": partial(jaxrnn.gated_delta_net, heads=2, keys=4, values=3, chunk=2),
     "rwkv7": partial(jaxrnn.rwkv7, heads=2, keys=4, values=3, rank=2, gate_rank=2, chunk=2),
     "sru": jaxrnn.sru,
-    "qrnn": partial(jaxrnn.qrnn, window=3),
+    "qrnn": partial(jaxrnn.qrnn, kernel_size=3),
     "irnn": jaxrnn.irnn,
     "indrnn": jaxrnn.indrnn,
     "peephole_lstm": jaxrnn.peephole_lstm,
@@ -116,8 +116,8 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "slstm": partial(jaxrnn.slstm, heads=2),
     "cfc": partial(jaxrnn.cfc, backbone_features=5, backbone_layers=2),
     "conv_lstm": partial(jaxrnn.conv_lstm, kernel_size=(3, 2)),
-    "conv_gru": partial(jaxrnn.conv_gru, kernel_size=(2,), padding="valid", strides=1),
-    "conv_gru_after": partial(jaxrnn.conv_gru, kernel_size=(2, 1, 2), reset="after"),
+    "conv_gru": partial(jaxrnn.conv_gru, kernel_size=(2, 1, 2)),
+    "conv_gru_before": partial(jaxrnn.conv_gru, kernel_size=(2,), reset="before", padding="valid", strides=1),
 }
 
 

@@ -88,7 +88,7 @@ def test_what_is_learned_of_a_carry_is_finite_and_learns(name):
 def test_a_start_that_is_not_finite_is_not_learned():
     """A cell of one's own tells from where instead."""
     plain = jaxrnn.gru(H)
-    cell = plain._replace(init_carry=lambda params, batch=(): jaxrnn.GRUCarry(jnp.full((*batch, H), -jnp.inf)))
+    cell = plain._replace(init_carry=lambda params, batch=(): jaxrnn.HiddenCarry(jnp.full((*batch, H), -jnp.inf)))
     with pytest.raises(
         ValueError, match="learned_carry: h of the initial carry is not finite, expected finite values; "
     ):

@@ -40,7 +40,7 @@ def test_rnn_is_unroll(options):
 def test_rnn_keeps_the_cell_s_parameters_and_carry():
     layer, key = jaxrnn.rnn(GRU), jax.random.key(3)
     close(layer.init(key, D), GRU.init(key, D))
-    close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.GRUCarry(np.zeros((B, D))))
+    close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.HiddenCarry(np.zeros((B, D))))
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)

@@ -1,0 +1,60 @@
+"""The options that cells have in common: a constructor takes them as `**options: Unpack[CellOptions]`.
+
+Each entry is annotated with its type and its default. `options.checked` holds what is given to the type, fills in the
+defaults, and shows both in the constructor's signature. A cell whose defaults differ says so with `options.defaults`.
+"""
+
+from typing import Annotated, Any, TypedDict
+
+import jax.numpy as jnp
+
+from jaxrnn import initializers
+from jaxrnn.initializers import Initializer
+
+
+class DTypeOptions(TypedDict, total=False):
+    """The options of every cell.
+
+    Attributes:
+      dtype: the type of the computation; by default None, the type that inputs and parameters promote to. Carries are
+        never in half precision.
+      param_dtype: the type of the parameters; by default float32.
+    """
+
+    dtype: Annotated[Any, None]
+    param_dtype: Annotated[Any, jnp.float32]
+
+
+class KernelOptions(DTypeOptions, total=False):
+    """`DTypeOptions`, and what draws the kernels.
+
+    Attributes:
+      kernel_init: `(key, shape, dtype) -> Array`, which draws each matrix that is applied to the input, gate by gate or
+        head by head; by default `initializers.lecun_normal`.
+    """
+
+    kernel_init: Annotated[Initializer, initializers.lecun_normal]
+
+
+class LinearOptions(KernelOptions, total=False):
+    """`KernelOptions`, and the bias: the options of cells whose gates do not see the state.
+
+    Attributes:
+      use_bias: whether there are biases; by default True. Without them nothing is added to a gate's initial bias, such
+        as `forget_bias`.
+      bias_init: draws the bias of all gates as a whole, `(key, (G, H), dtype) -> Array`; by default zeros.
+    """
+
+    use_bias: Annotated[bool, True]
+    bias_init: Annotated[Initializer, initializers.zeros]
+
+
+class CellOptions(LinearOptions, total=False):
+    """`LinearOptions`, and the recurrent kernel: the options of cells whose gates see the state.
+
+    Attributes:
+      recurrent_kernel_init: `(key, (H, H), dtype) -> Array`, which draws the recurrent kernel gate by gate; by default
+        `initializers.orthogonal`.
+    """
+
+    recurrent_kernel_init: Annotated[Initializer, initializers.orthogonal]
