@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jaxrnn import initializers, interop
+from jaxrnn import cells, initializers, interop
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import (
     BegunCarry,
@@ -19,32 +19,7 @@ from jaxrnn.carries import (
     MLSTMCarry,
 )
 from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions
-from jaxrnn.cells.antisymmetric import antisymmetric
-from jaxrnn.cells.cfc import cfc
-from jaxrnn.cells.conv import conv_gru, conv_lstm
-from jaxrnn.cells.cornn import CoRNNCarry, cornn
-from jaxrnn.cells.coupled import coupled_lstm, janet
-from jaxrnn.cells.delta_net import delta_net, gated_delta_net
-from jaxrnn.cells.elman import elman, irnn
-from jaxrnn.cells.gla import gla
-from jaxrnn.cells.gru import gru
-from jaxrnn.cells.indrnn import indrnn
-from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
-from jaxrnn.cells.lru import lru
-from jaxrnn.cells.lstm import lstm
-from jaxrnn.cells.mamba import mamba
-from jaxrnn.cells.mgu import mgu
-from jaxrnn.cells.minimal import min_gru, min_lstm
-from jaxrnn.cells.mlstm import mlstm
-from jaxrnn.cells.peephole import peephole_lstm
-from jaxrnn.cells.projected import projected_lstm
-from jaxrnn.cells.qrnn import QRNNCarry, qrnn
-from jaxrnn.cells.rg_lru import rg_lru
-from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
-from jaxrnn.cells.s5 import s5
-from jaxrnn.cells.slstm import SLSTMCarry, slstm
-from jaxrnn.cells.sru import sru
-from jaxrnn.cells.ssd import ssd
+from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.checks import ShapeError
 from jaxrnn.last import last
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
@@ -84,7 +59,6 @@ __all__ = [
     "CausalConvCarry",
     "Cell",
     "CellOptions",
-    "CoRNNCarry",
     "ComplexCarry",
     "DTypeOptions",
     "Flow",
@@ -96,71 +70,36 @@ __all__ = [
     "MLSTMCarry",
     "MatrixCarry",
     "Noise",
-    "QRNNCarry",
-    "RWKV7Carry",
-    "SLSTMCarry",
     "ShapeError",
     "Steps",
-    "antisymmetric",
     "bidirectional",
     "causal_conv",
-    "cfc",
-    "conv_gru",
-    "conv_lstm",
-    "cornn",
-    "coupled_lstm",
-    "delta_net",
     "dense",
     "dropout",
-    "elman",
     "embedding",
-    "gated_delta_net",
-    "gla",
     "griffin_block",
-    "gru",
     "heads",
-    "indrnn",
     "initial_carry",
     "initializers",
     "interop",
-    "irnn",
-    "janet",
     "last",
     "layer",
     "layer_norm",
-    "layer_norm_gru",
-    "layer_norm_lstm",
     "learned_carry",
     "linear_cell",
     "linear_scan",
     "linen",
-    "lru",
-    "lstm",
-    "mamba",
     "mamba_block",
     "matrix_cell",
     "matrix_scan",
     "methods",
-    "mgu",
-    "min_gru",
-    "min_lstm",
-    "mlstm",
     "mlstm_block",
     "nnx",
-    "peephole_lstm",
     "pointwise_cell",
-    "projected_lstm",
-    "qrnn",
     "recurrent_dropout",
     "residual",
-    "rg_lru",
     "rnn",
     "roles",
-    "rwkv7",
-    "s5",
-    "slstm",
-    "sru",
-    "ssd",
     "stack",
     "step",
     "step_cell",
@@ -173,6 +112,7 @@ __all__ = [
     "with_carry",
     "zoneout",
 ]
+__all__ += cells.__all__
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -2,9 +2,7 @@
 
 import math
 from functools import cache
-from inspect import signature
 from itertools import pairwise
-from types import FunctionType
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +34,7 @@ def nats(layer: Layer, params: Params, ids: np.ndarray) -> list[float]:
 
 def test_every_cell_of_the_package_can_be_chosen() -> None:
     """But those of images: a text has no spatial axes."""
-    constructors = {getattr(jaxrnn, name) for name in jaxrnn.__all__}
-    constructors = {c for c in constructors if isinstance(c, FunctionType) and c.__module__.startswith("jaxrnn.cells.")}
-    constructors = {c for c in constructors if "kernel_size" not in signature(c).parameters}
-    names = {constructor.__name__ for constructor in constructors}
+    names = {name for name, cell in jaxrnn.cells.CONSTRUCTORS.items() if "kernel_size" not in jaxrnn.cells.needed(cell)}
     assert names <= set(model.CELLS)
     assert all(any(f"{chosen}_".startswith(f"{name}_") for name in names) for chosen in model.CELLS)
 

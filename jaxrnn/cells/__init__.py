@@ -1,1 +1,86 @@
-"""One file a family of cells: constructor, parameters, carry, pointwise maths."""
+"""One file a family of cells: constructor, parameters, carry, pointwise maths.
+
+This is the list of all cells. From it come the cells among the names of `jaxrnn`, those that the command line and the
+tests of all cells go through, and their page in the documentation. A new cell is its file and its name here.
+"""
+
+import inspect
+from collections.abc import Callable
+
+from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.cfc import cfc
+from jaxrnn.cells.conv import conv_gru, conv_lstm
+from jaxrnn.cells.cornn import CoRNNCarry, cornn
+from jaxrnn.cells.coupled import coupled_lstm, janet
+from jaxrnn.cells.delta_net import delta_net, gated_delta_net
+from jaxrnn.cells.elman import elman, irnn
+from jaxrnn.cells.gla import gla
+from jaxrnn.cells.gru import gru
+from jaxrnn.cells.indrnn import indrnn
+from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
+from jaxrnn.cells.lru import lru
+from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.mamba import mamba
+from jaxrnn.cells.mgu import mgu
+from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.mlstm import mlstm
+from jaxrnn.cells.peephole import peephole_lstm
+from jaxrnn.cells.projected import projected_lstm
+from jaxrnn.cells.qrnn import QRNNCarry, qrnn
+from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
+from jaxrnn.cells.s5 import s5
+from jaxrnn.cells.slstm import SLSTMCarry, slstm
+from jaxrnn.cells.sru import sru
+from jaxrnn.cells.ssd import ssd
+from jaxrnn.types import Cell
+
+__all__ = [
+    "CoRNNCarry",
+    "QRNNCarry",
+    "RWKV7Carry",
+    "SLSTMCarry",
+    "antisymmetric",
+    "cfc",
+    "conv_gru",
+    "conv_lstm",
+    "cornn",
+    "coupled_lstm",
+    "delta_net",
+    "elman",
+    "gated_delta_net",
+    "gla",
+    "gru",
+    "indrnn",
+    "irnn",
+    "janet",
+    "layer_norm_gru",
+    "layer_norm_lstm",
+    "lru",
+    "lstm",
+    "mamba",
+    "mgu",
+    "min_gru",
+    "min_lstm",
+    "mlstm",
+    "peephole_lstm",
+    "projected_lstm",
+    "qrnn",
+    "rg_lru",
+    "rwkv7",
+    "s5",
+    "slstm",
+    "sru",
+    "ssd",
+]
+
+# Every constructor of a cell, by its name.
+CONSTRUCTORS: dict[str, Callable[..., Cell]] = {
+    name: globals()[name] for name in __all__ if inspect.isfunction(globals()[name])
+}
+
+
+def needed(constructor: Callable[..., Cell]) -> tuple[str, ...]:
+    """Returns the names of the arguments without a default: `("features",)` for most cells."""
+    parameters = inspect.signature(constructor).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.default is parameter.empty)

@@ -3,37 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import signature
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.cells.antisymmetric import antisymmetric
-from jaxrnn.cells.cfc import cfc
-from jaxrnn.cells.cornn import cornn
-from jaxrnn.cells.coupled import coupled_lstm, janet
-from jaxrnn.cells.delta_net import delta_net, gated_delta_net
-from jaxrnn.cells.elman import elman, irnn
-from jaxrnn.cells.gla import gla
-from jaxrnn.cells.gru import gru
-from jaxrnn.cells.indrnn import indrnn
-from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
-from jaxrnn.cells.lru import lru
-from jaxrnn.cells.lstm import lstm
-from jaxrnn.cells.mamba import mamba
-from jaxrnn.cells.mgu import mgu
-from jaxrnn.cells.minimal import min_gru, min_lstm
-from jaxrnn.cells.mlstm import mlstm
-from jaxrnn.cells.peephole import peephole_lstm
-from jaxrnn.cells.projected import projected_lstm
-from jaxrnn.cells.qrnn import qrnn
-from jaxrnn.cells.rg_lru import rg_lru
-from jaxrnn.cells.rwkv7 import rwkv7
-from jaxrnn.cells.s5 import s5
-from jaxrnn.cells.slstm import slstm
-from jaxrnn.cells.sru import sru
-from jaxrnn.cells.ssd import ssd
+from jaxrnn.cells import CONSTRUCTORS, antisymmetric, cfc, cornn, gru, needed, projected_lstm
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
@@ -65,40 +42,20 @@ def in_heads(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
     return lambda features: cell(features, heads=math.gcd(features, 4))
 
 
+def of_width(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
+    """The constructor `features -> Cell` of a cell that takes heads or nothing else."""
+    return in_heads(cell) if "heads" in signature(cell).parameters else cell
+
+
 # Every cell of the package that takes vectors, by its constructor's name and form: `features -> Cell`.
 CELLS: dict[str, Callable[[int], Cell]] = {
-    "elman": elman,
-    "lstm": lstm,
-    "gru": gru,
+    **{name: of_width(cell) for name, cell in CONSTRUCTORS.items() if needed(cell) == ("features",)},
     "gru_before": partial(gru, reset="before"),
     "gru_to_bias": partial(gru, reset="to_bias"),
-    "irnn": irnn,
-    "indrnn": indrnn,
-    "peephole_lstm": peephole_lstm,
-    "coupled_lstm": coupled_lstm,
-    "janet": janet,
-    "mgu": mgu,
     "antisymmetric": partial(antisymmetric, dt=0.3, gamma=3.0),  # without its pull towards 0 states only grow
     "cornn": partial(cornn, dt=0.5, stiffness=1.0, damping=1.0),  # a swing lasts about two words
     "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
-    "layer_norm_lstm": layer_norm_lstm,
-    "layer_norm_gru": layer_norm_gru,
-    "slstm": in_heads(slstm),
     "cfc": evenly_timed,
-    "sru": sru,
-    "qrnn": qrnn,
-    "min_gru": min_gru,
-    "min_lstm": min_lstm,
-    "lru": lru,
-    "rg_lru": rg_lru,
-    "s5": s5,
-    "mamba": mamba,
-    "gla": in_heads(gla),
-    "ssd": in_heads(ssd),
-    "mlstm": in_heads(mlstm),
-    "delta_net": in_heads(delta_net),
-    "gated_delta_net": in_heads(gated_delta_net),
-    "rwkv7": in_heads(rwkv7),
 }
 
 
