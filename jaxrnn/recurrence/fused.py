@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
-from jaxrnn.recurrence.loop import after, hold, rewrite, scan, select
+from jaxrnn.recurrence.loop import hold, scan, select
+from jaxrnn.recurrence.rewrite import after, rewrite
 from jaxrnn.shapes import align
 from jaxrnn.sharding import rows_as, vary, varying
 from jaxrnn.types import Array, Carry, Params

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.shapes import align
-from jaxrnn.sharding import is_placed
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry, Flow
 
@@ -135,80 +133,3 @@ def segmented(
     carry, late = second(carry)
     parts = (late, early) if reverse else (early, late)
     return carry, jax.tree.map(lambda *y: jnp.concatenate(y), *parts)
-
-
-def rewrite(
-    body: Callable[[Carry, Any, Any], tuple[Carry, Any, Any]],
-    carry: Carry,
-    buffers: Any,
-    xs: Any,
-    *,
-    reverse: bool = False,
-    unroll: int | None,
-    in_place: bool,
-) -> tuple[Carry, Any, Any]:
-    """`body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)` over leading axes; returns `(carry, buffers, ys)`.
-
-    What `body` makes of `buffer_t`, of the same shape, may overwrite it; None leaves `buffers` as they were.
-    Values are those of `lax.scan`; `in_place` is for the CPU, where it saves the time and memory of a second array.
-    It is not for reverse differentiation, which would keep all `buffers` at every step.
-    """
-    total = jax.tree.leaves(buffers)[0].shape[0]
-    if not in_place or (unroll or 1) > 1 or total == 0 or is_placed((carry, buffers, xs)):
-
-        def scanned(carry: Carry, at_t: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Any]]:
-            carry, new, y = body(carry, *at_t)
-            return carry, (new, y)
-
-        carry, (new, ys) = scan(scanned, carry, (buffers, xs), reverse=reverse, unroll=unroll)
-        return carry, new, ys
-
-    def at(tree: Any, t: Array | int) -> Any:
-        return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, t, keepdims=False), tree)
-
-    def put(tree: Any, new: Any, t: Array) -> Any:
-        return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, _bits(b), t, 0), tree, new)
-
-    def in_turn(i: Array, state: tuple[Carry, Any, Any]) -> tuple[Carry, Any, Any]:
-        carry, buffers, ys = state
-        t = total - 1 - i if reverse else i
-        # Always true, which XLA cannot know: the read has to be finished before anything uses it. Otherwise XLA merges
-        # it into each use, cannot order it against the overwrite below and copies all of `buffers` in every step.
-        here = lax.cond(t < total, at, lambda b, t: jax.tree.map(lambda a: jnp.zeros_like(a[0]), b), buffers, t)
-        carry, new, y = body(carry, jax.tree.map(_floats, here, kinds), at(xs, t))
-        return carry, buffers if new is None else put(buffers, new, t), put(ys, y, t)
-
-    shapes = jax.eval_shape(lambda c, b, x: body(c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
-    leaves, tree = jax.tree.flatten(shapes)
-    # Each its own value: arrays that start equal are made once and then copied. Not before the buffers, whose making
-    # may have needed as much memory; they are waited for row by row, because rows may lie on several devices.
-    made = jax.tree.leaves(buffers)[0][0, ..., :1]
-
-    def fill(value: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        rows = made.reshape(made.shape + (1,) * (len(shape) - made.ndim))
-        return _bits(after(rows, jnp.full((total, *shape), value, dtype)))
-
-    empty = [fill(i, s.shape, s.dtype) for i, s in enumerate(leaves)]
-    kinds = jax.tree.map(lambda a: a.dtype, buffers)
-    start = (carry, jax.tree.map(_bits, buffers), jax.tree.unflatten(tree, empty))
-    carry, buffers, ys = lax.fori_loop(0, total, in_turn, start)
-    return (
-        carry,
-        jax.tree.map(_floats, buffers, kinds),
-        jax.tree.map(_floats, ys, jax.tree.map(lambda s: s.dtype, shapes)),
-    )
-
-
-def after(finished: Array, a: Array) -> Array:
-    """`a` itself, but not to be had before `finished`, of which it takes a zero that XLA cannot foresee."""
-    never = (finished > 0) & (finished < 0)
-    return a + align(never.astype(a.dtype), a)
-
-
-def _bits(a: Array) -> Array:
-    """Half precision as integers: XLA's CPU compiler updates an array of half floats by converting all of it."""
-    return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype in (jnp.bfloat16, jnp.float16) else a
-
-
-def _floats(a: Array, dtype: Any) -> Array:
-    return a if a.dtype == dtype else lax.bitcast_convert_type(a, dtype)
