@@ -32,8 +32,8 @@ TINY = Shape(2, 5, 3, 4)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A folder of runs with one in it, made by every script."""
+def runs(tmp_path_factory, quick_compilation):
+    """A folder of runs with one in it, made by every script; what they measure here nobody reads."""
     folder = tmp_path_factory.mktemp("results")
     for script in report.SCRIPTS.values():
         main(script.QUESTION, [*OPTIONS, "--out", str(folder / "here")])
