@@ -27,6 +27,7 @@ PLACES = {  # headings of the reference by where a name is defined
     "Layers": ("jaxrnn.layers.",),
     "Cells made of cells": ("jaxrnn.transforms.",),
     "Makers of cells, and recurrences": ("jaxrnn.recurrence.",),
+    "Options that cells have in common": ("jaxrnn.cell_options",),
     "Records and errors": ("jaxrnn.types", "jaxrnn.checks"),
 }
 NAMED = {  # functions and dtypes that are defaults, by the names that users write
@@ -106,8 +107,13 @@ def page(source: Path, titles: dict[str, str]) -> str:
 def build(folder: Path) -> None:
     """Writes all pages."""
     jax.Array.__qualname__ = "Array"  # as users write it, for signatures
+    for make in (getattr(jaxrnn, name) for name in jaxrnn.__all__):
+        if hasattr(make, "__signature__"):  # which has all options; that of the function within has `**options`
+            vars(make).pop("__wrapped__", None)
     # A function of jax's own, whose annotations are strings that mean something in jax's module alone.
     warnings.filterwarnings("ignore", r"Error parsing type annotation .* for jaxrnn\.initializers\.zeros")
+    # An entry that one dictionary of options has of another is described there.
+    warnings.filterwarnings("ignore", r"Cannot determine where jaxrnn\.\w+Options\.\w+ is taken from")
     pdoc.render.configure(docformat="google", show_source=False, template_directory=HERE / "templates")
     pdoc.render.env.globals["groups"] = groups
     pdoc.render.env.filters["format_signature"] = lambda given, colon: format_signature(readable(given), colon)

@@ -6,9 +6,10 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple
 
 import jaxrnn
+from jaxrnn.cells import CONSTRUCTORS, needed
 
 ABOUT = """This page is generated from the package by `python -m docs.cells`. `jaxrnn.unroll` runs each cell over a
 sequence, and `jaxrnn.step` one step at a time. The docstring of a cell has all its equations and options. The ways to
@@ -39,15 +40,12 @@ class Entry(NamedTuple):
 
 
 def registry() -> list[Entry]:
-    """Every cell that the package exports. This function alone knows how they are found."""
+    """Every cell of the package. This function alone knows how they are found."""
+    sizes = {"features": 8, "projection": 4, "kernel_size": (3, 3)}
     found = []
-    for name in jaxrnn.__all__:
-        make = getattr(jaxrnn, name)
-        if inspect.isfunction(make) and make.__module__.startswith("jaxrnn.cells.") and _returns_a_cell(make):
-            given = [it.name for it in inspect.signature(make).parameters.values() if it.default is it.empty]
-            sizes = {"features": 8, "projection": 4, "kernel_size": (3, 3)}
-            cell = make(*(sizes[it] for it in given if it in sizes))
-            found.append(Entry(name, _family(cell), *_described(make), jaxrnn.methods(cell)))
+    for name, make in CONSTRUCTORS.items():
+        cell = make(*(sizes[it] for it in needed(make)))
+        found.append(Entry(name, _family(cell), *_described(make), jaxrnn.methods(cell)))
     return found
 
 
@@ -63,10 +61,6 @@ def page() -> str:
         about = f"{about} Ways to run: {ways}."
         parts += [f"## {family}", textwrap.fill(about, 120), "\n".join([head, *lines])]
     return "\n\n".join(parts) + "\n"
-
-
-def _returns_a_cell(make: Callable[..., object]) -> bool:
-    return get_type_hints(make).get("return") is jaxrnn.Cell
 
 
 def _family(cell: jaxrnn.Cell) -> str:

@@ -70,7 +70,7 @@ def janet(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """Just another network: an LSTM of the forget gate alone.
+    """An LSTM that has a forget gate and no other: "just another network".
 
     `hₜ = σ(sₜ) ⊙ hₜ₋₁ + (1 − σ(sₜ − β)) ⊙ gₜ`, and the output is `hₜ`. With `sₜ = W xₜ + U hₜ₋₁ + b` and
     `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each its own (van der Westhuizen & Lasenby 2018, "The unreasonable effectiveness of

@@ -51,7 +51,7 @@ def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack
 @checked
 @defaults(kernel_init=jax.nn.initializers.normal(1e-3), recurrent_kernel_init=initializers.identity())
 def irnn(features: int, **options: Unpack[CellOptions]) -> Cell:
-    """`hₜ = max(0, U hₜ₋₁ + W xₜ + b)` that begins as a sum of its inputs: U starts at the identity.
+    """`hₜ = max(0, U hₜ₋₁ + W xₜ + b)`, at first a sum of its inputs, because U starts at the identity.
 
     Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units". It is an
     `elman` cell with other defaults.

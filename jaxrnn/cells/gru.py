@@ -26,7 +26,7 @@ def gru(
     gate_activation: Activation = sigmoid,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A gated recurrent unit; the output is `hₜ`. Everywhere `rₜ, zₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own.
+    """A gated recurrent unit with gates `rₜ, zₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own; the output is `hₜ`.
 
     * `reset="after"`, the reset gate after the product, as in torch, cuDNN, keras and flax:
       `n = tanh(W xₜ + b + rₜ ⊙ (U hₜ₋₁ + b_hn))`, `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`; the fused engine's form.

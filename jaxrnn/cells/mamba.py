@@ -31,7 +31,7 @@ def mamba(
     use_value_kernel: bool = True,
     **options: Unpack[KernelOptions],
 ) -> Cell:
-    """A selective state space: N states for each feature, with a step, an input and an output that the input chooses.
+    """A selective state space: N states for each feature, whose step size, input and output depend on the input.
 
     `Δₜ = softplus(W_up W_down uₜ + b)`, `Bₜ = W_B uₜ`, `Cₜ = W_C uₜ`, `A = −exp(log_rate)`,
     `hₜ = exp(Δₜ A) ⊙ hₜ₋₁ + (Δₜ ⊙ uₜ) Bₜᵀ`, `yₜ = hₜ Cₜ + d ⊙ uₜ` (Gu & Dao 2023, "Mamba: linear-time sequence modeling

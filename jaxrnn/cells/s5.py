@@ -29,7 +29,7 @@ def s5(
     dt_max: float = 0.1,
     **options: Unpack[DTypeOptions],
 ) -> Cell:
-    """A simplified state space layer: one diagonal system with as many inputs and outputs as it likes.
+    """A simplified state space layer: one diagonal system with any number of inputs and outputs.
 
     `hₜ = Λ̄ ⊙ hₜ₋₁ + (Λ̄ − 1) / Λ ⊙ (B xₜ)`, `yₜ = 2 Re(C hₜ) + D xₜ` with `Λ̄ = exp(Λ Δ)`: the system
     `h′ = Λ h + B x` under an input that holds still for a step of `Δ` (Smith, Warrington & Linderman 2023, "Simplified

@@ -32,7 +32,7 @@ def ssd(
     chunk: int = 64,
     **options: Unpack[KernelOptions],
 ) -> Cell:
-    """Structured state space duality: a selective state space with one decay a head, as in Mamba-2.
+    """Structured state space duality: a selective state space with one decay for each head, as in Mamba-2.
 
     `Sₜ = exp(−exp(A) Δₜ) Sₜ₋₁ + Bₜ (Δₜ uₜ)ᵀ`, `oₜ = Sₜᵀ Cₜ + d uₜ`, `yₜ = W_o norm(silu(W_z xₜ) ⊙ oₜ)`, with
     `Bₜ, Cₜ, uₜ = silu(W xₜ)`, each its own, the first two shared by all heads, and `Δₜ = softplus(W_Δ xₜ + b)` (Dao &
