@@ -18,7 +18,7 @@ from jaxrnn.carries import (
     MatrixCarry,
     MLSTMCarry,
 )
-from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions
+from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions, MatrixOptions
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.checks import ShapeError
 from jaxrnn.last import last
@@ -69,6 +69,7 @@ __all__ = [
     "LinearOptions",
     "MLSTMCarry",
     "MatrixCarry",
+    "MatrixOptions",
     "Noise",
     "ShapeError",
     "Steps",

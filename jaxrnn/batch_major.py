@@ -107,7 +107,7 @@ def run(
 
 
 def first_carry(where: str, model: Cell | Layer, params: Params | None, input_shape: tuple[int, ...]) -> Carry:
-    """The carry before inputs `[*batch, D]`, or token ids `[*batch]`; with parameters, the one that they hold."""
+    """Returns the carry before inputs `[*batch, D]`, or token ids `[*batch]`; a learned one needs the parameters."""
     checks.check_batch_shape(where, input_shape)
     tokens = model.num_feature_axes == 0
     batch = tuple(input_shape) if tokens else tuple(input_shape[:-1])

@@ -36,6 +36,22 @@ class KernelOptions(DTypeOptions, total=False):
     kernel_init: Annotated[Initializer, initializers.lecun_normal]
 
 
+class MatrixOptions(KernelOptions, total=False):
+    """`KernelOptions`, and the sizes of a state of matrices.
+
+    Attributes:
+      heads: how many matrices the state consists of; by default 4.
+      keys: K, the rows of each matrix; by default None, `H / heads`.
+      values: V, the columns of each matrix; by default None, `H / heads`.
+      chunk: how many steps the method `"chunked"` runs as products of matrices; by default 64.
+    """
+
+    heads: Annotated[int, 4]
+    keys: Annotated[int | None, None]
+    values: Annotated[int | None, None]
+    chunk: Annotated[int, 64]
+
+
 class LinearOptions(KernelOptions, total=False):
     """`KernelOptions`, and the bias: the options of cells whose gates do not see the state.
 

@@ -239,11 +239,12 @@ def check_rate(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {value!r}, expected a number with 0 ≤ {name} < 1")
 
 
-def head_sizes(where: str, features: int, heads: int, keys: int | None, values: int | None) -> tuple[int, int]:
-    """Keys and values of each head, which share `features` evenly where they are not given."""
+def head_sizes(where: str, features: int, options: Any) -> tuple[int, int, int]:
+    """Returns the heads of these options, and the keys and values of each: an equal part of `features` if not given."""
+    heads, keys, values = options["heads"], options["keys"], options["values"]
     if (keys is None or values is None) and features % heads:
         raise ValueError(f"{where}: heads is {heads}, expected a divisor of features, {features}, or keys and values")
-    return keys or features // heads, values or features // heads
+    return heads, keys or features // heads, values or features // heads
 
 
 def check_as_wide(where: str, in_features: int, features: int) -> None:

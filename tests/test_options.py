@@ -62,7 +62,7 @@ def test_makers_take_equal_arguments_for_equal_too():
         (lambda: plain(3, recurrent_kernel_init=zeros), "plain: unknown argument recurrent_kernel_init, expected one"),
         (lambda: plain(3, use_bias=1), "plain: use_bias is 1, expected True or False"),
         (lambda: plain(3, kernel_init=3), "plain: kernel_init is 3, expected a function"),
-        (lambda: jaxrnn.gla(8, use_bias=False), "gla: unknown argument use_bias, expected one of features, heads"),
+        (lambda: jaxrnn.gla(8, use_bias=False), "gla: unknown argument use_bias, expected one of features"),
         (lambda: jaxrnn.lru(8, kernel_init=zeros), "lru: unknown argument kernel_init, expected one of features"),
     ],
 )

@@ -28,6 +28,7 @@ NAMES = [
     "LinearOptions",
     "MLSTMCarry",
     "MatrixCarry",
+    "MatrixOptions",
     "Noise",
     "ShapeError",
     "Steps",

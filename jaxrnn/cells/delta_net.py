@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, silu, softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
@@ -23,12 +23,8 @@ from jaxrnn.types import Array, Cell, Params
 def delta_net(
     features: int,
     *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
     eigenvalues: Literal["positive", "signed"] = "positive",
-    chunk: int = 64,
-    **options: Unpack[KernelOptions],
+    **options: Unpack[MatrixOptions],
 ) -> Cell:
     """The delta rule: each step replaces what its key held.
 
@@ -41,12 +37,8 @@ def delta_net(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
       eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
-      chunk: steps that are run as products of matrices.
-      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -63,9 +55,8 @@ def delta_net(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    keys, values = checks.head_sizes("delta_net", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("delta_net", features, options)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-
     kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
@@ -82,19 +73,17 @@ def delta_net(
     def readout(params: Params, ys: Array, xs: Array) -> Array:
         return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=options["dtype"])
+    return matrix_cell(
+        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
+    )
 
 
 @checked
 def gated_delta_net(
     features: int,
     *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
     eigenvalues: Literal["positive", "signed"] = "positive",
-    chunk: int = 64,
-    **options: Unpack[KernelOptions],
+    **options: Unpack[MatrixOptions],
 ) -> Cell:
     """The delta rule with a decay for every head.
 
@@ -105,12 +94,8 @@ def gated_delta_net(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
       eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
-      chunk: steps that are run as products of matrices.
-      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -127,9 +112,8 @@ def gated_delta_net(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    keys, values = checks.head_sizes("gated_delta_net", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("gated_delta_net", features, options)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-
     kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
@@ -148,7 +132,9 @@ def gated_delta_net(
         dt = softplus(steps + align(params["step_bias"], steps))
         return _delta_inputs(params, xs, eigenvalues) | {"log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=options["dtype"])
+    return matrix_cell(
+        inputs, init, heads, keys, values, readout=gated_output, chunk=options["chunk"], dtype=options["dtype"]
+    )
 
 
 def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid
 
 from jaxrnn import checks, initializers
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
 from jaxrnn.shapes import align
@@ -23,15 +23,7 @@ TEMPERATURE = 16  # by which their logarithms are divided: forgetting begins slo
 
 
 @checked
-def gla(
-    features: int,
-    *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
-    chunk: int = 64,
-    **options: Unpack[KernelOptions],
-) -> Cell:
+def gla(features: int, **options: Unpack[MatrixOptions]) -> Cell:
     """Gated linear attention: a decay for every key channel.
 
     `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ / √K`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` in every head, with
@@ -40,11 +32,7 @@ def gla(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
-      chunk: steps that are run as products of matrices.
-      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -60,9 +48,8 @@ def gla(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    keys, values = checks.head_sizes("gla", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("gla", features, options)
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-
     kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
@@ -83,4 +70,6 @@ def gla(
         log_decay = log_sigmoid(gate + align(params["decay_bias"], gate)) / TEMPERATURE
         return {"q": q * keys**-0.5, "k": k, "v": v, "log_decay": log_decay}
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=gated_output, chunk=chunk, dtype=options["dtype"])
+    return matrix_cell(
+        inputs, init, heads, keys, values, readout=gated_output, chunk=options["chunk"], dtype=options["dtype"]
+    )

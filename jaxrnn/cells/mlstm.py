@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
 from jaxrnn.recurrence.matrix import heads_of, merged, normalized
@@ -23,12 +23,8 @@ from jaxrnn.types import Array, Cell, Params
 def mlstm(
     features: int,
     *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
-    chunk: int = 64,
     epsilon: float = 0.0,
-    **options: Unpack[KernelOptions],
+    **options: Unpack[MatrixOptions],
 ) -> Cell:
     """An LSTM whose cell state is a matrix per head, and whose gates do not see the state.
 
@@ -40,14 +36,10 @@ def mlstm(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
-      chunk: steps that are run as products of matrices.
       epsilon: the number added to the denominator of `hₜ` on the scale of the carry, as `exp(mₜ) epsilon` to the one
         above. The authors' code has 1e-6. 0 is the published equation, which `mₜ` does not change, and which divides by
         no less than 1.
-      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MLSTMCarry(C, n, m)`.
@@ -64,7 +56,7 @@ def mlstm(
       >>> ys.shape, carry.C.shape, carry.m.shape
       ((5, 2, 8), (2, 2, 4, 4), (2, 2))
     """
-    keys, values = checks.head_sizes("mlstm", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("mlstm", features, options)
     if epsilon < 0:
         raise ValueError(f"mlstm: epsilon is {epsilon}, expected a number of 0 or more")
 
@@ -90,5 +82,13 @@ def mlstm(
         return merged(hs, params["out"], xs.dtype)
 
     return exponential_cell(
-        inputs, init, heads, keys, values, readout=readout, chunk=chunk, epsilon=epsilon, dtype=options["dtype"]
+        inputs,
+        init,
+        heads,
+        keys,
+        values,
+        readout=readout,
+        chunk=options["chunk"],
+        epsilon=epsilon,
+        dtype=options["dtype"],
     )

@@ -15,7 +15,7 @@ from jax.nn import sigmoid
 
 from jaxrnn import checks, initializers
 from jaxrnn.carries import serializable
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
@@ -44,13 +44,9 @@ class RWKV7Carry(NamedTuple):
 def rwkv7(
     features: int,
     *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
     rank: int | None = None,
     gate_rank: int | None = None,
-    chunk: int = 64,
-    **options: Unpack[KernelOptions],
+    **options: Unpack[MatrixOptions],
 ) -> Cell:
     """RWKV-7's time mixing: a delta rule with a decay and a rate for every key channel.
 
@@ -68,13 +64,9 @@ def rwkv7(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
       rank: R, of what makes decays and rates; `2.5 √H` if None, as a multiple of 32.
       gate_rank: G, of what makes the gate; `5 √H` if None, likewise.
-      chunk: steps that are run as products of matrices.
-      **options: see `KernelOptions`; `kernel_init` draws `W_r`, `W_k`, `W_v` and `W_o`, each as a matrix.
+      **options: see `MatrixOptions`; `kernel_init` draws `W_r`, `W_k`, `W_v` and `W_o`, each as a matrix.
 
     Returns:
       A `Cell` with carry `RWKV7Carry(x, S)`.
@@ -90,11 +82,10 @@ def rwkv7(
       >>> ys.shape, carry.x.shape, carry.S.shape
       ((5, 2, 8), (2, 3), (2, 2, 4, 4))
     """
-    keys, values = checks.head_sizes("rwkv7", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("rwkv7", features, options)
     rank = _multiple(2.5 * math.sqrt(features)) if rank is None else rank
     gate_rank = _multiple(5 * math.sqrt(features)) if gate_rank is None else gate_rank
     sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-
     kernel_init, dtype, param_dtype = options["kernel_init"], options["dtype"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
@@ -187,12 +178,14 @@ def rwkv7(
             fresh_x, fresh_S = (None, None) if flow.fresh is None else flow.fresh
             last, before = _shifted(carry.x, xs, valid, resets, fresh_x)
             z, gate = seen(params, xs, before)
-            S, ys = run(under(Flow(valid, resets), z), carry.S, fresh_S, chunk=chunk, method=method)
+            S, ys = run(under(Flow(valid, resets), z), carry.S, fresh_S, chunk=options["chunk"], method=method)
             ys = silence(valid, output(params, ys, z, gate, xs.dtype))
             return RWKV7Carry(last, S), ys
 
         how = {"method": method, "remat": remat}
-        return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
+        return in_segments(
+            whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=options["chunk"], **how
+        )
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
 

@@ -13,7 +13,7 @@ from jax import lax
 from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
 from jaxrnn.shapes import align
@@ -24,13 +24,9 @@ from jaxrnn.types import Array, Cell, Params
 def ssd(
     features: int,
     *,
-    heads: int = 4,
-    keys: int | None = None,
-    values: int | None = None,
     dt_min: float = 0.001,
     dt_max: float = 0.1,
-    chunk: int = 64,
-    **options: Unpack[KernelOptions],
+    **options: Unpack[MatrixOptions],
 ) -> Cell:
     """Structured state space duality: a selective state space with one decay for each head, as in Mamba-2.
 
@@ -43,13 +39,10 @@ def ssd(
 
     Args:
       features: H, the width of the output.
-      heads: how many matrices the state consists of.
-      keys: K, rows of each, the state size of the paper; `H / heads` if None.
-      values: V, columns of each; `H / heads` if None.
       dt_min: the least step `Δ` at first.
       dt_max: the greatest.
-      chunk: steps that are run as products of matrices.
-      **options: see `KernelOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`, and `keys` is the
+        state size of the paper.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
@@ -66,7 +59,7 @@ def ssd(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 16, 4))
     """
-    keys, values = checks.head_sizes("ssd", features, heads, keys, values)
+    heads, keys, values = checks.head_sizes("ssd", features, options)
     checks.check_time_steps("ssd", dt_min, dt_max)
 
     kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
@@ -101,4 +94,6 @@ def ssd(
         whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
         return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
 
-    return matrix_cell(inputs, init, heads, keys, values, readout=readout, chunk=chunk, dtype=options["dtype"])
+    return matrix_cell(
+        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
+    )

@@ -1,4 +1,4 @@
-"""`mlstm_block`: xLSTM's block around the LSTM with a matrix for a memory."""
+"""`mlstm_block`: xLSTM's block around the LSTM with a matrix for a cell state."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def mlstm_block(
 ) -> Layer:
     """xLSTM's block: `yₜ = W_o ((norm(hₜ) + s ⊙ cₜ) ⊙ silu(W_g xₜ))` with `c = silu(conv(u))` and `uₜ = W_x xₜ`.
 
-    In every head `hₜ` is what an `mlstm` reads from its memory for `qₜ = W_q cₜ`, `√K kₜ = W_k cₜ` and `vₜ = W_v uₜ`,
+    In every head `hₜ` is what an `mlstm` reads from its state for `qₜ = W_q cₜ`, `√K kₜ = W_k cₜ` and `vₜ = W_v uₜ`,
     with the gates `iₜ = exp(W_i zₜ + b_i)` and `fₜ = σ(W_f zₜ + b_f)` of `zₜ = [qₜ, √K kₜ, vₜ]` of all heads; `W_q`,
     `W_k` and `W_v` are block-diagonal (Beck et al. 2024, "xLSTM: extended long short-term memory"). `norm` takes a head
     to mean 0 and variance 1, then scales it. The convolution and the gates have biases. At first `s` is 1, the gates
@@ -46,11 +46,11 @@ def mlstm_block(
     Args:
       features: H, the width of the output.
       expand: how many times wider the recurrence is, `E = expand * H`.
-      heads: how many matrices the memory consists of, each of `E / heads` rows and columns.
+      heads: how many matrices the state consists of, each of `E / heads` rows and columns.
       block_size: b, the features that a block of `W_q`, `W_k` and `W_v` leads from and to; `E` makes each one matrix.
       kernel_size: of the causal convolution, which is depthwise.
       chunk: steps that are run as products of matrices.
-      epsilon: added to the denominator of the memory's output, as in `mlstm`; the authors' code has 1e-6.
+      epsilon: the number added to the denominator of `hₜ`, as in `mlstm`; the authors' code has 1e-6.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
       dtype: of the computation; None: what inputs and parameters promote to.
       param_dtype: of the parameters.

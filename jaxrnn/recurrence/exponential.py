@@ -46,14 +46,14 @@ def exponential_cell(
 ) -> Cell:
     """Makes a cell of `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ` and `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` a head.
 
-    Memory and normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output. What
-    functions are given of parameters is in float32 at least, the inputs are in the dtype of the computation.
+    Cell state and normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output.
+    Functions get the parameters in float32 at least, and the inputs in the dtype of the computation.
 
     Args:
       inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v, "log_input": log i, "log_forget": log f}` over any
         leading axes: `q` and `k [..., heads, K]`, `v [..., heads, V]`, and of both gates `[..., heads]`.
       init: `(key, in_features) -> params`.
-      heads: how many matrices the memory consists of.
+      heads: how many matrices the state consists of.
       keys: K, their rows.
       values: V, their columns.
       readout: `(params, hs [..., heads, V], xs) -> y`, the output.
