@@ -21,6 +21,7 @@ from jaxrnn.carries import (
 from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions, MatrixOptions
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.checks import ShapeError
+from jaxrnn.initial_carry import initial_carry
 from jaxrnn.last import last
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.blocks import griffin_block, mamba_block
@@ -48,7 +49,7 @@ from jaxrnn.transforms.weight_norm import weight_norm
 from jaxrnn.transforms.with_carry import with_carry
 from jaxrnn.transforms.zoneout import zoneout
 from jaxrnn.types import Cell, Flow, Layer, Noise, Steps
-from jaxrnn.unroll import initial_carry, methods, step, unroll, unroll_with_aux
+from jaxrnn.unroll import methods, step, unroll, unroll_with_aux
 
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx

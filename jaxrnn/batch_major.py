@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, driver, trees
 from jaxrnn.driver import Options, batch_of
+from jaxrnn.initial_carry import initial_carry
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.recurrence.loop import flip
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
-from jaxrnn.unroll import check_options, initial_carry
+from jaxrnn.unroll import check_options
 
 
 class Flags(NamedTuple):

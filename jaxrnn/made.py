@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NamedTuple, Self
@@ -51,9 +52,11 @@ class Made:
 
     def __new__(cls, *entries: Any, **named: Any) -> Self:
         """The record that already has these entries, if there is one: Flax and JAX rebuild what they map over."""
-        made = super().__new__(cls, *entries, **named)
-        known = _KNOWN.get((cls, *made)) if isinstance(made, tuple) else None
-        return made if known is None else known.made
+        made: Any = super().__new__(cls, *entries, **named)
+        with suppress(TypeError):  # of an entry that cannot be hashed
+            known = _KNOWN.get((cls, *made))
+            return made if known is None else known.made
+        return made
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same record; constructors return the same one for equal arguments."""
@@ -141,8 +144,10 @@ def remembered(make: Callable[..., Any], bound: inspect.BoundArguments, build: C
         return made
     with _LOCK:
         call = _KNOWN.setdefault(key, vars(made)["call"])  # another thread may have been faster
-        if isinstance(call.made, tuple):
-            _KNOWN.setdefault((type(call.made), *call.made), call)
+        entries: Any = call.made
+        if isinstance(entries, Made):
+            with suppress(TypeError):
+                _KNOWN.setdefault((type(entries), *entries), call)  # type: ignore[misc]
     return call.made
 
 

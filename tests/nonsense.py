@@ -80,7 +80,12 @@ NEEDED: dict[str, Any] = {
     "kernel_size": 3,
     "projection": 3,
     "cell": CELL,
-    "layer": jaxrnn.rnn(jaxrnn.elman(D)),
+    "model": jaxrnn.rnn(jaxrnn.elman(D)),
+    "vocabulary": 5,
+    "name": "mine",
+    "init": lambda key, in_features: {},
+    "run": lambda params, carry, xs, steps: (carry, xs),
+    "apply": lambda params, xs: xs,
     "forward": CELL,
     "rate": 0.5,
     "count": 2,
@@ -100,7 +105,8 @@ LINEAR = {  # of `linear_cell`, whose gates are a function
 MATRIX = {"init": lambda key, in_features: {"a": jnp.ones(H)}}
 WINDOW = {"kernel_size": (3,)}
 OWN = {"linear_cell": LINEAR, "matrix_cell": MATRIX, "conv_lstm": WINDOW, "conv_gru": WINDOW}
-OTHERS = {"unroll", "step", "methods", "linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
+OTHERS = {"unroll", "unroll_with_aux", "step", "methods", "initial_carry", "last"}
+OTHERS |= {"linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
 FUNCTIONS = {name: made for name in jaxrnn.__all__ if inspect.isfunction(made := getattr(jaxrnn, name))}
 MAKERS = {name: made for name, made in FUNCTIONS.items() if name not in OTHERS}
 
@@ -135,8 +141,9 @@ def run(made: Any) -> Any:
 
     def whole(key: Any) -> Any:
         if isinstance(made, jaxrnn.Cell | jaxrnn.Layer):
-            xs = jnp.ones((T, B, *[3] * (made.num_feature_axes - 1), D))
-            params = made.init(key, D)
+            tokens = made.num_feature_axes == 0
+            xs = jnp.ones((T, B), int) if tokens else jnp.ones((T, B, *[3] * (made.num_feature_axes - 1), D))
+            params = made.init(key, None if tokens else D)
             layer = jaxrnn.rnn(made) if isinstance(made, jaxrnn.Cell) else made
             return jaxrnn.unroll(layer, params, xs, key=key)
         if callable(made):  # an initializer
@@ -174,7 +181,7 @@ def makers() -> Iterator[Wrong]:
         required = [p for p, q in inspect.signature(function).parameters.items() if q.default is q.empty]
         yield from of_signature(name, function, {p: (NEEDED | own)[p] for p in required})
     for word in ("None", "str", "zero", "list", "dict", "object"):
-        yield Wrong("stack", "layer", word, partial(jaxrnn.stack, VALUES[word]))
+        yield Wrong("stack", "layer_0", word, partial(jaxrnn.stack, VALUES[word]))
     given: dict[str, dict[str, Any]] = {
         "dense_params": {"key": KEY, "in_features": D, "features": H, "gates": 2},
         "per_gate": {

@@ -100,14 +100,17 @@ def runs() -> Iterator[Wrong]:
     """Of what runs cells and layers, and of the functions of their records."""
     steps = same("lengths", "mask", "resets", "key")
     how = same("reverse", "method", "remat", "unroll")
-    valid = {"cell": CELL, "params": PARAMS, "xs": XS}
-    yield from tried("unroll", jaxrnn.unroll, valid, same("params", "xs", "carry") | steps | how)
-    one = {"cell": CELL, "params": PARAMS, "carry": CARRY, "x": XS[0]}
-    yield from tried("step", jaxrnn.step, one, same("params", "carry") | {"x": "xs"})
+    valid = {"model": CELL, "params": PARAMS, "xs": XS}
+    for run in (jaxrnn.unroll, jaxrnn.unroll_with_aux):
+        yield from tried(run.__name__, run, valid, same("params", "xs", "carry") | steps | how)
+    yield from tried("last", jaxrnn.last, {"ys": XS}, same("lengths", "mask") | {"ys": "xs"})
+    first = {"model": CELL, "in_features": D, "batch_shape": ()}
+    yield from tried("initial_carry", jaxrnn.initial_carry, first, same("in_features", "batch_shape"))
+    one = {"model": CELL, "params": PARAMS, "carry": CARRY, "x": XS[0]}
+    yield from tried("step", jaxrnn.step, one, same("params", "carry") | {"x": "xs", "resets": "lengths"})
     for word, value in {"None": None, "str": "lstm", "class": jaxrnn.Cell, "zero": 0, "function": jnp.tanh}.items():
-        for name in ("unroll", "step"):
-            call, given = getattr(jaxrnn, name), valid if name == "unroll" else one
-            yield Wrong(name, "cell", word, partial(_shapes, call, given | {"cell": value}))
+        for call, given in ((jaxrnn.unroll, valid), (jaxrnn.step, one), (jaxrnn.initial_carry, first)):
+            yield Wrong(call.__name__, "model", word, partial(_shapes, call, given | {"model": value}))
         yield Wrong("methods", "cell", word, partial(jaxrnn.methods, value))
     layers = {
         "rnn": jaxrnn.rnn(CELL),
@@ -139,7 +142,7 @@ def runs() -> Iterator[Wrong]:
         yield from tried("init", cell.init, {"key": KEY, "in_features": D}, same("key", "in_features"))
         yield from tried("init_carry", cell.init_carry, {"params": params, "batch_shape": ()}, same("batch_shape"))
     for record in (CELL, layers["dense"]):
-        yield Wrong("", "unroll" if record is CELL else "apply", "call", (lambda record=record: record(XS)))
+        yield Wrong("", "cell" if record is CELL else "layer", "call", (lambda record=record: record(XS)))
 
 
 def scans() -> Iterator[Wrong]:

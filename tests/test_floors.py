@@ -30,6 +30,7 @@ FLOORS = {
     "driver": 3,
     "unroll": 3,
     "last": 3,
+    "initial_carry": 3,
     "layers": 4,
 }
 FACES = 5  # whatever else there is: Flax modules, the command line, its package

@@ -24,6 +24,16 @@ ACCEPTED = {
     ("dropout", "xs", "wide"): "any width will do",
     ("dropout", "x", "wide"): "any width will do",
 }
+ACCEPTED |= {
+    ("layer", "num_feature_axes", "zero"): "a layer of token ids",
+    ("stepwise", "num_feature_axes", "zero"): "a layer of token ids",
+    ("layer", "context", "None"): "none is read",
+    ("last", "ys", "empty"): "outputs without features",
+    ("last", "ys", "wide"): "any width will do",
+    ("step", "resets", "flags"): "one flag for each sequence",
+    ("residual", "xs", "wide"): "the line names the model, whose width is another",
+    ("residual", "x", "wide"): "the line names the model, whose width is another",
+}
 for layer in ("dense", "dropout", "layer_norm", "residual"):
     ACCEPTED[layer, "x", "flat"] = "a step without batch axes"
     ACCEPTED[layer, "lengths", "scalar"] = "a sequence without batch axes: the layer acts on each step of any shape"

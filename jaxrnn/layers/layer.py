@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from jaxrnn import checks
 from jaxrnn.driver import batch_of
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import silence
@@ -75,6 +77,11 @@ def layer(
       >>> ys.tolist()
       [[1.0, 2.0, 3.0], [0.0, 2.0, 6.0]]
     """
+
+    if any(not isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(context)):
+        raise ValueError(
+            f"layer: context is {checks.spelled(context)}, expected shapes such as jax.ShapeDtypeStruct((1, 64), float)"
+        )
 
     def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
         if carry is None:
