@@ -1,4 +1,4 @@
-"""The verbs: a cell or a layer over a sequence, or one step at a time; arguments are checked here and nowhere below."""
+"""Runs a cell or a layer over a sequence or for one step; arguments are checked here and nowhere below."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 
 
 def methods(cell: Cell) -> tuple[str, ...]:
-    """The methods that `unroll` can run `cell` with.
+    """Returns the methods with which `unroll` can run `cell`.
 
     Args:
       cell: the recurrence.
@@ -54,8 +54,8 @@ def unroll(
       params: from `model.init`; any mapping of such arrays will do.
       xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`; for a model that begins
         with `embedding`, token ids, integers `[T, *batch]`. The values at an invalid step, NaN included, have no
-        influence, with one exception: a cell with times (`cell.timed`, as of `cfc`) reads the time since the valid
-        step before in the direction of travel, over the invalid steps between the two.
+        influence, except that a cell with times (`cell.timed`, as of `cfc`) adds up the times of invalid steps since
+        the previous valid step in the direction of travel.
       carry: initial carry, leaves `[*batch, ...]`; `model.init_carry` if None.
       lengths: valid steps of each sequence, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None. A
         negative one is an error in an array of NumPy or on the CPU; elsewhere its value is not read, and it counts
@@ -63,18 +63,18 @@ def unroll(
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
       resets: bool `[T, *batch]`, True at the first step of a new sequence: the model's own initial carry, not `carry`,
         replaces the state before that step, valid or not. The sequences stay the same under `reverse`.
-      key: draws the masks of what is random (`dropout`, `zoneout`, `recurrent_dropout`, `weight_dropout`), once, before
-        the loop; None: deterministic. Other models ignore it.
-      context: what layers of the model attend to besides their input, an encoded memory say; a model without such a
-        layer takes None alone.
-      reverse: from the last valid step to the first; outputs stay aligned with inputs.
+      key: draws the masks of `dropout`, `zoneout`, `recurrent_dropout` and `weight_dropout`, once, before the loop;
+        None: deterministic. Other models ignore it.
+      context: a value that layers of the model attend to besides their input, such as an encoded source sequence; None
+        for a model without such layers.
+      reverse: runs from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the engine of
         `pointwise_cell`. `"auto"` takes the fastest.
-      remat: what the backward pass recomputes. None stores everything, except that on the CPU long linear recurrences
-        are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's carry
-        alone; an int stores every so-many-th carry.
-      unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 elsewhere, whichever it
-        is compiled for; 1 where there are few steps, or `jax.export` does not know how many.
+      remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
+        recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
+        carry alone; an int n stores every n-th carry.
+      unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 on other devices; 1
+        where there are few steps, or `jax.export` does not know how many.
 
     `reverse`, `method`, `remat` and `unroll` are options of a cell; `rnn(cell, …)` takes them for a cell in a layer.
 
@@ -117,7 +117,7 @@ def unroll_with_aux(
     remat: Remat = None,
     unroll: int | None = None,
 ) -> tuple[Carry, Array, dict[str, Array]]:
-    """`unroll` that also returns the named costs that layers add to a loss.
+    """Runs `unroll` and also returns the named costs that layers add to a loss.
 
     Args:
       model: as for `unroll`.
@@ -135,14 +135,14 @@ def unroll_with_aux(
       unroll: as for `unroll`.
 
     Returns:
-      `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. A name that
-      several layers use has the sum of theirs.
+      `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. Layers that use
+      the same name add up.
 
     Raises:
       ValueError: as `unroll`.
 
     Example:
-      A layer whose cost is the mean square of what passes through it:
+      A layer whose cost is the mean square of its inputs:
 
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> def run(params, carry, xs, steps):
@@ -187,7 +187,7 @@ def _checked_run(
 
 
 def check_options(where: str, model: Cell | Layer, how: Options) -> None:
-    """The ways to run a cell, of which a layer takes the defaults alone."""
+    """Checks the options of a run; a layer takes only the defaults."""
     if isinstance(model, Layer):
         for name, value, default in zip(how._fields, how, Options(), strict=True):
             if value is not default and value != default:
@@ -212,19 +212,19 @@ def step(
     resets: Array | None = None,
     context: Any = None,
 ) -> tuple[Carry, Array]:
-    """Runs a cell or a layer for one step: the same numbers as `unroll`, one input at a time.
+    """Runs a cell or a layer for one step; a loop of steps gives the numbers of `unroll`.
 
     Args:
       model: a `Cell`, or a causal `Layer`.
       params: from `model.init`.
-      carry: from `model.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
+      carry: from `model.init_carry`, `unroll` or the previous step; leaves `[*batch, ...]`.
       x: one input, floating, `[*batch, D]`; token ids, integers `[*batch]`, for a model that begins with `embedding`.
       resets: bool `[*batch]`; where True a new sequence begins with this input, from the model's own initial carry.
-      context: what a layer of the model attends to, as for `unroll`.
+      context: as for `unroll`.
 
     Returns:
-      `(carry, y)` with `y [*batch, H]`. The carry keeps the dtype that it is given in, so that `lax.scan` can loop this
-      function, whatever the inputs promote to; a carry in half precision becomes float32.
+      `(carry, y)` with `y [*batch, H]`. The carry keeps its dtype, so that `lax.scan` can loop this function, whatever
+      the inputs promote to; a carry in half precision becomes float32.
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
@@ -254,7 +254,7 @@ def step(
 
 
 def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_shape: tuple[int, ...] = ()) -> Carry:
-    """The carry with which a cell or a layer begins, before there are parameters.
+    """Returns the carry with which a cell or a layer begins, without parameters.
 
     Args:
       model: a `Cell` or a `Layer`.
@@ -262,11 +262,11 @@ def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_sh
       batch_shape: sizes of the batch axes, and of those of an image after them.
 
     Returns:
-      What `model.init_carry(params, batch_shape)` returns for parameters that `model.init` draws: for a carry that is
-      learned, the one that learning begins with.
+      The result of `model.init_carry(params, batch_shape)` for parameters that `model.init` draws: for a learned carry,
+      the one before training.
 
     Raises:
-      ShapeError: `in_features` or `batch_shape` is not of the above.
+      ShapeError: `in_features` or `batch_shape` is none of the above.
       ValueError: `model` is neither a cell nor a layer.
 
     Example:
@@ -282,5 +282,5 @@ def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_sh
 
 @partial(jax.jit, static_argnames=("model", "in_features", "batch_shape"))
 def _initial_carry(model: Cell | Layer, in_features: int | None, batch_shape: tuple[int, ...]) -> Carry:
-    """Compiled, because then nothing is drawn that the carry does not depend on."""
+    """Returns the carry from a compiled program, which draws no parameters that the carry does not depend on."""
     return model.init_carry(model.init(jax.random.key(0), in_features), batch_shape)
