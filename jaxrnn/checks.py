@@ -194,7 +194,7 @@ def check_steps(
 ) -> None:
     """Checks `lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
 
-    If None, for layers that act on each step alone, it is the number of axes that the flags do not have.
+    If `features` is None, for layers that act on each step alone, the flags decide which axes those are.
     """
     if features is None:
         axes = [1 + np.ndim(lengths)] if lengths is not None else []
