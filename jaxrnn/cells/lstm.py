@@ -1,4 +1,4 @@
-"""Long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""Defines the long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
 
 from typing import Unpack
 
@@ -21,10 +21,11 @@ def lstm(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """`cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
+    """Makes a long short-term memory, `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`; the output is `hₜ`.
 
-    With `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Hochreiter & Schmidhuber
-    1997, "Long short-term memory"; the forget gate: Gers, Schmidhuber & Cummins 2000, "Learning to forget").
+    The gates are `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)` and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each with its own weights
+    (Hochreiter & Schmidhuber 1997, "Long short-term memory"; the forget gate: Gers, Schmidhuber & Cummins 2000,
+    "Learning to forget").
 
     Args:
       features: H, the width of the state.

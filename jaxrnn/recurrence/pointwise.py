@@ -44,7 +44,7 @@ def pointwise_cell(
         function acts on each sequence alone, so it may not use batch axes.
       features: H, the width of the state.
       carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, the state in the product.
-        `jax.export.register_namedtuple_serialization` allows to store exported programs that take or return it.
+        To store exported programs with it, register it with `jax.export.register_namedtuple_serialization`.
       gates: the names of the G gates, in the order of the parameters' gate axis.
       paired: names of gates for which `pointwise` needs `z` and `r` apart.
       offsets: by gate, the number that is added to its initial bias.
@@ -53,11 +53,10 @@ def pointwise_cell(
       **options: see `CellOptions`; they draw `kernel [D, G, H]`, `recurrent_kernel [H, G, H]` and `bias [G, H]`.
 
     Returns:
-      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. `cell._replace(init=…)` draws parameters in
-      another way. The recurrent kernel may then also be block-diagonal,
-      `[N, H/N, G, H/N]` for N heads that do not see each other, or diagonal, `[G, H]`. With `projection [H, P]`,
-      `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
-      the recurrent kernel is `[P, G, H]` then.
+      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. `cell._replace(init=…)` may draw other
+      parameters: a block-diagonal recurrent kernel, `[N, H/N, G, H/N]` for N heads that do not see each other, or a
+      diagonal one, `[G, H]`. With `projection [H, P]`, `h projection` takes the place of the `h [*batch, H]` that
+      `pointwise` returns, in the carry and as the output; the recurrent kernel is `[P, G, H]` then.
 
     Raises:
       ValueError: `paired` or `offsets` names a gate that is not in `gates`; `carry` has no field `h`.
