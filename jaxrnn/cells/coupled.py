@@ -1,4 +1,4 @@
-"""Defines LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output), JANET `f g`."""
+"""Defines LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output); JANET `f g`"""
 
 from typing import Unpack
 
