@@ -13,7 +13,7 @@ def tune_cpu_allocator() -> str:
 
     XLA takes all temporaries of a compiled program as one block. By default glibc maps a block above 32 MiB anew in
     each call, and the kernel zeroes each of its pages on first touch; that can cost more than the arithmetic. Kept
-    pages are not given back to the system before the process ends, so its memory stays at its peak.
+    pages return to the system only when the process ends, so its memory stays at its peak.
 
     Call it once, before the first large computation. It has no effect on arrays on a GPU or TPU, nor on systems other
     than Linux with glibc.

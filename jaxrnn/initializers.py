@@ -91,7 +91,7 @@ def dense_params(
 
 @checked
 def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializer:
-    """Adds a number to one gate's initial bias: a forget bias, say.
+    """Returns an initializer that adds a number to one gate's initial bias, such as a forget bias.
 
     Args:
       initializer: draws a whole bias `[G, H]`.

@@ -1,4 +1,4 @@
-"""Adds checks to the functions of a record that users call by hand."""
+"""Adds checks to the functions of a record that users call directly."""
 
 from typing import Any
 

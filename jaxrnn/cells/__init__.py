@@ -74,7 +74,6 @@ __all__ = [
     "ssd",
 ]
 
-# The dict has every constructor of a cell.
 CONSTRUCTORS: dict[str, Callable[..., Cell]] = {
     name: globals()[name] for name in __all__ if inspect.isfunction(globals()[name])
 }

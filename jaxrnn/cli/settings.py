@@ -23,7 +23,6 @@ class Settings(NamedTuple):
         return self.window * self.batch
 
 
-# Settings that are whole numbers have a smallest and a largest value.
 LIMITS = {
     "layers": (1, 64),
     "hidden": (1, 65536),

@@ -56,7 +56,7 @@ def from_haiku(params: Any) -> Built:
     if len(cores) != 1:
         raise ValueError(f"{where}: params are those of {list(cores)}, expected one core's; give them one by one")
     ((path, weights),) = cores.items()
-    told = {"w_i": _gru, "linear_1/w": _vanilla, CONVOLUTIONAL[0]: _convolutional}  # by a name that no other core has
+    told = {"w_i": _gru, "linear_1/w": _vanilla, CONVOLUTIONAL[0]: _convolutional}  # no other core has these names
     direction = next((read for name, read in told.items() if name in weights), _lstm)
     return build([[direction(f"{where}: {path}" if path else where, weights)]])
 

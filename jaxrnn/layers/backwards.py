@@ -20,7 +20,7 @@ def backwards(model: Cell | Layer) -> Layer:
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
         resets = entries(steps.resets)
-        if model.timed:  # a step needs the time since the step before it in the flipped order
+        if model.timed:  # a step needs the time since the previous step in the flipped order
             xs = with_elapsed(xs, steps.valid, resets, reverse=True)
         turned = steps._replace(valid=flip(steps.valid), resets=flip(resets))
         carry, ys, after = run_layer(model, params, carry, flip(xs), turned)

@@ -120,7 +120,7 @@ def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) 
     if not callable(merge):
         return _MERGES[merge](forward, backward)
     ys = activated(merge, valid, forward, backward)
-    outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # one array, or several kept apart
+    outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # `merge` may return several arrays
     if not outputs:
         raise checks.ShapeError(f"bidirectional: merge gives {ys!r}, expected one array or several")
     for output in outputs:

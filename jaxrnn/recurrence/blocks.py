@@ -21,8 +21,8 @@ from jaxrnn.types import Array, Carry
 
 ROWS = 1024  # rows of a block's products: enough for full speed, few enough that its gates stay in the cache
 
-# Bytes of all gates from which on blocks are no slower: 0.7 to 1.0 of the time at the benchmarks' medium and large, and
-# 1.0 to 1.15 at their small.
+# From this many bytes of all gates on blocks are no slower: they take 0.7 to 1.0 of the time at the benchmarks' medium
+# and large, and 1.0 to 1.15 at their small.
 LARGE = 12 * 2**20
 
 

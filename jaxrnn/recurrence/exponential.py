@@ -142,7 +142,7 @@ def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Arra
     i, f = gates
     kept = f + m
     part = kept - m
-    lost = (m - (kept - part)) + (f - part)  # exactly (Knuth 1969, "The art of computer programming", 4.2.2)
+    lost = (m - (kept - part)) + (f - part)  # this is exact (Knuth 1969, "The art of computer programming", 4.2.2)
     lost = lax.stop_gradient(jnp.where(jnp.isfinite(lost), lost, 0))
     new = jnp.maximum(kept, i)
     return new, (kept - new + lost, i - new)
