@@ -16,8 +16,8 @@ class DTypeOptions(TypedDict, total=False):
     """The options of every cell.
 
     Attributes:
-      dtype: the type of the computation; by default None, the type that inputs and parameters promote to. Carries are
-        never in half precision.
+      dtype: the type of the computation; by default None, promoted from inputs and parameters. Carries are float32 at
+        least.
       param_dtype: the type of the parameters; by default float32.
     """
 

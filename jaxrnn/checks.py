@@ -1,4 +1,4 @@
-"""Checks arrays, sizes and options: each error names the argument, the value, the expected one, and a remedy."""
+"""Checks arrays, sizes and options: an error names the argument, its value, the expected one, and a remedy."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +18,7 @@ class ShapeError(AssertionError, ValueError):
 def xs_of(
     where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]", features: int = 1
 ) -> Array:
-    """Returns `xs` as an array, after checking that it is floating and has its axes, `features` of them per step."""
+    """Returns `xs` as an array after checking that it is floating and has its axes, `features` of them per step."""
     if not isinstance(xs, Real):
         check_array_like(f"{where}: {name}", xs)
     xs = jnp.asarray(xs)
@@ -88,13 +88,13 @@ def check_array_like(what: str, value: Any) -> None:
 
 
 def a_kind(value: Any) -> str:
-    """Returns the type of a value with its article: `a list`, `an int`, `None`."""
+    """Returns the type of a value in words: `a list`, `an int`, `None`."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def spelled(value: Any) -> str:
-    """Returns the `repr` of a value if it fits into a line of an error, otherwise its type."""
+    """Returns the `repr` of a value if it is short, otherwise its type."""
     if isinstance(value, jax.core.Tracer):
         return "a traced value"
     if isinstance(value, np.ndarray | jax.Array):
@@ -120,14 +120,14 @@ def check_key(where: str, key: Any) -> None:
 
 
 def check_bool(where: str, name: str, value: Any) -> None:
-    """Checks for True or False: a str would count as True, and a traced value is unknown at compile time."""
+    """Checks for True or False: a str would count as True, and a traced value is unknown."""
     if not isinstance(value, bool | np.bool_):
         remedy = f"; static_argnames={name!r} of jax.jit" if isinstance(value, jax.core.Tracer) else ""
         raise ValueError(f"{where}: {name} is {spelled(value)}, expected True or False{remedy}")
 
 
 def no_width(where: str, given: Any) -> int | None:
-    """Returns None, and checks that `given`, where inputs have no features, is None or an example of token ids."""
+    """Returns None after checking that `given` is None or an example of token ids, which have no features."""
     example = isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct)
     if given is not None and not (example and jnp.issubdtype(given.dtype, jnp.integer)):
         raise ShapeError(f"{where}: in_features is {spelled(given)}, expected None: token ids have no features")
@@ -163,7 +163,7 @@ def check_batch_shape(where: str, shape: Any) -> None:
 
 
 def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], because: str) -> None:
-    """Checks that `flags` is a bool array of the expected shape."""
+    """Checks that `flags` is a bool array of this shape."""
     check_array(where, name, flags)
     if not jnp.issubdtype(jnp.result_type(flags), jnp.bool_):
         raise ShapeError(
@@ -173,7 +173,7 @@ def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], be
 
 
 def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str, *, name: str = "lengths") -> None:
-    """Checks that `lengths` is an integer array of the expected shape, and not negative where its values are known."""
+    """Checks that `lengths` is an integer array of this shape, and not negative if its values are on the host."""
     check_array(where, name, lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise ShapeError(f"{where}: {name} has dtype {jnp.result_type(lengths)}, expected an integer one")
@@ -183,7 +183,7 @@ def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: 
 
 
 def _on_host(array: Any) -> bool:
-    """Returns whether values can be read without a transfer: NumPy's, and those of a JAX array on one CPU device."""
+    """Returns whether no transfer is needed to read an array: NumPy's, or JAX's on one CPU device."""
     if isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array):
         return not isinstance(array, jax.Array)
     return array.is_fully_addressable and [device.platform for device in array.devices()] == ["cpu"]
@@ -194,7 +194,7 @@ def check_steps(
 ) -> None:
     """Checks `lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
 
-    If `features` is None, for layers that act on each step alone, the flags decide which axes those are.
+    If `features` is None, for layers that act on each step alone, the flags decide their number.
     """
     if features is None:
         axes = [1 + np.ndim(lengths)] if lengths is not None else []

@@ -96,7 +96,7 @@ class RNN(nn.Module):
           The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
 
         Raises:
-          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+          ShapeError: a shape, dtype or structure does not fit; it names the argument.
           ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer; `partitioning` does
             not fit the parameters.
         """

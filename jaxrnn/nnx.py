@@ -106,7 +106,7 @@ class RNN(nnx.Module):
           The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
 
         Raises:
-          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+          ShapeError: a shape, dtype or structure does not fit; it names the argument.
           ValueError: `seq_lengths` and `mask` are both given; a layer draws and `rngs` is None.
         """
         where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell, name="cell")

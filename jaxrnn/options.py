@@ -1,4 +1,4 @@
-"""Checks arguments of public functions against their annotations: an `int` is a size, a `float` a finite number, ….
+"""Checks arguments of public functions against annotations: an `int` is a size, a `float` a finite number, and so on.
 
 `checked` does this before the function runs.
 """

@@ -22,8 +22,7 @@ class Noise(NamedTuple):
     Attributes:
       steps: the masks that differ between steps: a tuple with a pytree of bool `[T, *batch, ...]` for each
         transformation of the cell that draws one, the innermost first.
-      state: `[*batch, H]`, one mask per sequence, shared by all steps, applied to the state before the recurrent
-        product; None: 1.
+      state: `[*batch, H]`, a mask of the state in its product, the same at every step; None: 1.
     """
 
     steps: tuple[Any, ...] = ()
@@ -84,8 +83,8 @@ class Cell(Made, _CellFunctions):
         from the initial carry.
       timed: whether the last feature of an input is the time since the previous input. `unroll` turns it into the time
         since the previous step in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
-      cast: `(params, dtype) -> params`, which casts the parameters to the dtypes in which `step` reads them if its
-        projected inputs are in `dtype`: a loop does this once. None where `step` takes them as they are.
+      cast: `(params, dtype) -> params`, cast as `step` reads them if its projected inputs are in `dtype`: a loop casts
+        once. None where `step` casts nothing.
 
     Example:
       >>> import jax, jaxrnn
@@ -101,7 +100,7 @@ class Cell(Made, _CellFunctions):
 
 
 class Steps(NamedTuple):
-    """The masks, resets, key and costs of one run, handed from layer to layer; `jaxrnn.layer` says how layers use them.
+    """The masks, resets, key and costs of one run, passed from layer to layer; `jaxrnn.layer` explains their use.
 
     Attributes:
       valid: bool `[T, *batch]`; where False the values are 0, on the way in and on the way out. None: all valid.
@@ -151,7 +150,7 @@ class Layer(Made, _LayerFunctions):
       any_axes: whether an input may have more of them: a layer that acts on each step alone need not know.
       draws: whether `run` uses a `key`; the Flax modules need a random stream only then.
       context: for a layer that attends to a `context`, the shapes of one without batch axes; else None.
-      looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and its kind.
+      looks_ahead: the part of a layer that is not causal, if any: its place, outermost first, and its kind.
       timed: whether the last feature of an input is a time, as for `Cell`.
 
     Example:

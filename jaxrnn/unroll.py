@@ -83,7 +83,7 @@ def unroll(
       in the dtype of the computation. Carries are float32 at least.
 
     Raises:
-      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ShapeError: a shape, dtype or structure does not fit; it names the argument.
       ValueError: both `lengths` and `mask` are given; the cell has no such `method`; `remat` or `unroll` is not
         one of the above; an option of a cell is given with a layer.
 
@@ -142,8 +142,6 @@ def unroll_with_aux(
       ValueError: as `unroll`.
 
     Example:
-      A layer whose cost is the mean square of its inputs:
-
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> def run(params, carry, xs, steps):
       ...     return carry, xs, steps.with_cost("activity", jnp.square(xs).mean())
@@ -227,7 +225,7 @@ def step(
       the inputs promote to; a carry in half precision becomes float32.
 
     Raises:
-      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ShapeError: a shape, dtype or structure does not fit; it names the argument.
       ValueError: `model` is a layer that is not causal; it names the part that is not.
 
     Example:

@@ -42,8 +42,8 @@ def cfc(
     * the first step of a sequence, at the beginning or at a reset, keeps its gap: 0, or the time since the state of the
       carry. A chunk that continues with a carry, and `step`, begin with such a gap: the time since the last valid step
       of the previous chunk, which only the caller knows;
-    * under `reverse`, Δₜ is the time until the next valid step, and the first step of a run in a sequence has 0: no
-      input has the time since the state of a carry.
+    * under `reverse`, Δₜ is the time until the next valid step, and 0 at the last valid step of a sequence: no input
+      has the time since the state of a carry.
 
     The backbone `s = backbone([xₜ, hₜ₋₁])` is one or more dense layers, and `f, g, a, b` are linear in s, each with its
     own weights. The state is,

@@ -44,7 +44,7 @@ def conv_lstm(
         state is smaller than the inputs.
       strides: of the convolution of the inputs, an int or one for each spatial axis. The state has stride 1.
       dilation: of the window on the inputs, an int or one for each spatial axis.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       **options: see `CellOptions`; the parameters are `kernel [*kernel_size, D, 4, H]`,

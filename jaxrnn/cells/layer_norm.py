@@ -38,7 +38,7 @@ def layer_norm_lstm(
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial β.
       epsilon: ε > 0.

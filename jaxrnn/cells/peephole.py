@@ -33,7 +33,7 @@ def peephole_lstm(
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       peephole_init: draws `peephole [3, H]` at once, in the order input, forget, output; zeros make it an `lstm`.

@@ -36,7 +36,7 @@ def projected_lstm(
     Args:
       features: H, the width of the cell state.
       projection: P, the width of the hidden state and of the output.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       projection_init: draws `projection [H, P]`.

@@ -39,7 +39,7 @@ def griffin_block(
       kernel_size: of the causal convolution, which is depthwise.
       eigenvalues: as for `rg_lru`.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: the type that inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:
@@ -90,7 +90,7 @@ def mamba_block(
       rank: R, the rank of the kernel of step sizes; `H / 16`, rounded up, if None.
       kernel_size: of the causal convolution, which is depthwise.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: the type that inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

@@ -52,7 +52,7 @@ def causal_conv(
       kernel_init: draws `depthwise_kernel [kernel_size, D]`; with `features`, `(kernel_size * D, F)` for
         `kernel [kernel_size, D, 1, F]`. Entry `n` maps an input to the output `n` steps later.
       bias_init: draws `bias [F]`.
-      dtype: of the computation; None: the type that inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

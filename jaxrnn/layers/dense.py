@@ -34,7 +34,7 @@ def dense(
       use_bias: whether there is a bias.
       kernel_init: draws `kernel [D, F]`.
       bias_init: draws `bias [F]`.
-      dtype: of the computation; None: the type that inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

@@ -30,8 +30,8 @@ def layer(
 ) -> Layer:
     """Makes a layer, a transformation of sequences, from functions that check nothing.
 
-    `jaxrnn.unroll` and `jaxrnn.step` check arguments before they call them. The layer replaces values at invalid steps,
-    NaN included, by 0 before `run` and after it, so that padding has no influence.
+    `jaxrnn.unroll` and `jaxrnn.step` check arguments first. The layer replaces values at invalid steps, NaN included,
+    by 0 before and after `run`, so that padding has no influence.
 
     Args:
       name: its name in errors.

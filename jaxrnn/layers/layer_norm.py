@@ -31,7 +31,7 @@ def layer_norm(
       epsilon: ε > 0; it bounds the gradient where all features are equal.
       scale_init: draws g, `scale [D]`.
       bias_init: draws b, `bias [D]`.
-      dtype: of the computation; None: the type that inputs and parameters promote to. Moments are float32 at least.
+      dtype: of the computation; None: promoted from inputs and parameters. Moments are float32 at least.
       param_dtype: of the parameters.
 
     Returns:

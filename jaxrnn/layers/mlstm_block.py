@@ -52,7 +52,7 @@ def mlstm_block(
       chunk: the number of steps that run as matrix products.
       epsilon: the number added to the denominator of `hₜ`, as in `mlstm`; the authors' code has 1e-6.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: the type that inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

@@ -59,8 +59,7 @@ def exponential_cell(
       readout: `(params, hs [..., heads, V], xs) -> y`, the output.
       chunk: steps of a chunk.
       epsilon: added to the denominator of `hₜ` on the scale of the carry.
-      dtype: of the computation; the type that inputs and parameters promote to if None. States are never in half
-        precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MLSTMCarry(C, n, m)`,

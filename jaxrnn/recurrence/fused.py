@@ -77,7 +77,7 @@ def _cast(projection: Array | None, spec: Spec) -> Array | None:
 
 
 def _entering(h: Array, scale: Array | None) -> Array:
-    """Applies one dropout mask per sequence, shared by all steps, to the state before the recurrent product."""
+    """Applies the dropout mask, one per sequence for all steps, to the state before the recurrent product."""
     return h if scale is None else h * align(scale, h)
 
 
@@ -118,7 +118,7 @@ def elementwise(
 
 
 def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
-    """Calls `pointwise` for each sequence apart, so that its parameters have as many axes as its carry."""
+    """Calls `pointwise` per sequence, so that its parameters have as many axes as its carry."""
     if jax.tree.leaves(small):
         for _ in range(carry.h.ndim - 1):
             pointwise = jax.vmap(pointwise, in_axes=(None, 0, 0))

@@ -59,8 +59,7 @@ def linear_cell(
       first: `(params, xs) -> b`, the additive term of the first step of a sequence, where it differs.
       readout: `(params, h [..., N], xs) -> y`, the output; `h` itself if None.
       complex_state: whether `a` and `b` are complex.
-      dtype: of the computation; the type that inputs and parameters promote to if None. States are never in half
-        precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry

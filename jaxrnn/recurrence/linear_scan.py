@@ -51,7 +51,7 @@ def linear_scan(
       Half precision is accumulated in float32.
 
     Raises:
-      ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
+      ShapeError: a shape or dtype does not fit; it names the argument.
       ValueError: an unknown `method`.
 
     Example:

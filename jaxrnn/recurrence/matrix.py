@@ -57,8 +57,7 @@ def matrix_cell(
       values: V, their columns.
       readout: `(params, ys [..., heads, V], xs) -> y`, the output; the heads side by side if None.
       chunk: steps of a chunk.
-      dtype: of the computation; the type that inputs and parameters promote to if None. States are never in half
-        precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MatrixCarry(S)`, zero at

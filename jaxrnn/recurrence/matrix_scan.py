@@ -54,7 +54,7 @@ def matrix_scan(
       dtype that the inputs promote to.
 
     Raises:
-      ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
+      ShapeError: a shape or dtype does not fit; it names the argument.
       ValueError: an unknown `method`; `chunk` is not a positive int.
 
     Example:

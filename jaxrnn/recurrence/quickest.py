@@ -1,9 +1,9 @@
 """Runs a recurrence whose state is a matrix in the way that is faster on the platform.
 
-The choice is made when a program is lowered: only then is its platform known, and one program may be for several. On
-the CPU, with a decay per channel, the forward pass runs step by step, which is faster there; the derivative runs in
-chunks, because it then stores one state per chunk. This is a primitive of its own: `jax.custom_jvp` under `vmap` gives
-wrong numbers if a function and its rule leave the mapped axis of the results in different places.
+Lowering decides: only then is the platform known, and one program may be for several. On the CPU, with a decay per
+channel, the forward pass runs step by step, which is faster there; the derivative runs in chunks, because it then
+stores one state per chunk. This is a primitive, because `jax.custom_jvp` under `vmap` gives wrong numbers if a function
+and its rule leave the mapped axis of the results in different places.
 """
 
 from collections.abc import Sequence
