@@ -56,7 +56,7 @@ def page() -> str:
     for family, about in FAMILIES.items():
         members = [it for it in entries if it.family == family]
         lines = [f"| `jaxrnn.{it.name}` | {it.about} | {it.source} |" for it in members]
-        head = "| cell | what it is | source |\n|---|---|---|"
+        head = "| cell | what it does | source |\n|---|---|---|"
         ways = " or ".join(dict.fromkeys(", ".join(f'`"{way}"`' for way in it.methods) for it in members))
         about = f"{about} Ways to run: {ways}."
         parts += [f"## {family}", textwrap.fill(about, 120), "\n".join([head, *lines])]

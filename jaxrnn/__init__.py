@@ -1,7 +1,7 @@
 """jaxrnn: recurrent networks in JAX as records of pure functions.
 
-A cell is a record whose `step` is its definition; unrolling, fused gradients, layers and Flax modules are derived from
-it and may only be faster.
+The `step` of a cell defines it; unrolling, fused gradients, layers and Flax modules are derived from it and may only be
+faster.
 """
 
 import importlib
@@ -118,7 +118,7 @@ __all__ += cells.__all__
 
 
 def __getattr__(name: str) -> ModuleType:
-    """The Flax faces, imported when first asked for: Flax takes half as long to import as all the rest."""
+    """Imports the Flax modules on first use: importing Flax takes half as long as all the rest."""
     if name in ("linen", "nnx"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

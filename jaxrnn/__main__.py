@@ -1,4 +1,4 @@
-"""The command line: `python -m jaxrnn` trains a character model on a text and shows what it has learned."""
+"""Runs the command line: `python -m jaxrnn` trains a character model on a text and shows the result."""
 
 import argparse
 import io
@@ -21,18 +21,18 @@ from jaxrnn.cli.settings import LIMITS, Settings
 
 DESCRIPTION = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram
 models of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends as if nothing had happened."""
-EXTRA = ("matplotlib", "tqdm")  # modules of the extra `cli`
+EXTRA = ("matplotlib", "tqdm")  # the modules of the extra `cli`
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for a mistake, instead of the usage as well."""
+    """A parser whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise Problem(f"{message}; see python -m jaxrnn --help")
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number in a range."""
+    """Returns the type of a flag that takes a whole number in a range."""
 
     def number(written: str) -> int:
         try:
@@ -47,7 +47,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def positive(written: str) -> float:
-    """The type of a flag that takes a positive number."""
+    """Parses a flag that takes a positive number."""
     try:
         value = float(written)
     except ValueError:
@@ -58,12 +58,12 @@ def positive(written: str) -> float:
 
 
 def spelled(written: str) -> str:
-    """The type of a flag that takes a Python name, which may be spelled as flags are."""
+    """Parses a flag that takes a Python name, which may have hyphens."""
     return written.replace("-", "_")
 
 
 def parser() -> Parser:
-    """All flags. A setting that is not given is absent from the result: a resumed run has its own."""
+    """Returns the parser of all flags. Its result lacks settings that are not given: a resumed run has its own."""
     flags = Parser("python -m jaxrnn", description=DESCRIPTION, allow_abbrev=False)
     flags.add_argument("--text", metavar="FILE", help="UTF-8 text (default: the help topics of Python's pydoc)")
     flags.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="for the outputs (default: run)")
@@ -91,9 +91,9 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; the exit status: 0, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    """Runs the command line and returns the exit status: 0, 2 after a user's error, 130 after Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal has not
+        sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal lacks
     try:
         given = vars(parser().parse_args(argv))
         require(EXTRA)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"jaxrnn: {after_interrupt(directory)}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
@@ -126,11 +126,11 @@ def require(modules: Sequence[str]) -> None:
 
 
 def complain(problem: Problem | str) -> int:
-    """Says what is wrong, in one line that commands no terminal, whatever the names in it."""
+    """Prints an error in one line without control characters, and returns the exit status."""
     print(f"jaxrnn: {visible(' '.join(str(problem).split()))}", file=sys.stderr)
     return 2
 
 
 if __name__ == "__main__":
-    tune_cpu_allocator()  # this process is the program's own
+    tune_cpu_allocator()  # the process belongs to the program
     sys.exit(main())

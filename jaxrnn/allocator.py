@@ -1,4 +1,4 @@
-"""Large arrays on the CPU without a page fault for every page of every call: an opt-in for Linux with glibc."""
+"""Avoids page faults of large arrays on the CPU in every call: an opt-in for Linux with glibc."""
 
 import ctypes
 import platform
@@ -9,14 +9,14 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def tune_cpu_allocator() -> str:
-    """Makes glibc's allocator keep the pages of freed memory, for every array of this process from now on.
+    """Makes glibc's allocator keep the pages of freed memory for the rest of the process.
 
     XLA takes all temporaries of a compiled program as one block. By default glibc maps a block above 32 MiB anew in
     each call, and the kernel zeroes each of its pages on first touch; that can cost more than the arithmetic. Kept
-    pages are not given back to the system before the process ends, so its memory stays at its peak.
+    pages return to the system only when the process ends, so its memory stays at its peak.
 
-    Call it once, before the first large computation. Elsewhere than on Linux with glibc it changes nothing, and so it
-    does for arrays on a GPU or TPU.
+    Call it once, before the first large computation. It has no effect on arrays on a GPU or TPU, nor on systems other
+    than Linux with glibc.
 
     Returns:
       What it did, in a sentence: it begins with "allocator tuned" or with "allocator left as it is".

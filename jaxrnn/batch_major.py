@@ -1,4 +1,4 @@
-"""The call conventions of Flax's `RNN` (batch-major, `seq_lengths`, flipped order) on top of `jaxrnn.unroll`."""
+"""Adapts `jaxrnn.unroll` to the call conventions of Flax's `RNN`: batch-major, `seq_lengths`, flipped order."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ from jaxrnn.unroll import check_options
 
 
 class Flags(NamedTuple):
-    """What the attributes of an `RNN` module say and its caller may override; None leaves it to the module.
+    """The attributes of an `RNN` module that a call may override; None is the module's.
 
     Attributes:
       time_major: whether inputs and outputs are `[T, *batch, ...]` instead of `[*batch, T, ...]`.
       return_carry: whether to return `(carry, outputs)` instead of the outputs alone.
       reverse: whether to run from the last valid step to the first, with the outputs in that order.
-      keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
+      keep_order: whether the outputs of a reversed run are aligned with the inputs.
       deterministic: whether nothing is drawn.
     """
 
@@ -33,19 +33,19 @@ class Flags(NamedTuple):
     deterministic: bool | None
 
     def over(self, module: Any) -> "Flags":
-        """These flags, with the attributes of `module` in the place of None."""
+        """Returns these flags, with the attributes of `module` in place of None."""
         own = (getattr(module, name) for name in self._fields)
         return Flags(*(o if flag is None else flag for flag, o in zip(self, own, strict=True)))
 
     def checked(self, where: str) -> "Flags":
-        """These flags, each of which is True or False."""
+        """Returns these flags after checking that each is True or False."""
         for name, flag in zip(self._fields, self, strict=True):
             checks.check_bool(where, name, flag)
         return self
 
 
 def inputs_of(where: str, model: Cell | Layer, inputs: Any, flags: Flags) -> Array:
-    """`inputs` as an array, checked to have an axis of time and the axes and the dtype of a step."""
+    """Returns `inputs` as an array after checking its axes and dtype."""
     return checks.inputs_of(where, inputs, model.num_feature_axes, name="inputs", layout=_layout(flags))
 
 
@@ -64,18 +64,18 @@ def run(
     context: Any = None,
     unroll: int | None = None,
 ) -> Any:
-    """Runs `model` over `inputs` as `flags` say.
+    """Runs `model` over `inputs` with these flags.
 
     Args:
       where: the caller's name, for errors.
-      model: what to run.
+      model: a cell or a layer.
       params: from its `init`.
       inputs: from `inputs_of`.
       initial_carry: leaves `[*batch, ...]`; the model's own if None.
       flags: all of them set.
       seq_lengths: int `[*batch]`, or None.
-      mask: bool, `inputs` without the axes of a step, or None.
-      resets: bool, likewise.
+      mask: bool, with the axes of `inputs` except those of a step, or None.
+      resets: bool, with the axes of `mask`, or None.
       key: for layers that draw; None means deterministic.
       context: for layers that attend.
       unroll: of a cell, as `jaxrnn.unroll` has it.
@@ -138,7 +138,7 @@ def _check_steps(
 
 
 def _padding_last(ys: Array, lengths: Any) -> Array:
-    """`ys` whose rows begin with their padding, rolled so that they end with it."""
+    """Rolls `ys`, in which each sequence begins with its padding, so that it ends with it."""
     total = ys.shape[0]
     padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
     index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding[None]) % total

@@ -1,4 +1,4 @@
-"""The carries of the package's cells: named fields, each `[*batch, …]`."""
+"""Defines the carries of the package's cells: their fields are `[*batch, …]`."""
 
 from typing import NamedTuple, TypeVar
 
@@ -10,9 +10,9 @@ AnyCarry = TypeVar("AnyCarry", bound=type)
 
 
 def serializable(carry: AnyCarry) -> AnyCarry:
-    """Registers `carry`, a NamedTuple class, with `jax.export`, which stores a program's trees by name, and returns it.
+    """Registers a NamedTuple class with `jax.export`, which stores a program's trees by name, and returns the class.
 
-    The name stays the same wherever the class is, so that stored programs can be read by later versions.
+    The name does not depend on the module, so that later versions can read stored programs.
     """
     export.register_namedtuple_serialization(carry, serialized_name=f"jaxrnn.{carry.__name__}")
     return carry
@@ -51,9 +51,9 @@ class LSTMCarry(NamedTuple):
 
 @serializable
 class MLSTMCarry(NamedTuple):
-    """`C [*batch, heads, K, V]`, the cell state; `n [*batch, heads, K]`, its normalizer; and `m [*batch, heads]`.
+    """`C [*batch, heads, K, V]`, the cell state; `n [*batch, heads, K]`, its normaliser; and `m [*batch, heads]`.
 
-    Both are scaled by `exp(−m)`, which keeps them in the range of numbers.
+    `C` and `n` are scaled by `exp(−m)`, which avoids overflow.
     """
 
     C: Array

@@ -1,7 +1,7 @@
-"""The options that cells have in common: a constructor takes them as `**options: Unpack[CellOptions]`.
+"""Defines the options that cells have in common; a constructor takes them as `**options: Unpack[CellOptions]`.
 
-Each entry is annotated with its type and its default. `options.checked` holds what is given to the type, fills in the
-defaults, and shows both in the constructor's signature. A cell whose defaults differ says so with `options.defaults`.
+Each entry is annotated with its type and its default. `options.checked` checks the type, fills in the default, and
+shows both in the constructor's signature. `options.defaults` marks a cell whose defaults differ.
 """
 
 from typing import Annotated, Any, TypedDict
@@ -16,8 +16,8 @@ class DTypeOptions(TypedDict, total=False):
     """The options of every cell.
 
     Attributes:
-      dtype: the type of the computation; by default None, the type that inputs and parameters promote to. Carries are
-        never in half precision.
+      dtype: the type of the computation; by default None, promoted from inputs and parameters. Carries are float32 at
+        least.
       param_dtype: the type of the parameters; by default float32.
     """
 
@@ -26,11 +26,11 @@ class DTypeOptions(TypedDict, total=False):
 
 
 class KernelOptions(DTypeOptions, total=False):
-    """`DTypeOptions`, and what draws the kernels.
+    """`DTypeOptions`, and the initializer of kernels.
 
     Attributes:
-      kernel_init: `(key, shape, dtype) -> Array`, which draws each matrix that is applied to the input, gate by gate or
-        head by head; by default `initializers.lecun_normal`.
+      kernel_init: `(key, shape, dtype) -> Array`, which draws each matrix that is applied to the input, per gate or
+        per head; by default `initializers.lecun_normal`.
     """
 
     kernel_init: Annotated[Initializer, initializers.lecun_normal]
@@ -40,10 +40,10 @@ class MatrixOptions(KernelOptions, total=False):
     """`KernelOptions`, and the sizes of a state of matrices.
 
     Attributes:
-      heads: how many matrices the state consists of; by default 4.
+      heads: the number of matrices in the state; by default 4.
       keys: K, the rows of each matrix; by default None, `H / heads`.
       values: V, the columns of each matrix; by default None, `H / heads`.
-      chunk: how many steps the method `"chunked"` runs as products of matrices; by default 64.
+      chunk: the number of steps that the method `"chunked"` runs as matrix products; by default 64.
     """
 
     heads: Annotated[int, 4]
@@ -69,7 +69,7 @@ class CellOptions(LinearOptions, total=False):
     """`LinearOptions`, and the recurrent kernel: the options of cells whose gates see the state.
 
     Attributes:
-      recurrent_kernel_init: `(key, (H, H), dtype) -> Array`, which draws the recurrent kernel gate by gate; by default
+      recurrent_kernel_init: `(key, (H, H), dtype) -> Array`, which draws the recurrent kernel per gate; by default
         `initializers.orthogonal`.
     """
 

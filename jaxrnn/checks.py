@@ -1,4 +1,4 @@
-"""Errors of arrays, sizes and options: each names the argument, what was found, what was expected, and what to do."""
+"""Checks arrays, sizes and options: an error names the argument, its value, the expected one, and a remedy."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -12,13 +12,13 @@ from jaxrnn.types import Array
 
 
 class ShapeError(AssertionError, ValueError):
-    """A shape, dtype or structure that does not fit: an AssertionError, as from chex, and a ValueError."""
+    """A shape, dtype or structure does not fit: an AssertionError, as from chex, and a ValueError."""
 
 
 def xs_of(
     where: str, xs: Any, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]", features: int = 1
 ) -> Array:
-    """`xs` as an array, checked to be floating and to have its axes; `features` are the last ones of one step."""
+    """Returns `xs` as an array after checking that it is floating and has its axes, `features` of them per step."""
     if not isinstance(xs, Real):
         check_array_like(f"{where}: {name}", xs)
     xs = jnp.asarray(xs)
@@ -41,7 +41,7 @@ def xs_of(
 def inputs_of(
     where: str, xs: Any, features: int, *, name: str = "xs", axes: int = 2, layout: str = "[T, *batch, D]"
 ) -> Array:
-    """`xs` as an array that a model with so many feature axes takes: token ids for one without any."""
+    """Returns `xs` as an array for a model with `features` feature axes: token ids where there are none."""
     if features != 0:
         return xs_of(where, xs, name=name, axes=axes, layout=layout, features=features)
     check_array_like(f"{where}: {name}", xs)
@@ -54,7 +54,7 @@ def inputs_of(
 
 
 def floating(where: str, name: str, value: Any, axes: int, layout: str, *, may_be_complex: bool = False) -> Array:
-    """An array with at least so many axes, floating, or complex where it may be."""
+    """Returns `value` as an array with at least `axes` axes, floating, or complex if `may_be_complex`."""
     check_array(where, name, value)
     value = jnp.asarray(value)
     if value.ndim < axes:
@@ -66,7 +66,7 @@ def floating(where: str, name: str, value: Any, axes: int, layout: str, *, may_b
 
 
 def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], because: str) -> None:
-    """One shape, in words: `unroll: carry.h has shape (8, 32), expected (16, 32) from …`."""
+    """Checks one shape; the error reads `unroll: carry.h has shape (8, 32), expected (16, 32) from …`."""
     check_array_like(f"{where}: {name}", array)
     try:
         chex.assert_shape(array, expected)
@@ -76,25 +76,25 @@ def check_shape(where: str, name: str, array: Any, expected: tuple[int, ...], be
 
 
 def check_array(where: str, name: str, value: Any) -> None:
-    """An array, of NumPy or of JAX: a list could be a batch or a mistake."""
+    """Checks that a value is an array of NumPy or JAX: a list could be a batch or a mistake."""
     if not isinstance(value, np.ndarray | np.generic | jax.Array):
         raise ShapeError(f"{where}: {name} is {a_kind(value)}, expected an array; jnp.asarray makes one")
 
 
 def check_array_like(what: str, value: Any) -> None:
-    """What JAX takes for one array: those of other libraries and plain numbers, too, but no list, tuple or text."""
+    """Checks that JAX takes a value for one array: a number or any library's array, but no list, tuple or text."""
     if not isinstance(value, Real) and not all(hasattr(value, name) for name in ("shape", "dtype")):
         raise ShapeError(f"{what} is {a_kind(value)}, expected an array; jnp.asarray makes one")
 
 
 def a_kind(value: Any) -> str:
-    """`a list`, `an int`, `None`: what a value is."""
+    """Returns the type of a value in words: `a list`, `an int`, `None`."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def spelled(value: Any) -> str:
-    """A value as it was written, where that fits into a line of an error; otherwise what it is."""
+    """Returns the `repr` of a value if it is short, otherwise its type."""
     if isinstance(value, jax.core.Tracer):
         return "a traced value"
     if isinstance(value, np.ndarray | jax.Array):
@@ -104,7 +104,7 @@ def spelled(value: Any) -> str:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value is one key of JAX's random numbers, typed or of raw bits."""
+    """Returns whether a value is one PRNG key of JAX, typed or of raw bits."""
     if not isinstance(value, np.ndarray | jax.Array):
         return False
     typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
@@ -112,7 +112,7 @@ def is_key(value: Any) -> bool:
 
 
 def check_key(where: str, key: Any) -> None:
-    """One key of JAX's random numbers, and not its seed."""
+    """Checks that `key` is one PRNG key, and not a seed."""
     if not is_key(key):
         several = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         remedy = "jax.vmap takes several" if several else "jax.random.key(0) makes one of a seed"
@@ -120,14 +120,14 @@ def check_key(where: str, key: Any) -> None:
 
 
 def check_bool(where: str, name: str, value: Any) -> None:
-    """True or False: a str would count as True, and a traced value decides nothing while a program is compiled."""
+    """Checks for True or False: a str would count as True, and a traced value is unknown."""
     if not isinstance(value, bool | np.bool_):
         remedy = f"; static_argnames={name!r} of jax.jit" if isinstance(value, jax.core.Tracer) else ""
         raise ValueError(f"{where}: {name} is {spelled(value)}, expected True or False{remedy}")
 
 
 def no_width(where: str, given: Any) -> int | None:
-    """What stands for D where inputs have no features: None, or an example of the token ids."""
+    """Returns None after checking that `given` is None or an example of token ids, which have no features."""
     example = isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct)
     if given is not None and not (example and jnp.issubdtype(given.dtype, jnp.integer)):
         raise ShapeError(f"{where}: in_features is {spelled(given)}, expected None: token ids have no features")
@@ -135,7 +135,7 @@ def no_width(where: str, given: Any) -> int | None:
 
 
 def width_of_inputs(where: str, given: Any) -> int:
-    """D, from the number itself or from an example of the inputs, whose last axis it is."""
+    """Returns D, given the number itself or an example input, whose last axis it is."""
     if isinstance(given, np.ndarray | jax.Array | jax.ShapeDtypeStruct) and given.ndim > 0:
         if not jnp.issubdtype(given.dtype, jnp.inexact):
             raise ShapeError(
@@ -152,7 +152,7 @@ def width_of_inputs(where: str, given: Any) -> int:
 
 
 def check_batch_shape(where: str, shape: Any) -> None:
-    """A tuple of sizes, which need not be known before a program is compiled."""
+    """Checks that `shape` is a tuple of sizes, some of which may be symbols of `jax.export`."""
     if not isinstance(shape, tuple | list):
         remedy = f"; ({shape},) has one batch axis" if isinstance(shape, Integral) else ""
         raise ShapeError(f"{where}: batch_shape is {spelled(shape)}, expected a tuple of ints{remedy}")
@@ -163,7 +163,7 @@ def check_batch_shape(where: str, shape: Any) -> None:
 
 
 def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], because: str) -> None:
-    """A bool array of one shape."""
+    """Checks that `flags` is a bool array of this shape."""
     check_array(where, name, flags)
     if not jnp.issubdtype(jnp.result_type(flags), jnp.bool_):
         raise ShapeError(
@@ -173,7 +173,7 @@ def check_flags(where: str, name: str, flags: Any, expected: tuple[int, ...], be
 
 
 def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: str, *, name: str = "lengths") -> None:
-    """An integer array of one shape."""
+    """Checks that `lengths` is an integer array of this shape, and not negative if its values are on the host."""
     check_array(where, name, lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise ShapeError(f"{where}: {name} has dtype {jnp.result_type(lengths)}, expected an integer one")
@@ -183,7 +183,7 @@ def check_lengths(where: str, lengths: Any, expected: tuple[int, ...], because: 
 
 
 def _on_host(array: Any) -> bool:
-    """Whether the numbers can be read without a transfer: those of NumPy, and of one array of JAX on the CPU."""
+    """Returns whether no transfer is needed to read an array: NumPy's, or JAX's on one CPU device."""
     if isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array):
         return not isinstance(array, jax.Array)
     return array.is_fully_addressable and [device.platform for device in array.devices()] == ["cpu"]
@@ -192,9 +192,9 @@ def _on_host(array: Any) -> bool:
 def check_steps(
     where: str, xs: Array, lengths: Any, mask: Any, resets: Any, features: int | None = 1, *, name: str = "xs"
 ) -> None:
-    """`lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
+    """Checks `lengths`, `mask` and `resets` against `xs [T, *batch, D]`, whose last `features` axes belong to one step.
 
-    None: as many as the flags leave over, for what acts at each step alone.
+    If `features` is None, for layers that act on each step alone, the flags decide their number.
     """
     if features is None:
         axes = [1 + np.ndim(lengths)] if lengths is not None else []
@@ -218,7 +218,7 @@ def check_choice(where: str, name: str, value: Any, choices: tuple[str, ...]) ->
 
 
 def check_finite(where: str, name: str, value: Any, remedy: str) -> None:
-    """An array without NaN and infinities; one that is being traced has no values yet, and passes."""
+    """Checks that an array has no NaN or infinity; a traced one has no values yet, and passes."""
     if not isinstance(value, jax.core.Tracer) and not np.isfinite(jax.device_get(value)).all():
         raise ValueError(f"{where}: {name} is not finite, expected finite values; {remedy}")
 
@@ -229,7 +229,7 @@ def check_positive(where: str, name: str, value: Any) -> None:
 
 
 def check_time_steps(where: str, dt_min: float, dt_max: float) -> None:
-    """The range in which the steps of a state space begin."""
+    """Checks the range of a state space model's initial time steps."""
     if not 0 < dt_min < dt_max:
         raise ValueError(f"{where}: dt_min is {dt_min} and dt_max {dt_max}, expected 0 < dt_min < dt_max")
 
@@ -248,7 +248,7 @@ def head_sizes(where: str, features: int, options: Any) -> tuple[int, int, int]:
 
 
 def check_as_wide(where: str, in_features: int, features: int) -> None:
-    """Inputs that enter the state as they stand."""
+    """Checks that inputs are as wide as the state, which they enter without a kernel."""
     if in_features != features:
         raise ShapeError(
             f"{where}: inputs have {in_features} features, expected {features}, the width of the state; "
@@ -264,5 +264,5 @@ def check_remat(where: str, remat: Any) -> None:
 
 
 def shape_words(xs: Array, name: str = "xs") -> str:
-    """`xs of shape (T=10, 16, 64)`."""
+    """Returns `xs of shape (T=10, 16, 64)`, for errors."""
     return f"{name} of shape ({', '.join([f'T={xs.shape[0]}', *map(str, xs.shape[1:])])})"

@@ -1,4 +1,4 @@
-"""How cells and layers are run, without a check: a cell over a sequence or for one step, a layer as it says itself."""
+"""Runs cells and layers, over a sequence or for one step, without checks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat,
 
 
 class Options(NamedTuple):
-    """The ways to run a cell, as `unroll` explains them."""
+    """The options of a run of a cell, which `unroll` explains."""
 
     reverse: bool = False
     method: Method = "auto"
@@ -28,7 +28,7 @@ class Options(NamedTuple):
 def run_cell(
     cell: Cell, how: Options, params: Params, carry: Carry | None, xs: Array, steps: Steps
 ) -> tuple[Carry, Array]:
-    """`cell` over the leading axis of `xs`."""
+    """Runs `cell` over the leading axis of `xs`."""
     reverse, method, remat, unroll = how
     valid, resets, key = steps.valid, steps.resets, steps.key
     fresh = cell.init_carry(params, xs.shape[1:-1])
@@ -53,7 +53,7 @@ def run_cell(
         held = _held(cell, params, zs)
         return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, unroll=unroll)
 
-    # No engine runs backwards: it is given the steps in the order in which they are taken.
+    # Engines only run forward: for `reverse` they get flipped inputs.
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
     inputs = flip(inputs) if reverse else inputs
     if isinstance(remat, int):
@@ -64,13 +64,13 @@ def run_cell(
 
 
 def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:
-    """The parameters as a loop over `step` reads them: cast once before it, where the cell says how."""
+    """Returns a function that gives a loop over `step` its parameters, cast once before it by `cell.cast`, if any."""
     cast = cell.cast
     return (lambda: params) if cast is None else cast_once(params, partial(cast, dtype=jax.tree.leaves(zs)[0].dtype))
 
 
 def run_layer(layer: Layer, params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
-    """`layer` over a sequence: the carry, the outputs, and the steps of what comes after."""
+    """Runs `layer` over a sequence; returns the carry, the outputs, and the `Steps` of the layers after it."""
     carry, ys, *changed = layer.run(params, carry, xs, steps)
     return carry, ys, changed[0] if changed else steps
 
@@ -88,7 +88,7 @@ def run(
     key: Array | None,
     context: Any,
 ) -> tuple[Carry, Any, dict[str, Array]]:
-    """What `unroll` returns, and the named costs."""
+    """Returns the carry and outputs of `unroll`, and the named costs."""
     steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
     if isinstance(model, Cell):
         return *run_cell(model, how, params, carry, xs, steps), {}
@@ -100,7 +100,7 @@ def run(
 def run_step(
     model: Cell | Layer, params: Params, carry: Carry, x: Array, resets: Array | None, context: Any
 ) -> tuple[Carry, Any]:
-    """What `step` returns."""
+    """Returns the carry and output of `step`."""
     if resets is not None:
         fresh = model.init_carry(params, batch_of(model, x))
         carry = jax.tree.map(lambda new, old: select(resets, new.astype(jnp.result_type(old)), old), fresh, carry)
@@ -111,18 +111,18 @@ def run_step(
 
 
 def batch_of(model: Cell | Layer, x: Array) -> tuple[int, ...]:
-    """The axes of one input that its carry has, too: the batch, and those of an image."""
+    """Returns the axes that an input shares with its carry: those of the batch and of an image."""
     return x.shape if model.num_feature_axes == 0 else x.shape[:-1]
 
 
 def step_cell(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-    """One step of `cell`. The carry keeps the dtype in which it came, so that `lax.scan` can loop over steps."""
+    """Runs one step of `cell`. The carry keeps its dtype, so that `lax.scan` can loop over steps."""
     new, y = cell.step(params, _settled(cell, params, carry, x[None]), cell.project(params, x))
     return jax.tree.map(_as_given, carry, new), y
 
 
 def _as_given(before: Array, after: Array) -> Array:
-    """`after` in the dtype of `before`, unless that is half precision, in which no carry stays."""
+    """Returns `after` in the dtype of `before`, unless that is half precision, which no carry has."""
     dtype = jnp.result_type(before)
     return after.astype(dtype) if dtype == accumulator(dtype) else after
 

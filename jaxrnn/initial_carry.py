@@ -9,7 +9,7 @@ from jaxrnn.types import Array, Carry, Cell, Layer
 
 
 def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_shape: tuple[int, ...] = ()) -> Carry:
-    """The carry with which a cell or a layer begins, before there are parameters.
+    """Returns the carry with which a cell or a layer begins, without parameters.
 
     Args:
       model: a `Cell` or a `Layer`.
@@ -17,11 +17,11 @@ def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_sh
       batch_shape: sizes of the batch axes, and of those of an image after them.
 
     Returns:
-      What `model.init_carry(params, batch_shape)` returns for parameters that `model.init` draws: for a carry that is
-      learned, the one that learning begins with.
+      The result of `model.init_carry(params, batch_shape)` for parameters that `model.init` draws: for a learned carry,
+      the one before training.
 
     Raises:
-      ShapeError: `in_features` or `batch_shape` is not of the above.
+      ShapeError: `in_features` or `batch_shape` is none of the above.
       ValueError: `model` is neither a cell nor a layer.
 
     Example:
@@ -37,5 +37,5 @@ def initial_carry(model: Cell | Layer, in_features: int | Array | None, batch_sh
 
 @partial(jax.jit, static_argnames=("model", "in_features", "batch_shape"))
 def _initial_carry(model: Cell | Layer, in_features: int | None, batch_shape: tuple[int, ...]) -> Carry:
-    """Compiled, because then nothing is drawn that the carry does not depend on."""
+    """Returns the carry from a compiled program, which draws no parameters that the carry does not depend on."""
     return model.init_carry(model.init(jax.random.key(0), in_features), batch_shape)

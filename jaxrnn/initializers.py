@@ -1,4 +1,4 @@
-"""Initial values of a cell's parameters, drawn gate by gate."""
+"""Draws the initial parameters of cells, per gate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,9 @@ zeros = jax.nn.initializers.zeros
 
 @checked
 def per_gate(initializer: Initializer, key: Array, rows: int, gates: int, features: int, dtype: Any) -> Array:
-    """Draws each gate apart, as a matrix of its own.
+    """Draws a matrix for each gate.
 
-    Drawn in float32 at least and then cast: a QR decomposition in half precision is not orthogonal.
+    It draws in float32 at least and then casts: a QR decomposition in half precision is not orthogonal.
 
     Args:
       initializer: `(key, (rows, features), dtype) -> Array`, as those of `jax.nn.initializers`.
@@ -91,12 +91,12 @@ def dense_params(
 
 @checked
 def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializer:
-    """Adds a number to one gate's initial bias: a forget bias, say.
+    """Returns an initializer that adds a number to one gate's initial bias, such as a forget bias.
 
     Args:
       initializer: draws a whole bias `[G, H]`.
       gate: which gate.
-      offset: what is added to it.
+      offset: the number that is added to its bias.
 
     Returns:
       An initializer for `[G, H]`.
@@ -117,12 +117,12 @@ def gate_offset(initializer: Initializer, gate: int, offset: float) -> Initializ
 
 @checked
 def identity(scale: float = 1.0) -> Initializer:
-    """The identity matrix, for a recurrent kernel that keeps the state to begin with.
+    """Returns an initializer of an identity matrix, for a recurrent kernel that at first keeps the state.
 
     Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units".
 
     Args:
-      scale: what multiplies it.
+      scale: the factor of the matrix.
 
     Returns:
       An initializer for `[N, M]`; where N and M differ, the rest is zero.
@@ -142,7 +142,7 @@ def identity(scale: float = 1.0) -> Initializer:
 
 @checked
 def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initializer:
-    """Biases with which gates remember for times spread up to `max_time`.
+    """Returns an initializer of biases with which gates remember for times spread up to `max_time`.
 
     Forget gates get `log u` with u uniform on `[1, max_time − 1]`, input gates its negative, all others zero (Tallec &
     Ollivier 2018, "Can recurrent neural networks warp time?"). A cell's own `forget_bias` would be added to it, so give
@@ -181,7 +181,7 @@ def chrono(max_time: float, *, forget: int = 1, input: int | None = 0) -> Initia
 
 
 def _check_gate(where: str, name: str, gate: int | None, shape: tuple[int, ...]) -> None:
-    """A gate that a bias of this shape has: JAX would write nothing to one that it does not have."""
+    """Checks that a bias of this shape has the gate: JAX would ignore an index out of bounds."""
     if gate is not None and gate >= shape[0]:
         raise ValueError(f"{where}: {name} is {gate}, expected one of the {shape[0]} gates of a bias {tuple(shape)}")
 
@@ -198,12 +198,12 @@ def head_params(
     kernel_init: Initializer = lecun_normal,
     param_dtype: Any = jnp.float32,
 ) -> Params:
-    """Draws what makes queries, keys and values of an input, and an output of the heads.
+    """Draws the kernels of queries, keys and values, and the output projection of the heads.
 
     Args:
       key: a PRNG key.
       in_features: D.
-      heads: how many there are.
+      heads: the number of heads.
       keys: K, the width of a query and of a key.
       values: V, the width of a value.
       features: H.
@@ -235,11 +235,11 @@ def head_params(
 def step_params(
     key: Array, heads: int, *, dt_min: float = 0.001, dt_max: float = 0.1, param_dtype: Any = jnp.float32
 ) -> Params:
-    """Draws what makes a decay `exp(−exp(log_rate) softplus(… + step_bias))` a head, as Mamba-2 does.
+    """Draws the parameters of a decay `exp(−exp(log_rate) softplus(… + step_bias))` per head, as Mamba-2 does.
 
     Args:
       key: a PRNG key.
-      heads: how many there are.
+      heads: the number of heads.
       dt_min: the least `softplus(step_bias)`, which is log-uniform.
       dt_max: the greatest.
       param_dtype: of the result.

@@ -1,4 +1,4 @@
-"""`last`: the last valid output of each sequence, which classifiers read."""
+"""`last` returns the last valid output of each sequence, which classifiers read."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxrnn.types import Array
 
 @checked
 def last(ys: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Array:
-    """The last valid output of each sequence.
+    """Returns the last valid output of each sequence.
 
     Args:
       ys: outputs `[T, *batch, H]`, as `unroll` returns them.

@@ -1,4 +1,4 @@
-"""`linen.RNN`: a cell or a layer as a Flax linen module."""
+"""`linen.RNN` is a Flax linen module of a cell or a layer."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from jaxrnn.unroll import step
 class RNN(nn.Module):
     """Runs a cell or a layer over sequences, with the call conventions of `flax.linen.RNN`.
 
-    `variables["params"]` is the tree that `cell.init` makes: parameters move between `jaxrnn.unroll`, this
-    module and `jaxrnn.nnx.RNN` as they are. What differs from Flax's module:
+    `variables["params"]` is the tree that `cell.init` returns: `jaxrnn.unroll`, this module and `jaxrnn.nnx.RNN` take
+    the same parameters. It differs from Flax's module:
 
-    * outputs at padding are 0; a row of length 0 returns its initial carry; any number of batch axes may have lengths;
-    * `mask` and `resets`, as in `jaxrnn.unroll`;
-    * for a layer, `reverse` runs the whole layer over the flipped sequence: every part of a stack goes backwards.
+    * outputs at padding are 0; a sequence of length 0 returns its initial carry; lengths may have any batch axes;
+    * it takes `mask` and `resets`, as `jaxrnn.unroll` does;
+    * for a layer, `reverse` runs the whole layer over the flipped sequence: every part of a stack runs in reverse.
 
     Attributes:
       cell: a `Cell` or a `Layer`.
@@ -28,11 +28,11 @@ class RNN(nn.Module):
       return_carry: whether to return `(carry, outputs)` instead of the outputs alone.
       reverse: whether to run from the last valid step to the first. The outputs come in that order: padding stays at
         the end under `seq_lengths`, and is flipped with the rest under `mask`.
-      keep_order: whether the outputs of a reversed run are aligned with the inputs all the same.
-      deterministic: whether nothing is drawn. If it is False, what draws, a dropout say, takes its key from the
-        stream `"dropout"`.
-      partitioning: for each axis of a parameter, the name of an axis of a mesh, or a logical one, or None:
-        `{"kernel": (None, None, "model")}` for every `kernel`, `{"layer_0/kernel": …}` for one. The parameters are
+      keep_order: whether the outputs of a reversed run are aligned with the inputs.
+      deterministic: whether nothing is drawn. If it is False, layers such as dropout take their key from the stream
+        `"dropout"`.
+      partitioning: for each axis of a parameter, the name of a mesh axis, or a logical one, or None:
+        `{"kernel": (None, None, "model")}` for every `kernel`, `{"layer_0/kernel": …}` for one. Parameters are
         initialised as by `flax.linen.with_partitioning`.
 
     Example:
@@ -54,7 +54,7 @@ class RNN(nn.Module):
     partitioning: Partitioning | None = None
 
     def __post_init__(self) -> None:
-        if self.partitioning is not None:  # a module is hashed with its attributes, which a dict does not allow
+        if self.partitioning is not None:  # attributes of a module have to be hashable, which a dict is not
             object.__setattr__(self, "partitioning", FrozenDict(self.partitioning))
         super().__post_init__()
         as_layer("linen.RNN", self.cell, name="cell")
@@ -84,19 +84,19 @@ class RNN(nn.Module):
           inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes;
             token ids `[*batch, T]` for a model that begins with `embedding`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
-          init_key: is ignored: no initial carry is random. Flax's callers pass it.
-          seq_lengths: valid steps of each row, int `[*batch]`.
+          init_key: is ignored, since no initial carry is random; Flax's callers pass it.
+          seq_lengths: valid steps of each sequence, int `[*batch]`.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
-          context: what a layer attends to, as for `jaxrnn.unroll`.
+          context: as for `jaxrnn.unroll`.
           unroll: for a cell, as for `jaxrnn.unroll`.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs `[*batch, T, H]`, every leaf of them if they are several, or `(carry, outputs)`.
+          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
 
         Raises:
-          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+          ShapeError: a shape, dtype or structure does not fit; it names the argument.
           ValueError: `seq_lengths` and `mask` are both given; `cell` is neither a cell nor a layer; `partitioning` does
             not fit the parameters.
         """
@@ -112,27 +112,27 @@ class RNN(nn.Module):
         return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
 
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Carry:
-        """The carry before the first input, as `initial_carry` or `step` takes it.
+        """Returns the carry before the first input, which `initial_carry` and `step` take.
 
         Args:
           rng: is ignored, as `init_key` is.
           input_shape: of one input, `(*batch, D)`, or `(*batch,)` of token ids.
 
         Returns:
-          The model's own initial carry; the learned one if the module is bound to parameters.
+          The model's own initial carry; a learned one is the current one if the module is bound to parameters.
         """
         del rng
         params = None if self.scope is None else unfreeze(dict(self.variables.get("params", {})))
         return batch_major.first_carry("linen.RNN.initialize_carry", self.cell, params, input_shape)
 
     def step(self, carry: Carry, x: Array, *, resets: Array | None = None, context: Any = None) -> tuple[Carry, Any]:
-        """One step, as `jaxrnn.step`: `model.apply(variables, carry, x, method="step")`.
+        """Runs one step, as `jaxrnn.step`: `model.apply(variables, carry, x, method="step")`.
 
         Args:
-          carry: from `initialize_carry`, the step before, or a call with `return_carry=True`.
+          carry: from `initialize_carry`, the previous step, or a call with `return_carry=True`.
           x: one input, `[*batch, D]`, or token ids `[*batch]`.
           resets: bool `[*batch]`, True where a new sequence begins.
-          context: what a layer attends to.
+          context: as for a call.
 
         Returns:
           `(carry, y)`, y `[*batch, H]`.
@@ -141,7 +141,7 @@ class RNN(nn.Module):
         return step(self.cell, params, carry, x, resets=resets, context=context)
 
     def _params(self, layer: Layer, in_features: int | None) -> Params:
-        """The stored tree; drawn as a whole the first time."""
+        """Returns the stored tree, which is drawn at once by the first call."""
         tree = unfreeze(dict(self.variables.get("params", {})))
         if self.is_initializing() and not tree:
             tree = layer.init(self.make_rng("params"), in_features)

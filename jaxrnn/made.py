@@ -1,7 +1,7 @@
-"""Records that know the call that made them, so that equal calls give one record, which prints and pickles as the call.
+"""Records know the call that made them: equal calls return one record, which prints and pickles as the call.
 
-A `Cell` or a `Layer` is a static argument of compiled programs. Two that were made alike are one object here, and a
-program that was compiled for the first is found again for the second.
+A `Cell` or a `Layer` is a static argument of compiled programs. Equal calls return the same object, so that a program
+that was compiled for the first is reused for the second.
 """
 
 import importlib
@@ -26,9 +26,9 @@ class Call:
 
     Attributes:
       make: the constructor as others import it.
-      args: what was given by position.
-      kwargs: what was given by name and differs from the constructor's defaults.
-      made: what it returned. A tuple cannot be referred to weakly, but this can, and lives as long.
+      args: the arguments by position.
+      kwargs: the arguments by name that differ from the constructor's defaults.
+      made: the result. A tuple cannot be referenced weakly; a `Call` can, and lives as long.
     """
 
     make: Callable[..., Any]
@@ -37,13 +37,13 @@ class Call:
     made: Any
 
     def __repr__(self) -> str:
-        """The call in Python, with the names of functions in place of their addresses."""
+        """Returns the call as Python, with functions by name."""
         said = [*map(spelled, self.args), *(f"{name}={spelled(value)}" for name, value in self.kwargs.items())]
         return f"{self.make.__name__}({', '.join(said)})"
 
 
 class Made:
-    """What `Cell` and `Layer` have in common: each equals only itself, and knows its `call`, if there was one.
+    """The base of `Cell` and `Layer`: each record equals only itself, and knows its `call`, if there was one.
 
     `_replace` returns a record without a call.
     """
@@ -51,7 +51,7 @@ class Made:
     call: Call | None = None
 
     def __new__(cls, *entries: Any, **named: Any) -> Self:
-        """The record that already has these entries, if there is one: Flax and JAX rebuild what they map over."""
+        """Returns the record that already has these entries, if any: Flax and JAX rebuild tuples that they map over."""
         made: Any = super().__new__(cls, *entries, **named)
         with suppress(TypeError):  # of an entry that cannot be hashed
             known = _KNOWN.get((cls, *made))
@@ -59,31 +59,31 @@ class Made:
         return made
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same record; constructors return the same one for equal arguments."""
+        """Returns whether it is the same record; constructors return the same one for equal arguments."""
         return self is other
 
     def __ne__(self, other: object) -> bool:
-        """Whether it is another record; a tuple would compare its entries."""
+        """Returns whether it is another record; a tuple would compare its entries."""
         return self is not other
 
     def __hash__(self) -> int:
-        """Of the record itself, not of its functions."""
+        """Returns a hash by identity, since equality is by identity."""
         return object.__hash__(self)
 
     def __repr__(self) -> str:
-        """The call that made it."""
+        """Returns the call that made it."""
         return f"<a {type(self).__name__} of no constructor's>" if self.call is None else repr(self.call)
 
     def __copy__(self) -> Self:
-        """Itself: it cannot change."""
+        """Returns the record itself, which is immutable."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: it cannot change."""
+        """Returns the record itself, which is immutable."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By the call that made it: closures cannot be stored."""
+        """Returns the call that made it, because closures cannot be pickled."""
         if self.call is None:
             raise pickle.PicklingError(
                 f"this {type(self).__name__} was not made by a constructor alone (_replace drops the call), expected "
@@ -93,14 +93,14 @@ class Made:
 
 
 class _Name(NamedTuple):
-    """Where a function of JAX is found: compiled ones cannot be stored otherwise."""
+    """The place of a JAX function: compiled functions cannot be pickled otherwise."""
 
     module: str
     name: str
 
 
 def _named(value: Any) -> Any:
-    """A value, with the places of JAX's functions in it instead of themselves."""
+    """Returns `value` with each JAX function in it replaced by its `_Name`."""
     if isinstance(value, tuple) and not isinstance(value, Made):
         return tuple(map(_named, value))
     if isinstance(value, dict):
@@ -111,7 +111,7 @@ def _named(value: Any) -> Any:
 
 
 def _found(value: Any) -> Any:
-    """The inverse of `_named`."""
+    """Inverts `_named`."""
     if isinstance(value, _Name):
         return getattr(importlib.import_module(value.module), value.name)
     if isinstance(value, tuple) and not isinstance(value, Made):
@@ -120,14 +120,14 @@ def _found(value: Any) -> Any:
 
 
 def _again(make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Makes a record again from its stored call."""
+    """Rebuilds a record from its pickled call."""
     return make(*_found(args), **_found(kwargs))
 
 
 def remembered(make: Callable[..., Any], bound: inspect.BoundArguments, build: Callable[[], Any]) -> Any:
-    """What `make` returned for equal arguments while that is in use, or else what `build` returns.
+    """Returns the result that `make` gave for equal arguments while that is in use, or else calls `build`.
 
-    Arguments are equal if their types are, too: 5 and 5.0 are not. Where one is not hashable, all is built anew.
+    Equal arguments have equal types, too: 5 and 5.0 differ. Where one is not hashable, `build` is always called.
     """
     bound.apply_defaults()
     key = (make, *(_key(value) for value in bound.arguments.values()))
@@ -174,7 +174,7 @@ def _call(make: Callable[..., Any], bound: inspect.BoundArguments, made: Any) ->
 
 
 def _key(value: Any) -> Any:
-    """A value with its type, and with the types of what it contains; -0.0 is not 0.0."""
+    """Returns a value with its type and the types of its entries; -0.0 is not 0.0."""
     if isinstance(value, tuple | list) and not isinstance(value, Made):
         return (type(value), *map(_key, value))
     if isinstance(value, dict):
@@ -183,7 +183,7 @@ def _key(value: Any) -> Any:
 
 
 def spelled(value: Any) -> str:
-    """A value as Python would be given it, as far as a line of text can."""
+    """Returns the Python expression of a value, as far as one line can show it."""
     if isinstance(value, tuple | list) and not isinstance(value, Made):
         inner = ", ".join(map(spelled, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"

@@ -1,4 +1,4 @@
-"""`nnx.RNN`: a cell or a layer as a Flax NNX module."""
+"""`nnx.RNN` is a Flax NNX module of a cell or a layer."""
 
 from typing import Any
 
@@ -15,19 +15,19 @@ from jaxrnn.unroll import step
 class RNN(nnx.Module):
     """Runs a cell or a layer over sequences, with the call conventions of `flax.nnx.RNN`.
 
-    `nnx.to_pure_dict(nnx.state(model))` is the very tree that the cell's `init` makes, and `nnx.update(model, params)`
-    loads one: parameters move between `jaxrnn.unroll`, this module and `jaxrnn.linen.RNN` as they are. The state holds
-    parameters alone, nothing random. Where its numbers differ from Flax's, `jaxrnn.linen.RNN` says so.
+    `nnx.to_pure_dict(nnx.state(model))` is the tree that the cell's `init` returns, and `nnx.update(model, params)`
+    loads one: `jaxrnn.unroll`, this module and `jaxrnn.linen.RNN` take the same parameters. The state has parameters
+    alone, no random streams. It differs from Flax's module as `jaxrnn.linen.RNN` does.
 
     Args:
       cell: a `Cell` or a `Layer`.
       in_features: D; None for a model that begins with `embedding`.
-      time_major, return_carry, reverse, keep_order: as of `jaxrnn.linen.RNN`.
-      deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, a call takes
-        `rngs` where there is anything to draw, in a dropout say.
-      partitioning: as of `jaxrnn.linen.RNN`; the parameters are made as by `flax.nnx.with_partitioning`,
-        which needs a mesh to be set: `with jax.set_mesh(mesh)`.
-      rngs: its stream `params` draws the parameters. It is not kept.
+      time_major, return_carry, reverse, keep_order: as for `jaxrnn.linen.RNN`.
+      deterministic: whether nothing is drawn; `model.train()` and `model.eval()` set it. If it is False, a call needs
+        `rngs` for layers such as dropout.
+      partitioning: as for `jaxrnn.linen.RNN`; parameters are made as by `flax.nnx.with_partitioning`, which needs a
+        mesh to be set: `with jax.set_mesh(mesh)`.
+      rngs: its stream `params` draws the parameters. The module does not keep it.
 
     Raises:
       ValueError: `cell` is neither a cell nor a layer; `in_features` is not a positive int; `partitioning` does not
@@ -94,20 +94,20 @@ class RNN(nnx.Module):
           inputs: floating, `[*batch, T, D]`; `[*batch, T, *spatial, D]` for a cell that has spatial axes;
             token ids `[*batch, T]` for a model that begins with `embedding`.
           initial_carry: leaves `[*batch, ...]`; the cell's own if None.
-          seq_lengths: valid steps of each row, int `[*batch]`.
-          rngs: whose stream `dropout` gives the key, or such a stream, or a key; unused where nothing is drawn.
+          seq_lengths: valid steps of each sequence, int `[*batch]`.
+          rngs: random streams, of which `dropout` gives the key, or one stream, or a key; unused if nothing is drawn.
           mask: valid steps, bool `[*batch, T]`, any pattern; instead of `seq_lengths`.
           resets: bool `[*batch, T]`, True at the first step of a new sequence.
-          context: what a layer attends to, as for `jaxrnn.unroll`.
+          context: as for `jaxrnn.unroll`.
           unroll: for a cell, as for `jaxrnn.unroll`.
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs `[*batch, T, H]`, every leaf of them if they are several, or `(carry, outputs)`.
+          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
 
         Raises:
-          ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
-          ValueError: `seq_lengths` and `mask` are both given; randomness is asked for and `rngs` is None.
+          ShapeError: a shape, dtype or structure does not fit; it names the argument.
+          ValueError: `seq_lengths` and `mask` are both given; a layer draws and `rngs` is None.
         """
         where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell, name="cell")
         flags = (
@@ -120,11 +120,11 @@ class RNN(nnx.Module):
         return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:
-        """The carry before the first input, as `initial_carry` or `step` takes it; the learned one, if any.
+        """Returns the carry before the first input, which `initial_carry` and `step` take; the learned one, if any.
 
         Args:
           input_shape: of one input, `(*batch, D)`, or `(*batch,)` of token ids.
-          rngs: is ignored: no initial carry is random. Flax's callers pass it.
+          rngs: is ignored, since no initial carry is random; Flax's callers pass it.
 
         Returns:
           Leaves `[*batch, ...]`.
@@ -134,13 +134,13 @@ class RNN(nnx.Module):
         return batch_major.first_carry("nnx.RNN.initialize_carry", self.cell, params, input_shape)
 
     def step(self, carry: Carry, x: Array, *, resets: Array | None = None, context: Any = None) -> tuple[Carry, Any]:
-        """One step, as `jaxrnn.step`.
+        """Runs one step, as `jaxrnn.step`.
 
         Args:
-          carry: from `initialize_carry`, the step before, or a call with `return_carry=True`.
+          carry: from `initialize_carry`, the previous step, or a call with `return_carry=True`.
           x: one input, `[*batch, D]`, or token ids `[*batch]`.
           resets: bool `[*batch]`, True where a new sequence begins.
-          context: what a layer attends to.
+          context: as for a call.
 
         Returns:
           `(carry, y)`, y `[*batch, H]`.
@@ -169,7 +169,7 @@ def _dropout_key(rngs: nnx.Rngs | nnx.RngStream | Array | None) -> Array:
 
 
 def _drawn(where: str, rngs: Any, stream: str) -> Array:
-    """The next key of a stream."""
+    """Returns the next key of a stream."""
     if not isinstance(rngs, nnx.Rngs):
         raise ValueError(f"{where}: rngs is {checks.spelled(rngs)}, expected nnx.Rngs({stream}=seed)")
     if stream not in rngs and "default" not in rngs:

@@ -1,6 +1,6 @@
-"""Arguments of public functions, held to their annotations: an `int` is a size, a `float` a finite number, and so on.
+"""Checks arguments of public functions against annotations: an `int` is a size, a `float` a finite number, and so on.
 
-A signature says what a function takes. `checked` tells the caller, too, before the function runs.
+`checked` does this before the function runs.
 """
 
 import inspect
@@ -24,16 +24,16 @@ from jaxrnn.types import Cell, Layer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INDICES = ("gate", "forget", "input", "num_feature_axes")  # ints that count from 0, in `initializers`
+INDICES = ("gate", "forget", "input", "num_feature_axes")  # these ints count from 0
 FLOATING = "a floating dtype such as jnp.bfloat16"
 
 
 class Rule(NamedTuple):
-    """What an argument may be.
+    """A condition on an argument.
 
     Attributes:
-      fits: whether a value is of the kind.
-      words: what the kind is called.
+      fits: returns whether a value meets it.
+      words: its name in errors.
     """
 
     fits: Callable[[Any], bool]
@@ -41,12 +41,11 @@ class Rule(NamedTuple):
 
 
 def checked(make: Callable[P, R]) -> Callable[P, R]:
-    """`make`, which refuses arguments that do not fit their annotations, and guards the record that it returns.
+    """Returns `make` with arguments checked against their annotations, and its record's functions guarded.
 
-    Equal arguments give the same record, as `made.remembered` says. Arguments named `…_init` come back as initializers
-    whose result is held to the shape that was asked for. An annotation without a rule, such as `Array`, is left to
-    `make` itself. Where `make` takes `**options: Unpack[…]` it gets all of these options, with defaults for those that
-    are not given.
+    Equal arguments give the same record, as `made.remembered` says. The results of arguments named `…_init` are checked
+    against the shape that was asked for. `make` itself checks arguments whose annotation has no rule, such as `Array`.
+    Where `make` takes `**options: Unpack[…]` it gets all of these options, with defaults for those that are not given.
     """
     where, signature = make.__name__, expanded(make)
     rules = {name: rule_of(name, parameter.annotation) for name, parameter in signature.parameters.items()}
@@ -81,7 +80,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
 
 
 def defaults(**values: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Marks a function that `checked` is to give these defaults in place of those in its `Unpack[…]`."""
+    """Marks a function with defaults that `checked` uses in place of those in its `Unpack[…]`."""
 
     def mark(make: Callable[P, R]) -> Callable[P, R]:
         vars(make)["defaults"] = values
@@ -91,7 +90,7 @@ def defaults(**values: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def expanded(make: Callable[..., Any]) -> inspect.Signature:
-    """The signature of `make` with an argument by name for each entry of its `**options: Unpack[…]`.
+    """Returns the signature of `make` with a keyword argument for each entry of its `**options: Unpack[…]`.
 
     Each entry of that `TypedDict` is `Annotated[type, default]`.
     """
@@ -110,7 +109,7 @@ def expanded(make: Callable[..., Any]) -> inspect.Signature:
 
 
 def rule_of(name: str, annotation: Any) -> Rule | None:
-    """What an annotation asks of the argument of this name; None: nothing that can be told here."""
+    """Returns the rule for an argument of this name and annotation, or None if there is none."""
     if name in ("dtype", "param_dtype"):
         rule = Rule(_is_floating, FLOATING)
         return rule if name == "param_dtype" else _any_of([rule, _KINDS[type(None)]])
@@ -145,7 +144,7 @@ def _any_of(rules: list[Rule]) -> Rule:
 
 
 def _each(rules: list[Rule | None], several: bool) -> Rule:
-    """A tuple or a list with an entry for each rule, or `several` for the only one."""
+    """Returns a rule for a tuple or list: one entry per rule, or any number for the only rule if `several`."""
 
     def fits(values: Any) -> bool:
         if not isinstance(values, tuple | list) or not (several or len(values) == len(rules)):
@@ -158,7 +157,7 @@ def _each(rules: list[Rule | None], several: bool) -> Rule:
 
 
 def _named(rule: Rule) -> Rule:
-    """A mapping from names to what fits the rule."""
+    """Returns a rule for a mapping from names to values that fit `rule`."""
 
     def fits(values: Any) -> bool:
         return isinstance(values, Mapping) and _are_names(tuple(values)) and all(map(rule.fits, values.values()))
@@ -182,7 +181,7 @@ def _is_floating(value: Any) -> bool:
 
 
 def _is_function(value: Any, arguments: Any) -> bool:
-    """Whether it can be called with so many arguments by position, where its annotation counts them."""
+    """Returns whether a value is a function of these positional arguments; `...` stands for any."""
     if not callable(value) or isinstance(value, Cell | Layer):
         return False
     if arguments is ...:
@@ -191,7 +190,7 @@ def _is_function(value: Any, arguments: Any) -> bool:
         inspect.signature(value).bind(*arguments)
     except TypeError:
         return False
-    except ValueError:  # of some functions Python does not know the signature
+    except ValueError:  # Python does not know the signature of some functions
         return True
     return True
 
@@ -210,7 +209,7 @@ _KINDS: dict[Any, Rule] = {
 
 
 def _remedy(name: str, value: Any, rule: Rule) -> str:
-    """What to do about a value of another kind, where that is known."""
+    """Returns a remedy for a value that does not fit, where one is known."""
     if isinstance(value, jax.core.Tracer):
         return "; it decides what is compiled: make it static (static_argnames of jax.jit)"
     if not isinstance(value, str) or "function" not in rule.words:
@@ -222,7 +221,7 @@ def _remedy(name: str, value: Any, rule: Rule) -> str:
 
 
 def _misfit(where: str, signature: inspect.Signature, given: int, named: dict[str, Any], error: str) -> str:
-    """What is wrong with a call that has too many, too few or unknown arguments."""
+    """Returns the error for a call with too many, too few or unknown arguments."""
     names = list(signature.parameters)
     if unknown := [name for name in named if name not in names]:
         return f"{where}: unknown argument {unknown[0]}, expected one of {', '.join(names)}"
@@ -234,12 +233,12 @@ def _misfit(where: str, signature: inspect.Signature, given: int, named: dict[st
 
 
 def held(what: str, initializer: Callable[..., Any]) -> Callable[..., Any]:
-    """The initializer, whose result is held to the shape that it was asked for."""
+    """Returns the initializer with its result checked against the shape that was asked for."""
     return partial(_drawn, what, initializer)
 
 
 def _drawn(what: str, initializer: Callable[..., Any], key: Any, shape: Any, *rest: Any, **named: Any) -> Any:
-    """The result of an initializer, if it has the shape that was asked for."""
+    """Returns the result of an initializer after checking its shape and dtype."""
     drawn = initializer(key, shape, *rest, **named)
     checks.check_array_like(what, drawn)
     if drawn.shape != tuple(shape) or not jnp.issubdtype(drawn.dtype, jnp.floating):

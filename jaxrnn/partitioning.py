@@ -1,4 +1,4 @@
-"""Names of mesh axes for parameters, by a parameter's name or its path: what both Flax modules take."""
+"""Assigns names of mesh axes to parameters by their names or paths, for both Flax modules."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from jaxrnn.types import Params
 
-Names = tuple[str | tuple[str, ...] | None, ...]  # one entry an axis; None: not partitioned
+Names = tuple[str | tuple[str, ...] | None, ...]  # one entry per axis; None: not partitioned
 Partitioning = Mapping[str, Names]
 
 
 def partitioned(where: str, params: Params, partitioning: Partitioning, box: Callable[[Any, Any], Any]) -> Params:
-    """`params` with `box(value, names)` for each parameter that `partitioning` names.
+    """Returns `params` with `box(value, names)` for each parameter that `partitioning` names.
 
-    `"kernel"` names every `kernel`, `"layer_0/kernel"` that of one layer alone; the longest that fits counts.
+    `"kernel"` names every `kernel`, `"layer_0/kernel"` that of one layer alone; the longest match counts.
     """
     used, paths = set(), []
 

@@ -1,4 +1,4 @@
-"""In which dtype things are computed, and in which they are accumulated."""
+"""Chooses the dtypes of computation and of accumulation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from jaxrnn.types import Array, Params
 
 
 def compute_dtype(dtype: Any, *arrays: Array) -> Any:
-    """`dtype` if it is given, else what the arrays promote to: the meaning that Flax gives to `dtype`; a real one."""
+    """Returns `dtype` if it is given, else the dtype that the arrays promote to, as in Flax; it must be floating."""
     found = jnp.dtype(dtype) if dtype is not None else jnp.result_type(*arrays)
     if not jnp.issubdtype(found, jnp.floating):
         what = "parameters promote to" if dtype is None else "dtype is"
@@ -21,14 +21,14 @@ def compute_dtype(dtype: Any, *arrays: Array) -> Any:
 
 
 def accumulator(dtype: Any) -> Any:
-    """The dtype of carries and of sums of products of `dtype`: float32 for half precision, else `dtype` itself."""
+    """Returns the dtype of carries and of sums of products: float32 for half precision, else `dtype` itself."""
     return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def cast_once(params: Params, cast: Callable[[Params], Params]) -> Callable[[], Params]:
-    """`cast(params)`, made here, before a loop whose body asks for it; XLA would repeat it in each step on a GPU.
+    """Calls `cast(params)` once, before a loop whose body calls the result; XLA on a GPU would cast in each step.
 
-    Gradients are those of a cast in the body: what steps add to a parameter is summed in its own dtype.
+    Gradients are those of a cast in the body: a parameter's gradient is accumulated in the parameter's own dtype.
     """
     made = jax.tree.map(jax.lax.stop_gradient, cast(params))
     return lambda: {name: a if a.dtype == made[name].dtype else _made(a, made[name]) for name, a in params.items()}
@@ -36,7 +36,7 @@ def cast_once(params: Params, cast: Callable[[Params], Params]) -> Callable[[], 
 
 @jax.custom_jvp
 def _made(a: Array, cast: Array) -> Array:
-    """`cast`, which is `a` in another dtype, with the derivatives of that conversion."""
+    """Returns `cast`, which is `a` in another dtype, with the derivatives of that conversion."""
     return cast
 
 
@@ -46,14 +46,14 @@ def _made_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tupl
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:
-    """`a[..., K] @ b[K, N]` with inputs in `dtype`, summed and returned in `accumulator(dtype)`."""
+    """Returns `a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`."""
     return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
 
 
 def outer(a: Array, b: Array, dtype: Any) -> Array:
-    """`Σ aᵀ b` over every axis but the last, `[K, N]`.
+    """Returns `Σ aᵀ b` over every axis but the last, `[K, N]`.
 
-    The leading axes are contracted as they stand: a reshape would gather a batch that is sharded.
+    It contracts the leading axes without a reshape, which would gather a sharded batch.
     """
     over = tuple(range(a.ndim - 1))
     return _dot(a, b, (over, over), dtype, out_sharding=outer_sharding(a, b))

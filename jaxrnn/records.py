@@ -1,4 +1,4 @@
-"""The functions of the records that constructors return, with a guard before each that a user calls by hand."""
+"""Adds checks to the functions of a record that users call directly."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jaxrnn.types import Array, Carry, Params
 
 
 def guarded(where: str, made: Any) -> Any:
-    """A `Cell` or a `Layer` whose `init` and `init_carry` check what they are given and take any mapping."""
+    """Returns a `Cell` or a `Layer` whose `init` and `init_carry` check their arguments and take any mapping."""
     draw, start = made.init, made.init_carry
     width = checks.no_width if made.num_feature_axes == 0 else checks.width_of_inputs
 

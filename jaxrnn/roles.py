@@ -1,4 +1,4 @@
-"""`roles`: what each parameter is there for, by its name, so that an optimizer can treat it accordingly."""
+"""`roles` labels each parameter by its purpose, so that an optimizer can treat it accordingly."""
 
 from typing import Any
 
@@ -6,63 +6,63 @@ import jax
 import numpy as np
 from jax.tree_util import DictKey
 
-# For each role the names of the package's own parameters that have it.
+# Each role has the names of the package's own parameters.
 NAMES: dict[str, tuple[str, ...]] = {
-    # Matrices `[..., inputs, gates, outputs]`, one for each gate, head, tap of a convolution, or real and imaginary
-    # part, and plain ones `[inputs, outputs]`. They mix features, so Muon and weight decay are meant for them.
+    # These are matrices `[..., inputs, gates, outputs]`, one for each gate, head, tap of a convolution, or real and
+    # imaginary part, and plain ones `[inputs, outputs]`. They mix features: Muon and weight decay suit them.
     "kernel": (
-        *("kernel", "backbone_kernel", "head_kernel"),  # of gates; between the layers within a step of `cfc`
-        *("query", "key", "value", "gate", "input", "read", "readout"),  # what a state is written and read with
-        *("rate", "step"),  # an input's share of how strongly to write or to forget
+        *("kernel", "backbone_kernel", "head_kernel"),  # the last two are of the layers within a step of `cfc`
+        *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
+        *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
-        "skip",  # from the input to the output, past the state; a vector in some cells
+        "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
-    # The same from the state, in a loop: what it does to the eigenvalues of a step decides how long a cell remembers.
+    # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
     "recurrent_kernel": ("recurrent_kernel", "velocity_kernel"),
-    # Matrices `[..., inputs, outputs]` that come after the recurrence; the axes before, if any, are heads.
+    # These are matrices `[..., inputs, outputs]` after the recurrence; leading axes are heads.
     "projection": ("out", "projection"),
-    # What multiplies each feature by itself, a diagonal matrix: it mixes nothing, and near 0 it says something else
-    # than "unused", so it is treated as a vector whatever its number of axes.
+    # These multiply each feature by itself: they mix nothing, and near 0 does not mean unused, so an optimizer should
+    # treat them as vectors whatever their number of axes.
     "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude"),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
     ),
-    # Scales of normalised features or weights: they start at the length that is meant to be kept.
+    # These scale normalised features or weights: they start at the length that should be kept.
     "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),
-    # How long linear recurrences remember: eigenvalues of their step, and γ, which normalises by them. Decayed, they
-    # would all drift to one time scale; LRU, S5 and Mamba train them without weight decay, the first two more slowly.
+    # These decide how long linear recurrences remember: eigenvalues of a step, and γ, which normalises by them. Weight
+    # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
     "decay": ("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag"),
-    # Steps of time, as logarithms or under a softplus: likewise.
+    # These are time steps, as logarithms or under a softplus; the same holds for them.
     "step_size": ("log_dt", "step_bias"),
-    # A table that is read by index, as Flax's `Embed` has it: a row is a vector, and most gradients are zero.
+    # This table is read by index, as in Flax's `Embed`: most of its gradients are zero.
     "embedding": ("embedding",),
 }
 ROLES = {name: role for role, names in NAMES.items() for name in names}
 ENDINGS = {"kernel": "kernel", "bias": "bias", "scale": "norm"}
-CARRY = "initial_"  # a learned first carry, field by field: a value of the state, which 0 is not closer to
+CARRY = "initial_"  # a learned initial carry is a value of the state: 0 is no better prior than others
 MATRICES = ("kernel", "recurrent_kernel", "projection")
 
 
 def roles(params: Any) -> Any:
-    """What each parameter is there for: labels for optimizers, whatever the model.
+    """Returns the role of each parameter of any model, as a label for optimizers.
 
-    With the gates on an axis of their own, the number of axes does not tell a matrix from a bias; the role does:
+    Since gates have an axis of their own, the number of axes does not distinguish a matrix from a bias; the role does:
 
     * `"kernel"`, `"recurrent_kernel"`: matrices `[..., inputs, gates, outputs]`, where heads may stand for gates, or
-      `[inputs, outputs]`; the latter lead from the state;
-    * `"projection"`: matrices `[..., inputs, outputs]` after the recurrence, one a head where there are heads;
-    * `"diagonal"`: what multiplies each feature by itself, diagonal recurrent kernels and depthwise convolutions too;
+      `[inputs, outputs]`; recurrent kernels lead from the state;
+    * `"projection"`: matrices `[..., inputs, outputs]` after the recurrence, one per head where there are heads;
+    * `"diagonal"`: factors of each feature, diagonal recurrent kernels and depthwise convolutions too;
     * `"bias"`; `"norm"`, the scales of normalisations; `"embedding"`;
-    * `"decay"` and `"step_size"`: for how long a linear recurrence remembers;
-    * `"carry"`: the first carry of a `learned_carry`;
+    * `"decay"` and `"step_size"`: parameters of how long a linear recurrence remembers;
+    * `"carry"`: the initial carry of a `learned_carry`;
     * `"other"`: anything else.
 
-    Only the last name on the way to a leaf counts, so that `params` may be a cell's, a layer's or a Flax model's with
-    such in it. Parameters of your own cells and of other modules go by the same names; names that are not the package's
-    by how they end: `…_kernel`, `…_bias`, `…_scale`; what begins with `initial_` is a carry. A kernel without two axes
+    Only the last name in the path of a leaf counts, so `params` may be a cell's, a layer's or those of a Flax model
+    that contains one. The same names hold for your own cells and other modules; other names have a role by their
+    ending, `…_kernel`, `…_bias` or `…_scale`, or are a carry if they begin with `initial_`. A kernel without two axes
     is diagonal, and so is a `recurrent_kernel` with fewer axes than the `kernel` beside it. Kernels of other libraries
-    with more than two axes, those of Flax's `Conv` for one, have other orders of axes: give them numbers of their own.
+    with more than two axes, such as those of Flax's `Conv`, have other orders of axes: give them their own numbers.
 
     Args:
       params: nested dicts of arrays or of shapes, Flax's containers included.
@@ -79,8 +79,8 @@ def roles(params: Any) -> Any:
       >>> roles["layer_0"]
       {'bias': 'bias', 'kernel': 'kernel', 'recurrent_kernel': 'recurrent_kernel'}
 
-      Weight decay for matrices alone; groups with optimizers of their own; and Muon, which takes the axes that inputs
-      and outputs run along, and makes the update of each gate and of each head an orthogonal matrix:
+      Weight decay for matrices alone; groups with optimizers of their own; and Muon, which takes the axes of inputs and
+      outputs, and makes the update of each gate and head an orthogonal matrix:
 
       >>> axis = {"kernel": -3, "recurrent_kernel": -3, "projection": -2}
       >>> mask = jax.tree.map(lambda role: role in axis, roles)
@@ -99,7 +99,7 @@ def roles(params: Any) -> Any:
 
 
 def _place(path: tuple[Any, ...]) -> tuple[str, ...]:
-    """The names on the way to a leaf, without what boxes add: Flax's keep the array in an attribute."""
+    """Returns the names in the path of a leaf, without the attributes that boxes of Flax add."""
     return tuple(str(entry.key) for entry in path if isinstance(entry, DictKey))
 
 

@@ -1,4 +1,4 @@
-"""How arrays of fewer axes meet those of more: explicitly, so that JAX may check for accidental broadcasting."""
+"""Aligns axes explicitly, so that JAX may check for accidental broadcasting."""
 
 from functools import partial
 from typing import Any
@@ -10,11 +10,11 @@ from jaxrnn.types import Array
 
 
 def align(p: Array, x: Array) -> Array:
-    """Returns `p` with as many leading axes of length 1 as it lacks beside `x`."""
+    """Returns `p` with leading axes of length 1, so that it has as many axes as `x`."""
     return jnp.expand_dims(p, tuple(range(x.ndim - p.ndim)))
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"), inline=True)
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns zeros that the device makes: outside `jit`, `jnp.zeros` sends it one."""
+    """Returns zeros made on the device: outside `jit`, `jnp.zeros` transfers a 0 to it."""
     return jnp.zeros(shape, dtype)

@@ -1,4 +1,4 @@
-"""How arrays lie on a mesh, as far as a loop must know: inside `shard_map`, its carry has to vary as its inputs do."""
+"""Matches the sharding of arrays, which loops need: inside `shard_map`, a carry has to vary as the inputs do."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from jaxrnn.types import Array
 
 
 def varying(tree: Any) -> frozenset[str]:
-    """The mesh axes over which any leaf differs, inside `shard_map(check_vma=True)`; elsewhere none."""
+    """Returns the mesh axes over which any leaf varies inside `shard_map(check_vma=True)`; elsewhere none."""
     return frozenset().union(*(jax.typeof(leaf).mat.varying for leaf in jax.tree.leaves(tree)))
 
 
 def vary(tree: Any, axes: frozenset[str]) -> Any:
-    """`tree`, every leaf marked as varying over `axes`; the marks' transpose is the sum over them."""
+    """Returns `tree` with every leaf marked as varying over `axes`; the transpose is a sum over them."""
 
     def leaf(a: Array) -> Array:
         missing = tuple(sorted(axes - varying(a)))
@@ -25,13 +25,13 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 
 def laid_as(a: Array, like: jax.ShapeDtypeStruct) -> Array:
-    """`a` on a mesh in explicit mode as `like` lies there, which then is part of a type; elsewhere `a` itself."""
+    """Returns `a` with the sharding of `like` in explicit mode, where it is part of a type; elsewhere `a` itself."""
     explicit = like.sharding is not None and any(like.sharding.spec)
     return jax.sharding.reshard(a, like.sharding) if explicit else a
 
 
 def rows_as(tree: Any, like: Array) -> Any:
-    """`tree`, its leaves' rows (all axes but the last) laid on a mesh in explicit mode as those of `like`."""
+    """Returns `tree` with all axes but the last of each leaf sharded as those of `like` in explicit mode."""
     spec = jax.typeof(like).sharding.spec[:-1]
 
     def leaf(a: Array) -> Array:
@@ -41,12 +41,12 @@ def rows_as(tree: Any, like: Array) -> Any:
 
 
 def outer_sharding(a: Array, b: Array) -> PartitionSpec | None:
-    """Where `Σ aᵀ b` over all axes but the last lies: in explicit mode a sum over a sharded axis has to say."""
+    """Returns the sharding of `Σ aᵀ b` over all axes but the last, which explicit mode asks for if one is sharded."""
     specs = [jax.typeof(x).sharding.spec for x in (a, b)]
     return PartitionSpec(*(spec[-1] for spec in specs)) if any(any(spec[:-1]) for spec in specs) else None
 
 
 def is_placed(tree: Any) -> bool:
-    """Whether a leaf's type says how it lies on a mesh: by hand in `shard_map`, or in explicit mode."""
+    """Returns whether a leaf's type has a sharding: in `shard_map` or in explicit mode."""
     avals = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
     return any(a.mat.varying or any(a.sharding.spec) for a in avals)

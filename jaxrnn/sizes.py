@@ -1,14 +1,14 @@
-"""Sizes that may be unknown while a program is traced: `jax.export` gives symbols to a batch or a number of steps."""
+"""Tests sizes that may be unknown while a program is traced: `jax.export` has symbols for a batch or for T."""
 
 from numbers import Integral
 from typing import Any
 
 
 def is_known(size: Any) -> bool:
-    """Whether `size` is a number; a symbol stands for many, and is compared with none of them."""
+    """Returns whether `size` is a number, not a symbol, which cannot be compared with one."""
     return isinstance(size, Integral)
 
 
 def at_least(size: Any, bound: int) -> bool:
-    """Whether `size` is known to reach `bound`: what is not known counts as small."""
+    """Returns whether `size` is known to reach `bound`: a symbol counts as small."""
     return is_known(size) and size >= bound

@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: a long sequence in windows, the carry handed on from each to the next."""
+"""Trains by truncated backpropagation through time: a long sequence in windows, with a carry from each to the next."""
 
 import signal
 import threading
@@ -18,12 +18,12 @@ Objective = Callable[[Params, Carry, Any, Array], tuple[Array, Carry]]
 
 
 class State(NamedTuple):
-    """All that a step of training changes.
+    """The values that a training step changes.
 
     Attributes:
-      params: of the layer.
+      params: the layer's.
       optimizer: the optimizer's state.
-      carry: after the last window; a gradient never reaches back beyond it.
+      carry: the carry after the last window; gradients do not pass through it.
     """
 
     params: Params
@@ -35,20 +35,20 @@ Update = Callable[[State, int, Any], tuple[State, Array]]
 
 
 def start(params: Params, carry: Carry, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first window. Each leaf gets a buffer of its own, for `Update` gives them away."""
+    """Returns the state before the first window. Each leaf gets its own buffer, because `Update` donates them."""
     return jax.tree.map(jnp.copy, State(params, optimizer.init(params), carry))
 
 
 def updater(objective: Objective, optimizer: optax.GradientTransformation, key: Array) -> Update:
-    """Makes the compiled step of training.
+    """Makes the compiled training step.
 
     Args:
-      objective: `(params, carry, window, key) -> (loss, carry)`, the carry being the one after the window.
+      objective: `(params, carry, window, key) -> (loss, carry)`; it returns the carry after the window.
       optimizer: from optax.
-      key: step `n` draws from `fold_in(key, n)`, so that a run may stop and go on anywhere.
+      key: step `n` draws from `fold_in(key, n)`, so that a run may stop and resume at any step.
 
     Returns:
-      `update(state, step, window) -> (state, loss)`. It donates the state that it is given.
+      `update(state, step, window) -> (state, loss)`, which donates its `state`.
 
     Example:
       Four windows of a sequence that a network learns to copy:
@@ -80,7 +80,7 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
 def train(
     update: Update, state: State, window: Callable[[int], Any], steps: range
 ) -> Iterator[tuple[int, State, Array]]:
-    """Yields `(steps done, state, loss)` after each step; the state is good until the next one is asked for.
+    """Yields `(steps done, state, loss)` after each step; the state is valid until the next step.
 
     Args:
       update: from `updater`.
@@ -95,10 +95,10 @@ def train(
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C and SIGTERM only ask to stop: the function that it gives tells whether one did.
+    """Makes Ctrl-C and SIGTERM only request a stop: the function that it yields returns whether one did.
 
-    The second one acts as it always does, in case the first is not heeded. Off the main thread, where Python takes no
-    signals, nothing changes.
+    A second signal acts as usual, in case the first has no effect. In other threads than the main one, where Python
+    takes no signals, nothing changes.
     """
     asked = False
     before: dict[int, Any] = {}

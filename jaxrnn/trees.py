@@ -1,4 +1,4 @@
-"""Records, parameters and carries, checked against what a cell or a layer takes and makes."""
+"""Checks records, parameters and carries against those that a cell or a layer takes and returns."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +12,7 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
 def check_cell(where: str, cell: Any) -> None:
-    """A cell, and no layer."""
+    """Checks that `cell` is a cell, not a layer."""
     if isinstance(cell, Layer):
         raise ValueError(f"{where}: cell is the layer {cell!r}, expected a Cell such as jaxrnn.lstm(128)")
     if not isinstance(cell, Cell):
@@ -20,14 +20,14 @@ def check_cell(where: str, cell: Any) -> None:
 
 
 def check_model(where: str, model: Any, *, name: str = "model") -> None:
-    """A cell or a layer."""
+    """Checks that `model` is a cell or a layer."""
     if not isinstance(model, Cell | Layer):
         found = type(model).__name__  # not its repr: a Flax module's fills lines
         raise ValueError(f"{where}: {name} is of type {found}, expected a Cell or a Layer such as jaxrnn.lstm(128)")
 
 
 def check_context(where: str, model: Cell | Layer, context: Any) -> None:
-    """A context where a layer attends to one, and nowhere else."""
+    """Checks that a context is given if and only if a layer attends to one."""
     attends = isinstance(model, Layer) and model.context is not None
     if context is not None and not attends:
         raise ValueError(f"{where}: context is given, expected None: no layer of {model!r} attends to one")
@@ -36,20 +36,20 @@ def check_context(where: str, model: Cell | Layer, context: Any) -> None:
 
 
 def check_parameter(where: str, cell: Any, name: str) -> None:
-    """A cell, and one that has a parameter of this name."""
+    """Checks that `cell` is a cell with a parameter of this name."""
     check_cell(where, cell)
     if name not in (found := _params_shapes(cell.init, 2)):
         raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
 
 
 def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *, may_be_complex: bool = False) -> None:
-    """`tree` against the structure and shapes of `expected`, leaf by leaf; complex at most where that is."""
+    """Checks `tree` against the structure and shapes of `expected`; a leaf may be complex only where that one is."""
     found, wanted = _structure(tree), _structure(expected)
     structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(tree) != structure:
         missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
         wrong = [f"lacks {missing}"] * bool(missing) + [f"has unknown {unknown}"] * bool(unknown)
-        if type(expected) is tuple:  # of a stack: what its layers lack would be a long list
+        if type(expected) is tuple:  # a stack's: a list of all that its layers lack would be long
             entries = f"has {len(tree)} entries" if isinstance(tree, tuple | list) else f"is {checks.a_kind(tree)}"
             wrong = wrong if isinstance(tree, tuple | list) and len(tree) == len(expected) else [entries]
         said = f"{' and '.join(wrong) or f'is {checks.a_kind(tree)}'}, expected {_spelled(expected)}"
@@ -62,7 +62,7 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *,
 
 
 def _rebuilt(name: str, tree: Any, expected: Any) -> str:
-    """How to make what is expected of what a checkpoint restored."""
+    """Returns how to convert a tree that a checkpoint restored, or an empty str."""
     kind, fields = type(expected).__name__, getattr(expected, "_fields", ())
     if isinstance(tree, Mapping):
         if fields and set(tree) == set(fields):
@@ -91,7 +91,7 @@ def _spelled(tree: Any) -> str:
 
 
 def plain(where: str, params: Any) -> Any:
-    """Parameters as dicts: any mapping will do, which JAX would take for another structure than theirs."""
+    """Returns parameters as plain dicts: JAX would see other mappings as another structure."""
     return _plain(where, "params", params)
 
 
@@ -109,7 +109,7 @@ def _plain(where: str, path: str, tree: Any) -> Any:
 
 
 def check_params(where: str, model: Cell | Layer, params: Params, xs: Array, because: str) -> None:
-    """`params` against what `init` would make for inputs like `xs`, whose last axis has their features, if any."""
+    """Checks `params` against those that `init` returns for inputs like `xs`."""
     in_features = None if model.num_feature_axes == 0 else xs.shape[-1]
     check_tree(where, "params", params, _params_shapes(model.init, in_features), because)
 
@@ -124,7 +124,7 @@ def check_carry(
     *,
     name: str = "carry",
 ) -> None:
-    """`carry` against what `init_carry` would make for this batch."""
+    """Checks `carry` against the one that `init_carry` returns for this batch."""
     leaves, tree = jax.tree.flatten(params)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     own = _carry_shapes(model.init_carry, batch, tree, shapes)
@@ -143,7 +143,7 @@ def _carry_shapes(init_carry: Any, batch: tuple[int, ...], tree: Any, shapes: tu
 
 
 def check_causal(where: str, layer: Layer) -> None:
-    """A layer with a `step`; of another, the part that looks ahead is named."""
+    """Checks that a layer has a `step`; the error names the part that looks ahead."""
     if layer.step is None:
         *place, part = layer.looks_ahead or ("the layer",)
         said = f"{'.'.join(place)} ({part})" if place else part

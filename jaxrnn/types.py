@@ -1,4 +1,4 @@
-"""The records that everything else is made of: `Cell` and `Layer`, and those that run beside the values."""
+"""Defines `Cell` and `Layer`, and the records of masks, resets and costs that accompany the values of a run."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -17,12 +17,12 @@ Structure = Literal["dense", "diagonal", "linear_diagonal", "linear_matrix"]
 
 
 class Noise(NamedTuple):
-    """One draw of a cell's random masks, made before the loop.
+    """One draw of a cell's random masks, which happens before the loop.
 
     Attributes:
-      steps: what differs from step to step: a tuple with a pytree of bool `[T, *batch, ...]` for each transformation
-        of the cell that draws one, the innermost first.
-      state: `[*batch, H]`, what multiplies the state on its way into its product, the same at every step; None: 1.
+      steps: the masks that differ between steps: a tuple with a pytree of bool `[T, *batch, ...]` for each
+        transformation of the cell that draws one, the innermost first.
+      state: `[*batch, H]`, a mask of the state in its product, the same at every step; None: 1.
     """
 
     steps: tuple[Any, ...] = ()
@@ -30,15 +30,15 @@ class Noise(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What a recurrence is told about each step besides its input.
+    """The masks, resets and noise with which a recurrence runs, besides its inputs.
 
     Attributes:
       valid: bool `[T, *batch]`; where False the carry holds and the output is 0. None: all valid.
       resets: bool `[T, *batch]`; where True `fresh` replaces the carry before the step. None: no resets.
       fresh: the carry that a reset starts from, leaves `[*batch, ...]`. None without resets.
       noise: the masks of this run; None: deterministic.
-      then: `(before, carry, y, noise.steps) -> (carry, y)`, what an engine has to do after each of the cell's steps, on
-        each row alone; `steps` are one step's, None without noise. None: nothing.
+      then: `(before, carry, y, noise.steps) -> (carry, y)`, a function that an engine applies after each of the cell's
+        steps, to each sequence alone; `steps` are one step's, None without noise. None: nothing.
     """
 
     valid: Array | None = None
@@ -64,27 +64,27 @@ class _CellFunctions(NamedTuple):
 
 
 class Cell(Made, _CellFunctions):
-    """A recurrent cell as a record of pure functions; `step` defines it, the others may only be faster.
+    """A recurrent cell is a record of pure functions; `step` defines it, the others may only be faster.
 
     Attributes:
       init: `(key, in_features) -> params`, a flat `dict[str, Array]`; an example input may stand for `in_features`.
       init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
-      project: `(params, xs[..., D]) -> zs`, all of a step that needs no carry, over any leading axes.
-      step: `(params, carry, z) -> (carry, y)`, one time step; what `draw` returns is also given its noise.
+      project: `(params, xs[..., D]) -> zs`, the part of a step that needs no carry, over any leading axes.
+      step: `(params, carry, z) -> (carry, y)`, one time step; the `step` of a cell from `draw` also takes its noise.
       scan: `(params, carry, xs, flow, *, method, remat, unroll) -> (carry, ys)`, equal to looping
-        `step` over `project(params, xs)` and faster; None where there is nothing faster than the loop.
-      structure: the shape of the Jacobian of the carry by the carry before.
-      methods: the ways to run it: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
+        `step` over `project(params, xs)` and faster; None where nothing is faster than the loop.
+      structure: the structure of the Jacobian of the carry with respect to the previous carry.
+      methods: the ways to run the cell: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
-      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one draw of what is random: what to run instead,
-        and its `Noise` or None. None where nothing is random.
-      learned: `carry -> (carry, fields)`, what `learned_carry` learns: given the cell's initial carry, the finite carry
-        that learning begins with, and which of its fields are learned; the others stay as they are there. None: every
-        field is learned, from the initial carry.
-      timed: whether the last feature of an input is the time since the input before. `unroll` makes of it the time
-        since the step before in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
-      cast: `(params, dtype) -> params`, the same in the dtypes in which `step` reads them where its projected inputs
-        are in `dtype`: a loop does this once. None where `step` takes them as they are.
+      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one random draw: the cell and parameters to run
+        instead, and the `Noise` or None. None where nothing is random.
+      learned: `carry -> (carry, fields)`, which takes the cell's initial carry and returns the finite carry from which
+        `learned_carry` starts, and the fields of it that are learned; the others stay. None: every field is learned,
+        from the initial carry.
+      timed: whether the last feature of an input is the time since the previous input. `unroll` turns it into the time
+        since the previous step in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
+      cast: `(params, dtype) -> params`, cast as `step` reads them if its projected inputs are in `dtype`: a loop casts
+        once. None where `step` casts nothing.
 
     Example:
       >>> import jax, jaxrnn
@@ -95,18 +95,18 @@ class Cell(Made, _CellFunctions):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Says what runs a cell."""
+        """Raises a TypeError that names `unroll`, which runs a cell."""
         raise TypeError("Cell: a cell is a record and no function; jaxrnn.unroll(cell, params, xs) runs it")
 
 
 class Steps(NamedTuple):
-    """What flows beside the values through the layers of one run; `jaxrnn.layer` says what a layer makes of it.
+    """The masks, resets, key and costs of one run, passed from layer to layer; `jaxrnn.layer` explains their use.
 
     Attributes:
       valid: bool `[T, *batch]`; where False the values are 0, on the way in and on the way out. None: all valid.
       resets: bool `[T, *batch]`; True at the first step of a new sequence. None: no resets.
       key: for layers that were made with `draws=True`; None: deterministic.
-      context: what the caller handed to `unroll`, an encoded memory say; None: nothing.
+      context: the `context` that was given to `unroll`, such as an encoded source sequence; None: nothing.
       aux: named costs that layers add to a loss, scalars.
     """
 
@@ -117,7 +117,7 @@ class Steps(NamedTuple):
     aux: dict[str, Array] = {}  # noqa: RUF012, nobody writes into it
 
     def with_cost(self, name: str, value: Array) -> "Steps":
-        """These steps with `value` added to the cost of this name."""
+        """Returns these steps with `value` added to the cost of this name."""
         return self._replace(aux={**self.aux, name: self.aux[name] + value if name in self.aux else value})
 
 
@@ -135,7 +135,7 @@ class _LayerFunctions(NamedTuple):
 
 
 class Layer(Made, _LayerFunctions):
-    """A transformation of sequences as a record of pure functions; what `rnn`, `stack`, `dense` … return.
+    """A layer is a transformation of sequences, a record of pure functions; `rnn`, `stack`, `dense` … return one.
 
     `jaxrnn.layer` makes one; `jaxrnn.unroll` and `jaxrnn.step` run it.
 
@@ -147,11 +147,11 @@ class Layer(Made, _LayerFunctions):
       step: `(params, carry, x [*batch, D], context) -> (carry, y)`, or None where the layer is not causal.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis; 0 for
         token ids.
-      any_axes: whether an input may have more of them: a layer that acts on each step alone does not tell them apart.
-      draws: whether `run` makes use of a `key`; the Flax modules need a random stream only then.
-      context: for a layer that attends to a `context`, an example of one without batch axes, as shapes; else None.
-      looks_ahead: where a layer is not causal, the part that is not: its place, outermost first, and what it is.
-      timed: whether the last feature of an input is a time, as for `Cell`: so it is of what is given to a timed cell.
+      any_axes: whether an input may have more of them: a layer that acts on each step alone need not know.
+      draws: whether `run` uses a `key`; the Flax modules need a random stream only then.
+      context: for a layer that attends to a `context`, the shapes of one without batch axes; else None.
+      looks_ahead: the part of a layer that is not causal, if any: its place, outermost first, and its kind.
+      timed: whether the last feature of an input is a time, as for `Cell`.
 
     Example:
       >>> import jax, jaxrnn
@@ -163,5 +163,5 @@ class Layer(Made, _LayerFunctions):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Says what runs a layer."""
+        """Raises a TypeError that names `unroll`, which runs a layer."""
         raise TypeError("Layer: a layer is a record and no function; jaxrnn.unroll(layer, params, xs) runs it")

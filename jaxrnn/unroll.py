@@ -1,4 +1,4 @@
-"""The verbs: a cell or a layer over a sequence, or one step at a time; arguments are checked here and nowhere below."""
+"""Runs a cell or a layer over a sequence or for one step; arguments are checked here and nowhere below."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 
 
 def methods(cell: Cell) -> tuple[str, ...]:
-    """The methods that `unroll` can run `cell` with.
+    """Returns the methods with which `unroll` can run `cell`.
 
     Args:
       cell: the recurrence.
@@ -51,8 +51,8 @@ def unroll(
       params: from `model.init`; any mapping of such arrays will do.
       xs: inputs, floating, `[T, *batch, D]`; for a cell of images, `[T, *batch, *spatial, D]`; for a model that begins
         with `embedding`, token ids, integers `[T, *batch]`. The values at an invalid step, NaN included, have no
-        influence, with one exception: a cell with times (`cell.timed`, as of `cfc`) reads the time since the valid
-        step before in the direction of travel, over the invalid steps between the two.
+        influence, except that a cell with times (`cell.timed`, as of `cfc`) adds up the times of invalid steps since
+        the previous valid step in the direction of travel.
       carry: initial carry, leaves `[*batch, ...]`; `model.init_carry` if None.
       lengths: valid steps of each sequence, int `[*batch]`, 0 ≤ length ≤ T (a larger one counts as T); all T if None. A
         negative one is an error in an array of NumPy or on the CPU; elsewhere its value is not read, and it counts
@@ -60,18 +60,18 @@ def unroll(
       mask: valid steps, bool `[T, *batch]`, any pattern. At an invalid step the carry holds and the output is 0.
       resets: bool `[T, *batch]`, True at the first step of a new sequence: the model's own initial carry, not `carry`,
         replaces the state before that step, valid or not. The sequences stay the same under `reverse`.
-      key: draws the masks of what is random (`dropout`, `zoneout`, `recurrent_dropout`, `weight_dropout`), once, before
-        the loop; None: deterministic. Other models ignore it.
-      context: what layers of the model attend to besides their input, an encoded memory say; a model without such a
-        layer takes None alone.
-      reverse: from the last valid step to the first; outputs stay aligned with inputs.
+      key: draws the masks of `dropout`, `zoneout`, `recurrent_dropout` and `weight_dropout`, once, before the loop;
+        None: deterministic. Other models ignore it.
+      context: a value that layers of the model attend to besides their input, such as an encoded source sequence; None
+        for a model without such layers.
+      reverse: runs from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the engine of
         `pointwise_cell`. `"auto"` takes the fastest.
-      remat: what the backward pass recomputes. None stores everything, except that on the CPU long linear recurrences
-        are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's carry
-        alone; an int stores every so-many-th carry.
-      unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 elsewhere, whichever it
-        is compiled for; 1 where there are few steps, or `jax.export` does not know how many.
+      remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
+        recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
+        carry alone; an int n stores every n-th carry.
+      unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 on other devices; 1
+        where there are few steps, or `jax.export` does not know how many.
 
     `reverse`, `method`, `remat` and `unroll` are options of a cell; `rnn(cell, …)` takes them for a cell in a layer.
 
@@ -80,7 +80,7 @@ def unroll(
       in the dtype of the computation. Carries are float32 at least.
 
     Raises:
-      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ShapeError: a shape, dtype or structure does not fit; it names the argument.
       ValueError: both `lengths` and `mask` are given; the cell has no such `method`; `remat` or `unroll` is not
         one of the above; an option of a cell is given with a layer.
 
@@ -114,7 +114,7 @@ def unroll_with_aux(
     remat: Remat = None,
     unroll: int | None = None,
 ) -> tuple[Carry, Array, dict[str, Array]]:
-    """`unroll` that also returns the named costs that layers add to a loss.
+    """Runs `unroll` and also returns the named costs that layers add to a loss.
 
     Args:
       model: as for `unroll`.
@@ -132,15 +132,13 @@ def unroll_with_aux(
       unroll: as for `unroll`.
 
     Returns:
-      `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. A name that
-      several layers use has the sum of theirs.
+      `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. Layers that use
+      the same name add up.
 
     Raises:
       ValueError: as `unroll`.
 
     Example:
-      A layer whose cost is the mean square of what passes through it:
-
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> def run(params, carry, xs, steps):
       ...     return carry, xs, steps.with_cost("activity", jnp.square(xs).mean())
@@ -184,7 +182,7 @@ def _checked_run(
 
 
 def check_options(where: str, model: Cell | Layer, how: Options) -> None:
-    """The ways to run a cell, of which a layer takes the defaults alone."""
+    """Checks the options of a run; a layer takes only the defaults."""
     if isinstance(model, Layer):
         for name, value, default in zip(how._fields, how, Options(), strict=True):
             if value is not default and value != default:
@@ -209,22 +207,22 @@ def step(
     resets: Array | None = None,
     context: Any = None,
 ) -> tuple[Carry, Array]:
-    """Runs a cell or a layer for one step: the same numbers as `unroll`, one input at a time.
+    """Runs a cell or a layer for one step; a loop of steps gives the numbers of `unroll`.
 
     Args:
       model: a `Cell`, or a causal `Layer`.
       params: from `model.init`.
-      carry: from `model.init_carry`, `unroll` or the step before; leaves `[*batch, ...]`.
+      carry: from `model.init_carry`, `unroll` or the previous step; leaves `[*batch, ...]`.
       x: one input, floating, `[*batch, D]`; token ids, integers `[*batch]`, for a model that begins with `embedding`.
       resets: bool `[*batch]`; where True a new sequence begins with this input, from the model's own initial carry.
-      context: what a layer of the model attends to, as for `unroll`.
+      context: as for `unroll`.
 
     Returns:
-      `(carry, y)` with `y [*batch, H]`. The carry keeps the dtype that it is given in, so that `lax.scan` can loop this
-      function, whatever the inputs promote to; a carry in half precision becomes float32.
+      `(carry, y)` with `y [*batch, H]`. The carry keeps its dtype, so that `lax.scan` can loop this function, whatever
+      the inputs promote to; a carry in half precision becomes float32.
 
     Raises:
-      ShapeError: a shape, dtype or structure does not fit; it names the argument and what was expected.
+      ShapeError: a shape, dtype or structure does not fit; it names the argument.
       ValueError: `model` is a layer that is not causal; it names the part that is not.
 
     Example:

@@ -1,7 +1,7 @@
-"""One file a family of cells: constructor, parameters, carry, pointwise maths.
+"""Lists all cells. Each family has a file with its constructors, parameters, carries and pointwise maths.
 
-This is the list of all cells. From it come the cells among the names of `jaxrnn`, those that the command line and the
-tests of all cells go through, and their page in the documentation. A new cell is its file and its name here.
+The names of `jaxrnn`, the command line, the tests of all cells and their page in the documentation use this list. A new
+cell needs only its file and its name here.
 """
 
 import inspect
@@ -74,7 +74,6 @@ __all__ = [
     "ssd",
 ]
 
-# Every constructor of a cell, by its name.
 CONSTRUCTORS: dict[str, Callable[..., Cell]] = {
     name: globals()[name] for name in __all__ if inspect.isfunction(globals()[name])
 }

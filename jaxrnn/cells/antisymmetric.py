@@ -1,4 +1,4 @@
-"""A recurrent network as a stable differential equation. Gate order: `h`, and `z` where it is gated."""
+"""Defines a recurrent network as a stable differential equation. Gate order: `h`, and `z` where it is gated."""
 
 from typing import Unpack
 
@@ -21,12 +21,11 @@ from jaxrnn.types import Array, Cell, Params
 def antisymmetric(
     features: int, *, gated: bool = False, dt: float = 0.1, gamma: float = 0.01, **options: Unpack[CellOptions]
 ) -> Cell:
-    """Steps of a differential equation that neither forgets nor explodes: its eigenvalues are nearly imaginary.
+    """Makes a cell that steps a differential equation with nearly imaginary eigenvalues, so its state is stable.
 
-    `hₜ = hₜ₋₁ + Δt tanh(V xₜ + A hₜ₋₁ + b)` with `A = W − Wᵀ − γ I`, and the output is `hₜ`. Gated, the step is
-    multiplied by `zₜ = σ(V xₜ + A hₜ₋₁ + b)`, with V and b of its own but the same A (Chang et al. 2019,
-    "AntisymmetricRNN: a dynamical system view on recurrent neural networks"). A is computed once a run, before the
-    loop.
+    `hₜ = hₜ₋₁ + Δt tanh(V xₜ + A hₜ₋₁ + b)` with `A = W − Wᵀ − γ I`, and the output is `hₜ`. A gate
+    `zₜ = σ(V xₜ + A hₜ₋₁ + b)`, with its own V and b but the same A, multiplies the step if `gated` (Chang et al. 2019,
+    "AntisymmetricRNN: a dynamical system view on recurrent neural networks"). A run computes A once, before the loop.
 
     Args:
       features: H, the width of the state.
@@ -73,7 +72,7 @@ def antisymmetric(
 
     def transform(params: Params) -> Params:
         """Gives the engine a recurrent kernel for each gate, A in place of W."""
-        W = params["recurrent_kernel"]  # perhaps in blocks, as `heads` makes them
+        W = params["recurrent_kernel"]  # `heads` makes it block-diagonal
         identity = align(jnp.eye(W.shape[-1], dtype=W.dtype)[:, None], W)
         A = W - jnp.swapaxes(W, -3, -1) - gamma * identity
         return params | {"recurrent_kernel": jnp.repeat(A, len(gates), axis=-2)}

@@ -1,4 +1,4 @@
-"""A network in continuous time, in closed form. Its state moves for as long as the time between two inputs."""
+"""Defines a network in continuous time, in closed form. A step spans the time between two inputs."""
 
 from typing import Any, Literal, Unpack
 
@@ -31,39 +31,39 @@ def cfc(
     activation: Activation = lecun_tanh,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A closed-form continuous-time network, for inputs at irregular times; the output is `hₜ`.
+    """Makes a closed-form continuous-time network, for inputs at irregular times; the output is `hₜ`.
 
-    **The last feature of each input is the time since the input before**, and no weight sees it: `x [..., D]` is D − 1
-    features and that time gap. Of the gaps `unroll` makes Δₜ, the time since the step before in the direction of
-    travel:
+    **The last feature of each input is the time since the previous input**, and no weight sees it: `x [..., D]` is
+    D − 1 features and that time gap. `unroll` turns the gaps into Δₜ, the time since the previous step in the direction
+    of travel:
 
-    * the gaps of invalid steps between two valid ones of a sequence count, so that Δₜ is the time between the two; one
-      that is not finite counts as 0, and so does padding before the first valid step and after the last one;
-    * the first step of a sequence, at the beginning or at a reset, has no step before it and keeps the gap that it is
-      given: 0, or the time since whatever the carry stands for. A chunk that goes on with a carry, and `step`, begin
-      with such a gap: the time since the last valid step of the chunk before, which only the caller knows;
-    * under `reverse`, Δₜ is the time until the next valid step, and the step at which a sequence is entered has 0:
-      no input says how long it has been since what a carry stands for.
+    * the gaps of invalid steps between two valid ones of a sequence add up, so that Δₜ is the time between the two; a
+      gap that is not finite counts as 0, and so does padding before the first valid step and after the last one;
+    * the first step of a sequence, at the beginning or at a reset, keeps its gap: 0, or the time since the state of the
+      carry. A chunk that continues with a carry, and `step`, begin with such a gap: the time since the last valid step
+      of the previous chunk, which only the caller knows;
+    * under `reverse`, Δₜ is the time until the next valid step, and 0 at the last valid step of a sequence: no input
+      has the time since the state of a carry.
 
-    With `s = backbone([xₜ, hₜ₋₁])`, one or more dense layers, and with weights of their own for each of `f, g, a, b`,
-    which are linear in s,
+    The backbone `s = backbone([xₜ, hₜ₋₁])` is one or more dense layers, and `f, g, a, b` are linear in s, each with its
+    own weights. The state is,
 
-    * `mode="default"`: `hₜ = (1 − q) ⊙ tanh(f) + q ⊙ tanh(g)` with the gate `q = σ(a Δₜ + b)`;
-    * `mode="no_gate"`: `hₜ = tanh(f) + q ⊙ tanh(g)`;
-    * `mode="pure"`: `hₜ = A − A ⊙ exp(−Δₜ (|τ| + |f|)) ⊙ f`, with vectors τ and A.
+    * with `mode="default"`, `hₜ = (1 − q) ⊙ tanh(f) + q ⊙ tanh(g)` with the gate `q = σ(a Δₜ + b)`;
+    * with `mode="no_gate"`, `hₜ = tanh(f) + q ⊙ tanh(g)`;
+    * with `mode="pure"`, `hₜ = A − A ⊙ exp(−Δₜ (|τ| + |f|)) ⊙ f`, with vectors τ and A.
 
     (Hasani et al. 2022, "Closed-form continuous-time neural networks"; the modes are those of the authors' code.) A
     step has several products, so it runs in the plain loop.
 
     Args:
       features: H, the width of the state.
-      mode: which of the three.
-      backbone_features: the width of the backbone's layers, N.
-      backbone_layers: how many it has, L.
-      activation: of the backbone.
+      mode: one of the three equations.
+      backbone_features: N, the width of the backbone's layers.
+      backbone_layers: L, the number of its layers.
+      activation: the backbone's nonlinearity.
       **options: see `CellOptions`. `kernel_init` draws `kernel [D − 1, 1, N]`, the backbone's further layers,
-        `backbone_kernel [N, L − 1, N]`, and `head_kernel [N, 4, H]` for f, g, a, b, or `[N, 1, H]` for f alone, each
-        layer and head apart; `recurrent_kernel_init`, here `initializers.lecun_normal` by default, draws
+        `backbone_kernel [N, L − 1, N]`, and `head_kernel [N, 4, H]` for f, g, a, b, or `[N, 1, H]` for f alone, per
+        layer and head; `recurrent_kernel_init`, here `initializers.lecun_normal` by default, draws
         `recurrent_kernel [H, 1, N]`; `bias_init` draws `bias [1, N]`, `backbone_bias [L − 1, N]` and `head_bias [4, H]`
         or `[1, H]`. A, `amplitude [H]`, starts at 1 and τ, `rate [H]`, at 0.
 
@@ -141,6 +141,6 @@ def cfc(
 
 
 def _affine(params: Params, prefix: str, x: Array, layer: int, dtype: Any) -> Array:
-    """Returns `x kernel + bias` of a layer, if there is a bias, summed in the accumulator of `dtype`."""
+    """Returns `x kernel + bias` of a layer, if there is a bias, accumulated in the accumulator of `dtype`."""
     y, bias = product(x, params[f"{prefix}kernel"][:, layer], dtype), params.get(f"{prefix}bias")
     return y if bias is None else y + align(bias[layer].astype(y.dtype), y)

@@ -1,4 +1,4 @@
-"""Convolutional cells, for states that are images. Gate orders: LSTM `i f g o`, GRU `r z n`."""
+"""Defines convolutional cells, whose states are images. Gate orders: LSTM `i f g o`, GRU `r z n`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,22 +29,22 @@ def conv_lstm(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with convolutions for products: `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
+    """Makes an LSTM with convolutions, `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`; the output is `hₜ`.
 
-    With `iₜ, fₜ, oₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W ∗ xₜ + U ∗ hₜ₋₁ + b)`; images keep
-    their size unless options say otherwise, beyond their edges they are 0 (Shi et al. 2015, "Convolutional LSTM
+    The gates are `iₜ, fₜ, oₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)` and `gₜ = tanh(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each with its own
+    weights; images keep their size by default, and are 0 beyond their edges (Shi et al. 2015, "Convolutional LSTM
     network"; without its peepholes, as in keras and flax). Inputs are `[T, *batch, *spatial, D]`. `init_carry` takes
-    `(*batch, *spatial)`, those of the inputs, for its `batch_shape`; lengths, masks and resets have the batch axes
-    alone. The convolution of the inputs is one, over all steps, before the loop.
+    `(*batch, *spatial)` of the inputs as its `batch_shape`; lengths, masks and resets have only the batch axes. One
+    convolution before the loop covers the inputs of all steps.
 
     Args:
       features: H, the channels of the state.
-      kernel_size: of the window, an int for each of 1, 2 or 3 spatial axes.
+      kernel_size: the window's size, an int for each of 1, 2 or 3 spatial axes.
       padding: of the convolution of the inputs: `"same"` with zeros around the images, `"valid"` without, so that the
         state is smaller than the inputs.
-      strides: of the convolution of the inputs, an int or one for each spatial axis. That of the state has none.
-      dilation: of the window on the inputs, likewise.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      strides: of the convolution of the inputs, an int or one for each spatial axis. The state has stride 1.
+      dilation: of the window on the inputs, an int or one for each spatial axis.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       **options: see `CellOptions`; the parameters are `kernel [*kernel_size, D, 4, H]`,
@@ -54,8 +54,8 @@ def conv_lstm(
       A `Cell` with carry `LSTMCarry(c, h)`, both `[*batch, *spatial, H]` with the spatial axes of the outputs.
 
     Raises:
-      ValueError: `features` or an entry of `kernel_size`, `strides` or `dilation` is not a positive int; they have not
-        as many entries, 1 to 3; an unknown `padding`.
+      ValueError: `features` or an entry of `kernel_size`, `strides` or `dilation` is not a positive int; they do not
+        have the same number of entries, 1 to 3; an unknown `padding`.
 
     Example:
       >>> import jax, jaxrnn
@@ -92,21 +92,21 @@ def conv_gru(
     gate_activation: Activation = sigmoid,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A GRU with convolutions for products: `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`, and the output is `hₜ`.
+    """Makes a GRU with convolutions as products: `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`, and the output is `hₜ`.
 
-    With `rₜ, zₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each its own, and, with `reset="after"`,
-    `n = tanh(W ∗ xₜ + b + rₜ ⊙ (U ∗ hₜ₋₁ + b_hn))`, which takes one convolution a step, or, with `reset="before"`, the
-    paper's, which takes two, `n = tanh(W ∗ xₜ + U ∗ (rₜ ⊙ hₜ₋₁) + b)` (Ballas et al. 2016, "Delving deeper into
-    convolutional networks for learning video representations", whose z is 1 − z here). Images, carries, lengths and
-    masks are as for `conv_lstm`.
+    The gates are `rₜ, zₜ = σ(W ∗ xₜ + U ∗ hₜ₋₁ + b)`, each with its own weights. The candidate is
+    `n = tanh(W ∗ xₜ + b + rₜ ⊙ (U ∗ hₜ₋₁ + b_hn))` with `reset="after"`, which takes one convolution per step, or
+    `n = tanh(W ∗ xₜ + U ∗ (rₜ ⊙ hₜ₋₁) + b)` with `reset="before"`, the paper's, which takes two (Ballas et al. 2016,
+    "Delving deeper into convolutional networks for learning video representations", whose z is 1 − z here). Images,
+    carries, lengths and masks are as for `conv_lstm`.
 
     Args:
       features: H, the channels of the state.
-      kernel_size: of the window, an int for each of 1, 2 or 3 spatial axes.
-      reset: where the reset gate meets the candidate.
+      kernel_size: the window's size, an int for each of 1, 2 or 3 spatial axes.
+      reset: whether the reset gate acts after or before the convolution of the state.
       padding: of the convolution of the inputs: `"same"` or `"valid"`, as for `conv_lstm`.
       strides: of the convolution of the inputs, an int or one for each spatial axis.
-      dilation: of the window on the inputs, likewise.
+      dilation: of the window on the inputs, an int or one for each spatial axis.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       **options: see `CellOptions`; the parameters are `kernel [*kernel_size, D, 3, H]`,
@@ -117,8 +117,8 @@ def conv_gru(
       A `Cell` with carry `HiddenCarry(h)`, `[*batch, *spatial, H]` with the spatial axes of the outputs.
 
     Raises:
-      ValueError: `features` or an entry of `kernel_size`, `strides` or `dilation` is not a positive int; they have not
-        as many entries, 1 to 3; an unknown `padding` or `reset`.
+      ValueError: `features` or an entry of `kernel_size`, `strides` or `dilation` is not a positive int; they do not
+        have the same number of entries, 1 to 3; an unknown `padding` or `reset`.
 
     Example:
       >>> import jax, jaxrnn

@@ -1,4 +1,4 @@
-"""A network of coupled, driven and damped oscillators. Gate order: one gate, the force on each oscillator."""
+"""Defines a network of coupled, driven and damped oscillators. It has one gate, the force on each oscillator."""
 
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -32,16 +32,16 @@ def cornn(
     damping: float = 4.7,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """Oscillators that drive one another: steps of `h″ = tanh(U h + V h′ + W x + b) − γ h − ε h′`.
+    """Makes a cell of oscillators that drive one another, `h″ = tanh(U h + V h′ + W x + b) − γ h − ε h′`.
 
     `vₜ = vₜ₋₁ + Δt (tanh(U hₜ₋₁ + V vₜ₋₁ + W xₜ + b) − γ hₜ₋₁ − ε vₜ₋₁)`, `hₜ = hₜ₋₁ + Δt vₜ`, and the output is `hₜ`
-    (Rusch & Mishra 2021, "Coupled oscillatory recurrent neural network (coRNN)", with its damping taken explicitly). A
-    step has two products, so it runs in the plain loop.
+    (Rusch & Mishra 2021, "Coupled oscillatory recurrent neural network (coRNN)", with explicit damping). A step has two
+    products, so it runs in the plain loop.
 
     Args:
       features: H, the number of oscillators.
-      dt: Δt > 0, the size of a step. This and the next two decide over what time the state lasts; the defaults are the
-        paper's for images of 784 pixels, read one by one.
+      dt: Δt > 0, the size of a step. With the next two it decides how long the state lasts; the defaults are the
+        paper's for images of 784 pixels, one per step.
       stiffness: γ > 0, the stiffness of each oscillator.
       damping: ε > 0, the damping of each oscillator.
       **options: see `CellOptions`; W is `kernel [D, 1, H]`, b is `bias [1, H]`, and `recurrent_kernel_init`, here
@@ -52,8 +52,8 @@ def cornn(
       A `Cell` with carry `CoRNNCarry(h, v)`.
 
     Raises:
-      ValueError: `features` is not a positive int; `dt`, `stiffness` or `damping` is not positive; with them an
-        oscillator that is left alone would not come to rest, since `γ Δt² + 2 ε Δt` is 4 or more.
+      ValueError: `features` is not a positive int; `dt`, `stiffness` or `damping` is not positive; `γ Δt² + 2 ε Δt` is
+        4 or more, so that a free oscillator would not come to rest.
 
     Example:
       >>> import jax, jaxrnn

@@ -1,4 +1,4 @@
-"""LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output); JANET: `f g`."""
+"""Defines LSTMs with one gate for input and forgetting. Gate order: `f g o` (forget, candidate, output); JANET `f g`"""
 
 from typing import Unpack
 
@@ -21,15 +21,15 @@ def coupled_lstm(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM that takes in as much as it forgets.
+    """Makes an LSTM that takes in as much as it forgets.
 
-    `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`. With
-    `fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Greff et al. 2017, "LSTM: a
-    search space odyssey", which names it CIFG and has the input gate, `1 − fₜ`, for its gate).
+    `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`. The gates are
+    `fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)` and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each with its own weights (Greff et al. 2017,
+    "LSTM: a search space odyssey", which names it CIFG and has the input gate, `1 − fₜ`, as its gate).
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and
@@ -70,15 +70,15 @@ def janet(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM that has a forget gate and no other: "just another network".
+    """Makes "just another network", an LSTM whose only gate is the forget gate.
 
-    `hₜ = σ(sₜ) ⊙ hₜ₋₁ + (1 − σ(sₜ − β)) ⊙ gₜ`, and the output is `hₜ`. With `sₜ = W xₜ + U hₜ₋₁ + b` and
-    `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each its own (van der Westhuizen & Lasenby 2018, "The unreasonable effectiveness of
-    the forget gate").
+    `hₜ = σ(sₜ) ⊙ hₜ₋₁ + (1 − σ(sₜ − β)) ⊙ gₜ`, and the output is `hₜ`. `sₜ = W xₜ + U hₜ₋₁ + b` and
+    `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` have their own weights (van der Westhuizen & Lasenby 2018, "The unreasonable
+    effectiveness of the forget gate").
 
     Args:
       features: H, the width of the state.
-      beta: how much more is taken in than is forgotten; 0 couples the two.
+      beta: β, by which the cell takes in more than it forgets; 0 couples the two.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias. For long dependencies the paper has
@@ -112,5 +112,5 @@ def janet(
 
 
 def _one_minus(gate_activation: Activation, negated: Array) -> Array:
-    """`1 − gate_activation(−negated)`. For a sigmoid that is `sigmoid(negated)`, which does not cancel near 1."""
+    """Returns `1 − gate_activation(−negated)`, for a sigmoid as `sigmoid(negated)`, which does not cancel near 1."""
     return sigmoid(negated) if gate_activation is sigmoid else 1 - gate_activation(-negated)

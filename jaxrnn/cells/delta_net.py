@@ -1,4 +1,4 @@
-"""The delta rule, and the gated one.
+"""Defines the delta rule, and the gated one.
 
 Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]` and
 `rate [D, heads]`; the gated one has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate [heads]`, too.
@@ -26,25 +26,25 @@ def delta_net(
     eigenvalues: Literal["positive", "signed"] = "positive",
     **options: Unpack[MatrixOptions],
 ) -> Cell:
-    """The delta rule: each step replaces what its key held.
+    """Makes a cell of the delta rule: each step replaces the value of its key.
 
-    `Sₜ = (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o norm(oₜ)` in every head, with `qₜ` and `kₜ` of
-    length 1 in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Schlag et al. 2021, "Linear
-    transformers are secretly fast weight programmers"; Yang et al. 2024, "Parallelizing linear transformers with the
-    delta rule over sequence length", whose short convolutions are left to a layer before it). `norm` divides by the
-    root mean square. `eigenvalues="signed"` doubles `βₜ`, so that a step can reflect (Grazzi et al. 2025, "Unlocking
-    state-tracking in linear RNNs through negative eigenvalues").
+    `Sₜ = (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o norm(oₜ)` per head, with `qₜ` and `kₜ` of length 1
+    in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Schlag et al. 2021, "Linear transformers
+    are secretly fast weight programmers"; Yang et al. 2024, "Parallelizing linear transformers with the delta rule over
+    sequence length", whose short convolutions need a layer before it). `norm` divides by the root mean square.
+    `eigenvalues="signed"` doubles `βₜ`, so that a step can reflect (Grazzi et al. 2025, "Unlocking state-tracking in
+    linear RNNs through negative eigenvalues").
 
     Args:
       features: H, the width of the output.
-      eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
+      eigenvalues: the range of a step's eigenvalues: `"positive"` is (0, 1], `"signed"` (−1, 1].
       **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; unknown
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to; unknown
         `eigenvalues`.
 
     Example:
@@ -85,23 +85,23 @@ def gated_delta_net(
     eigenvalues: Literal["positive", "signed"] = "positive",
     **options: Unpack[MatrixOptions],
 ) -> Cell:
-    """The delta rule with a decay for every head.
+    """Makes a cell of the delta rule with a decay per head.
 
-    `Sₜ = αₜ (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` in every head, with
-    `qₜ`, `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α xₜ + b)` (Yang, Kautz & Hatamizadeh
-    2025, "Gated delta networks: improving Mamba2 with delta rule", whose short convolutions are left to a layer before
-    it). At first `exp(A)` is uniform between 1 and 16 and `softplus(b)` log-uniform between 0.001 and 0.1.
+    `Sₜ = αₜ (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` per head, with `qₜ`,
+    `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α xₜ + b)` (Yang, Kautz & Hatamizadeh 2025,
+    "Gated delta networks: improving Mamba2 with delta rule", whose short convolutions need a layer before it). At first
+    `exp(A)` is uniform between 1 and 16 and `softplus(b)` log-uniform between 0.001 and 0.1.
 
     Args:
       features: H, the width of the output.
-      eigenvalues: where those of a step lie: `"positive"` in (0, 1], `"signed"` in (−1, 1].
+      eigenvalues: the range of a step's eigenvalues: `"positive"` is (0, 1], `"signed"` (−1, 1].
       **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; unknown
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to; unknown
         `eigenvalues`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Elman's simple recurrent network, and the one that starts from the identity. Gate order: one gate, `h`."""
+"""Defines Elman's simple recurrent network, and the one that starts from the identity. Both have one gate, `h`."""
 
 from typing import Unpack
 
@@ -15,9 +15,10 @@ from jaxrnn.types import Activation, Array, Carry, Cell, Params
 
 @checked
 def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack[CellOptions]) -> Cell:
-    """`hₜ = tanh(W_hh hₜ₋₁ + W_xh xₜ + b_h)`, and the output is `hₜ` (Elman 1990, "Finding structure in time").
+    """Makes an Elman cell, `hₜ = tanh(W_hh hₜ₋₁ + W_xh xₜ + b_h)`; the output is `hₜ`.
 
-    The readout `ŷₜ = softmax(W_hy hₜ + b_y)` is a layer of its own, `dense(features, activation=jax.nn.softmax)`.
+    The readout `ŷₜ = softmax(W_hy hₜ + b_y)` is a layer, `dense(features, activation=jax.nn.softmax)` (Elman 1990,
+    "Finding structure in time").
 
     Args:
       features: H, the width of the state.
@@ -51,10 +52,10 @@ def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack
 @checked
 @defaults(kernel_init=jax.nn.initializers.normal(1e-3), recurrent_kernel_init=initializers.identity())
 def irnn(features: int, **options: Unpack[CellOptions]) -> Cell:
-    """`hₜ = max(0, U hₜ₋₁ + W xₜ + b)`, at first a sum of its inputs, because U starts at the identity.
+    """Makes an Elman cell `hₜ = max(0, U hₜ₋₁ + W xₜ + b)` that at first sums its inputs, since U is the identity.
 
-    Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units". It is an
-    `elman` cell with other defaults.
+    It is an `elman` cell with other defaults (Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks
+    of rectified linear units").
 
     Args:
       features: H, the width of the state.

@@ -1,4 +1,4 @@
-"""Gated linear attention.
+"""Defines gated linear attention.
 
 Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]`; for
 decays `decay_down [D, 1, 16]`, `decay_up [16, heads, K]` and `decay_bias [heads, K]`.
@@ -18,17 +18,17 @@ from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
-RANK = 16  # of the matrix that makes the decays
-TEMPERATURE = 16  # by which their logarithms are divided: forgetting begins slowly
+RANK = 16  # of the kernel of the decays
+TEMPERATURE = 16  # log decays are divided by it: forgetting begins slowly
 
 
 @checked
 def gla(features: int, **options: Unpack[MatrixOptions]) -> Cell:
-    """Gated linear attention: a decay for every key channel.
+    """Makes a cell of gated linear attention, with a decay per key channel.
 
-    `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ / √K`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` in every head, with
-    `qₜ, kₜ, vₜ = W xₜ`, each its own, and `αₜ = σ(W₂ W₁ xₜ + b)^(1/16)` through 16 dimensions (Yang et al. 2024, "Gated
-    linear attention transformers with hardware-efficient training"). `norm` divides by the root mean square.
+    `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ / √K`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` per head, with
+    `qₜ, kₜ, vₜ = W xₜ`, each with its own weights, and `αₜ = σ(W₂ W₁ xₜ + b)^(1/16)` of rank 16 (Yang et al. 2024,
+    "Gated linear attention transformers with hardware-efficient training"). `norm` divides by the root mean square.
 
     Args:
       features: H, the width of the output.
@@ -38,7 +38,7 @@ def gla(features: int, **options: Unpack[MatrixOptions]) -> Cell:
       A `Cell` with carry `MatrixCarry(S)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for.
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to.
 
     Example:
       >>> import jax, jaxrnn

@@ -1,4 +1,4 @@
-"""Gated recurrent units in their three forms. Gate order: `r z n` (reset, update, candidate)."""
+"""Defines gated recurrent units in their three forms. Gate order: `r z n` (reset, update, candidate)."""
 
 from functools import partial
 from typing import Any, Literal, Unpack
@@ -26,19 +26,21 @@ def gru(
     gate_activation: Activation = sigmoid,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A gated recurrent unit with gates `rₜ, zₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own; the output is `hₜ`.
+    """Makes a gated recurrent unit with gates `rₜ, zₜ = σ(W xₜ + U hₜ₋₁ + b)`; the output is `hₜ`.
+
+    Each gate and the candidate `n` have their own weights.
 
     * `reset="after"`, the reset gate after the product, as in torch, cuDNN, keras and flax:
       `n = tanh(W xₜ + b + rₜ ⊙ (U hₜ₋₁ + b_hn))`, `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁`; the fused engine's form.
     * `reset="before"`, the paper's: `n = tanh(W xₜ + U (rₜ ⊙ hₜ₋₁) + b)`, `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁` (Cho et al.
       2014, "Learning phrase representations using RNN encoder–decoder").
     * `reset="to_bias"`, the reset gate moves the state towards a learned vector instead of zero:
-      `n = tanh(W xₜ + U ((1 − rₜ) ⊙ hₜ₋₁ + rₜ ⊙ b_h) + b)`, `hₜ = (1 − zₜ) ⊙ hₜ₋₁ + zₜ ⊙ n`. Mind that both gates
-      act the other way round here: `r = 1` forgets, `z = 1` takes the candidate.
+      `n = tanh(W xₜ + U ((1 − rₜ) ⊙ hₜ₋₁ + rₜ ⊙ b_h) + b)`, `hₜ = (1 − zₜ) ⊙ hₜ₋₁ + zₜ ⊙ n`. Both gates are inverted
+      here: `r = 1` forgets, `z = 1` takes the candidate.
 
     Args:
       features: H, the width of the state.
-      reset: which of the three forms.
+      reset: one of the three forms.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and
@@ -81,7 +83,7 @@ def gru(
         return HiddenCarry(h), h.astype(zs[0].dtype)
 
     def parts(params: Params, carry: HiddenCarry, zs: tuple[Array, ...]) -> tuple[Any, ...]:
-        """The two gates, the candidate's input, the recurrent kernel, and the product in the computation's dtype."""
+        """Returns the gates, the candidate's input, the recurrent kernel, and `product` in the computation's dtype."""
         dot = partial(product, dtype=zs[0].dtype)
         U = params["recurrent_kernel"]
         r_x, z_x, n_x = (z.astype(carry.h.dtype) for z in zs)
@@ -97,7 +99,7 @@ def gru(
 
 
 def _with_vector(cell: Cell, name: str) -> Cell:
-    """The cell with a vector of zeros among its parameters."""
+    """Returns the cell with a vector of zeros among its parameters."""
 
     def init(key: Array, in_features: int) -> Params:
         params = cell.init(key, in_features)

@@ -1,4 +1,4 @@
-"""Independently recurrent networks: a feature sees its own past alone. Gate order: one gate, `h`."""
+"""Defines independently recurrent networks: a feature sees its own past alone. They have one gate, `h`."""
 
 from typing import Unpack
 
@@ -15,16 +15,17 @@ from jaxrnn.types import Activation, Array, Cell, Params
 @checked
 @defaults(recurrent_kernel_init=jax.nn.initializers.uniform(1.0))
 def indrnn(features: int, *, activation: Activation = jax.nn.relu, **options: Unpack[CellOptions]) -> Cell:
-    """`hₜ = max(0, W xₜ + u ⊙ hₜ₋₁ + b)`, and the output is `hₜ`; layers on top mix the features.
+    """Makes an independently recurrent cell, `hₜ = max(0, W xₜ + u ⊙ hₜ₋₁ + b)`; the output is `hₜ`.
 
-    Li et al. 2018, "Independently recurrent neural network (IndRNN): building a longer and deeper RNN".
+    Layers on top mix the features (Li et al. 2018, "Independently recurrent neural network (IndRNN): building a longer
+    and deeper RNN").
 
     Args:
       features: H, the width of the state.
       activation: the elementwise nonlinearity.
       **options: see `CellOptions`; W is `kernel [D, 1, H]`, b is `bias [1, H]`, and u, `recurrent_kernel [1, H]`, is
-        drawn between 0 and 1. A feature keeps all of its past at 1 and none at 0; the paper draws between, and near 1
-        for the last layer of a network with long dependencies.
+        uniform between 0 and 1. A feature keeps all of its past at 1 and none at 0; for the last layer of a network
+        with long dependencies the paper draws u near 1.
 
     Returns:
       A `Cell` of structure `"diagonal"` with carry `HiddenCarry(h)`.

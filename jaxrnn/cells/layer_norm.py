@@ -1,4 +1,4 @@
-"""Cells that normalise their gates. Gate orders: LSTM `i f g o`; GRU `r z n`, of whose candidate both parts are."""
+"""Defines cells with normalised gates. Gate orders: LSTM `i f g o`; GRU `r z n`, whose candidate has two norms."""
 
 from typing import Any, Unpack
 
@@ -29,16 +29,16 @@ def layer_norm_lstm(
     scale_init: Initializer = ones,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with layer normalisation of each gate by itself, and of the cell state on its way to the output.
+    """Makes an LSTM with layer normalisation per gate, and of the cell state on its way to the output.
 
-    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(LN(cₜ))`, and the output is `hₜ`. With
-    `iₜ, fₜ, oₜ = σ(LN(W xₜ + U hₜ₋₁))` and `gₜ = tanh(LN(W xₜ + U hₜ₋₁))`, each its own, where
+    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(LN(cₜ))`, and the output is `hₜ`. The gates are
+    `iₜ, fₜ, oₜ = σ(LN(W xₜ + U hₜ₋₁))` and `gₜ = tanh(LN(W xₜ + U hₜ₋₁))`, each with its own weights, where
     `LN(a) = α ⊙ (a − mean a) / √(var a + ε) + β` over the H features of one gate (Ba, Kiros & Hinton 2016, "Layer
-    normalization", who normalise `W xₜ` and `U hₜ₋₁` apart and all gates together). There is no bias but β.
+    normalization", who normalise `W xₜ` and `U hₜ₋₁` apart and all gates together). β is the only bias.
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial β.
       epsilon: ε > 0.
@@ -90,19 +90,19 @@ def layer_norm_gru(
     scale_init: Initializer = ones,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A GRU with layer normalisation of each gate by itself; the output is `hₜ`.
+    """Makes a GRU with layer normalisation per gate; the output is `hₜ`.
 
     `hₜ = (1 − zₜ) ⊙ n + zₜ ⊙ hₜ₋₁` with `rₜ, zₜ = σ(LN(W xₜ + U hₜ₋₁))` and `n = tanh(LN(W xₜ) + rₜ ⊙ LN(U hₜ₋₁))`,
-    each its own, where `LN(a) = α ⊙ (a − mean a) / √(var a + ε) + β` over the H features of one gate. The candidate is
-    that of Ba, Kiros & Hinton 2016, "Layer normalization", whose gates normalise `W xₜ` and `U hₜ₋₁` apart and both
-    gates together. There is no bias but β.
+    each with its own weights, where `LN(a) = α ⊙ (a − mean a) / √(var a + ε) + β` over the H features of one gate. The
+    candidate is that of Ba, Kiros & Hinton 2016, "Layer normalization", whose gates normalise `W xₜ` and `U hₜ₋₁` apart
+    and both gates together. β is the only bias.
 
     Args:
       features: H, the width of the state.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       epsilon: ε > 0.
-      scale_init: draws α, `norm_scale [4, H]`: of r, of z, and of the candidate's input and state.
+      scale_init: draws α, `norm_scale [4, H]`, of r, z, and the candidate's input and state.
       **options: see `CellOptions`; the other parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and the
         biases β, `norm_bias [4, H]`, in the order of the scales.
 
@@ -140,7 +140,7 @@ def _check(where: str, epsilon: float) -> None:
 
 
 def _normalized(options: CellOptions, extra: dict[str, Any]) -> dict[str, Any]:
-    """The options of a cell with these parameters: `use_bias` decides about the biases of norms, not of gates."""
+    """Returns options with these parameters: `use_bias` is about the biases of norms, not of gates."""
     kept = {name: entry for name, entry in extra.items() if options["use_bias"] or not name.endswith("_bias")}
     return {**options, "use_bias": False, "extra": kept}
 

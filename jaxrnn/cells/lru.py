@@ -1,4 +1,4 @@
-"""The linear recurrent unit. A complex matrix is two real ones: `kernel [D, 2, N]` has its real and imaginary parts."""
+"""Defines the linear recurrent unit. `kernel [D, 2, N]` has the real and imaginary parts of a complex matrix."""
 
 import math
 from typing import Literal, Unpack
@@ -26,19 +26,19 @@ def lru(
     max_phase: float = 2 * math.pi,
     **options: Unpack[DTypeOptions],
 ) -> Cell:
-    """A linear recurrent unit: a diagonal linear system, initialised on a ring in the complex plane.
+    """Makes a linear recurrent unit: a diagonal linear system, initialised on a ring in the complex plane.
 
     `hₜ = λ ⊙ hₜ₋₁ + exp(γ) ⊙ (B xₜ)`, `yₜ = Re(C hₜ) + D xₜ` with `λ = exp(−exp(ν) + i exp(θ))` (Orvieto et al. 2023,
     "Resurrecting recurrent neural networks for long sequences"). At first `|λ|²` is uniform between `r_min²` and
     `r_max²`, the phase between 0 and `max_phase`, and `exp(γ) = √(1 − |λ|²)`, learned from there.
 
-    The state is real with `eigenvalues="positive"`, `λ = exp(−exp(ν))`, and with `"signed"`, `λ = tanh(ν)`, whose signs
-    are drawn; without negative or complex ones no weights tell even from odd.
+    The state is real with `eigenvalues="positive"`, `λ = exp(−exp(ν))`, and with `"signed"`, `λ = tanh(ν)` with random
+    signs; without negative or complex eigenvalues a layer cannot compute parity.
 
     Args:
       features: H, the width of the output.
       states: N, the width of the state; H if None.
-      eigenvalues: where λ may lie: in the complex unit disc, in (−1, 1) or in (0, 1).
+      eigenvalues: the range of λ: the complex unit disc, (−1, 1) or (0, 1).
       r_min: the least |λ| at first.
       r_max: the greatest.
       max_phase: the greatest phase at first, in radians.

@@ -1,4 +1,4 @@
-"""Long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""Defines the long short-term memory. Gate order: `i f g o` (input, forget, candidate, output)."""
 
 from typing import Unpack
 
@@ -21,14 +21,15 @@ def lstm(
     forget_bias: float = 1.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """`cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`.
+    """Makes a long short-term memory, `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`; the output is `hₜ`.
 
-    With `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Hochreiter & Schmidhuber
-    1997, "Long short-term memory"; the forget gate: Gers, Schmidhuber & Cummins 2000, "Learning to forget").
+    The gates are `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)` and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each with its own weights
+    (Hochreiter & Schmidhuber 1997, "Long short-term memory"; the forget gate: Gers, Schmidhuber & Cummins 2000,
+    "Learning to forget").
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias, so that the cell state lasts when training begins
         (Jozefowicz, Zaremba & Sutskever 2015).

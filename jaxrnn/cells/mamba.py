@@ -1,4 +1,4 @@
-"""The selective state space of Mamba, S6.
+"""Defines the selective state space of Mamba, S6.
 
 Parameters: `kernel [D, 1, H]`, `input`, `read [H, N]`, `step_down [H, R]`, `step_up [R, H]`, `step_bias`, `skip [H]`,
 `log_rate [H, N]`.
@@ -31,7 +31,7 @@ def mamba(
     use_value_kernel: bool = True,
     **options: Unpack[KernelOptions],
 ) -> Cell:
-    """A selective state space: N states for each feature, whose step size, input and output depend on the input.
+    """Makes a selective state space: N states per feature, whose step size, input and output depend on the input.
 
     `Δₜ = softplus(W_up W_down uₜ + b)`, `Bₜ = W_B uₜ`, `Cₜ = W_C uₜ`, `A = −exp(log_rate)`,
     `hₜ = exp(Δₜ A) ⊙ hₜ₋₁ + (Δₜ ⊙ uₜ) Bₜᵀ`, `yₜ = hₜ Cₜ + d ⊙ uₜ` (Gu & Dao 2023, "Mamba: linear-time sequence modeling
@@ -39,13 +39,13 @@ def mamba(
     short convolution and the gated branch around it, too. At first `−A` is 1, 2, … N in each feature (S4D-real),
     `softplus(b)` is log-uniform between `dt_min` and `dt_max`, and `d` is 1.
 
-    `"auto"` on the CPU holds the states `hₜ` of some steps at a time; whatever else runs it holds `[T, *batch, H * N]`,
-    and `remat` makes gradients keep less.
+    `"auto"` on the CPU stores the states `hₜ` of one segment at a time; all else stores `[T, *batch, H * N]`, unless
+    `remat` reduces it.
 
     Args:
       features: H, the width of `uₜ` and of the output.
       states: N, the states of each feature.
-      rank: R, of the matrix from which steps come; `H / 16`, rounded up, if None.
+      rank: R, the rank of the kernel of step sizes; `H / 16`, rounded up, if None.
       dt_min: the least step `Δ` at first.
       dt_max: the greatest.
       use_value_kernel: whether `uₜ` is a linear layer of the input; without it `uₜ = xₜ`, which has to be H wide.

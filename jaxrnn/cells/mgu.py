@@ -1,4 +1,4 @@
-"""The minimal gated unit. Gate order: `f n` (the one gate, candidate)."""
+"""Defines the minimal gated unit. Gate order: `f n` (the one gate, candidate)."""
 
 from functools import partial
 from typing import Any, Literal, Unpack
@@ -25,9 +25,9 @@ def mgu(
     gate_activation: Activation = sigmoid,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """A gated recurrent unit whose one gate both resets and updates; the output is `hₜ`.
+    """Makes a gated recurrent unit whose one gate both resets and updates; the output is `hₜ`.
 
-    `fₜ = σ(W xₜ + U hₜ₋₁ + b)`, and the candidate n, with weights of its own, is
+    The gate is `fₜ = σ(W xₜ + U hₜ₋₁ + b)`, and the candidate n, with its own weights, is
 
     * with `reset="after"`, the gate after the product, `n = tanh(W xₜ + b + fₜ ⊙ (U hₜ₋₁ + b_hn))`: the fused engine's
       form, and Flax's;
@@ -39,8 +39,8 @@ def mgu(
 
     Args:
       features: H, the width of the state.
-      reset: where the gate meets the candidate.
-      gate: what it does to the state where it is open.
+      reset: whether the gate acts after or before the product with the state.
+      gate: whether the open gate updates or keeps the state.
       activation: the candidate's nonlinearity.
       gate_activation: σ, the nonlinearity of the gates.
       **options: see `CellOptions`; the parameters are `kernel [D, 2, H]`, `recurrent_kernel [H, 2, H]` and

@@ -1,4 +1,4 @@
-"""The gated cells whose gates do not see the state. Gate order: `z h` for the GRU, `f i h` for the LSTM."""
+"""Defines the minimal GRU and LSTM, whose gates do not see the state. Gate orders: GRU `z h`, LSTM `f i h`."""
 
 from collections.abc import Callable
 from typing import Literal, Unpack
@@ -21,15 +21,15 @@ def min_gru(
     activation: Activation = jax.nn.identity,
     **options: Unpack[LinearOptions],
 ) -> Cell:
-    """A minimal gated recurrent unit, parallel over time; the output is `hₜ`.
+    """Makes a minimal gated recurrent unit, parallel over time; the output is `hₜ`.
 
     `zₜ = σ(W_z xₜ + b_z)`, `h̃ₜ = W_h xₜ + b_h`, `hₜ = (1 − zₜ) ⊙ hₜ₋₁ + zₜ ⊙ h̃ₜ` (Feng et al. 2024, "Were RNNs all we
-    needed?"). `eigenvalues="signed"` multiplies the state by `1 − 2zₜ` instead, in (−1, 1), with which one layer tells
-    even from odd (Grazzi et al. 2025, "Unlocking state-tracking in linear RNNs through negative eigenvalues").
+    needed?"). `eigenvalues="signed"` multiplies the state by `1 − 2zₜ` instead, in (−1, 1), so that one layer can
+    compute parity (Grazzi et al. 2025, "Unlocking state-tracking in linear RNNs through negative eigenvalues").
 
     Args:
       features: H, the width of the state.
-      eigenvalues: where those of the step lie: `"positive"` in (0, 1), `"signed"` in (−1, 1).
+      eigenvalues: the range of a step's eigenvalues: `"positive"` is (0, 1), `"signed"` (−1, 1).
       activation: the candidate's nonlinearity; none in the paper's plain form.
       **options: see `LinearOptions`; the parameters are `kernel [D, 2, H]` and `bias [2, H]`.
 
@@ -50,7 +50,7 @@ def min_gru(
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         z, candidate = gate_inputs(params, xs)
-        # 1 − σ(z) is σ(−z), which does not round to 0 before it is 0.
+        # 1 − σ(z) would round to 0 where σ(−z) does not.
         a = sigmoid(-z) if eigenvalues == "positive" else 1 - 2 * sigmoid(z)
         return a, sigmoid(z) * activation(candidate)
 
@@ -64,10 +64,10 @@ def min_lstm(
     activation: Activation = jax.nn.identity,
     **options: Unpack[LinearOptions],
 ) -> Cell:
-    """A minimal LSTM, parallel over time; the output is `hₜ`.
+    """Makes a minimal LSTM, parallel over time; the output is `hₜ`.
 
-    `fₜ, iₜ = σ(W xₜ + b)`, each its own, `h̃ₜ = W_h xₜ + b_h`, and with `f′ = f / (f + i)`, `i′ = i / (f + i)`:
-    `hₜ = f′ₜ ⊙ hₜ₋₁ + i′ₜ ⊙ h̃ₜ` (Feng et al. 2024, "Were RNNs all we needed?").
+    `hₜ = f′ₜ ⊙ hₜ₋₁ + i′ₜ ⊙ h̃ₜ` with `f′ = f / (f + i)`, `i′ = i / (f + i)`, `h̃ₜ = W_h xₜ + b_h` and
+    `fₜ, iₜ = σ(W xₜ + b)`, each with its own weights (Feng et al. 2024, "Were RNNs all we needed?").
 
     Args:
       features: H, the width of the state.
@@ -91,7 +91,7 @@ def min_lstm(
 
     def gates(params: Params, xs: Array) -> tuple[Array, Array]:
         f, i, candidate = gate_inputs(params, xs)
-        odds = softplus(-i) - softplus(-f)  # log(f / i), without the quotient of two small numbers
+        odds = softplus(-i) - softplus(-f)  # this is log(f / i) without a quotient of two small numbers
         return sigmoid(odds), sigmoid(-odds) * activation(candidate)
 
     return linear_cell(gates, _init(features, 3, options), features, dtype=options["dtype"])

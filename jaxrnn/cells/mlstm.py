@@ -1,7 +1,7 @@
-"""The LSTM with a matrix for a cell state.
+"""Defines the LSTM whose cell state is a matrix.
 
 Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `gate_bias`, `scale [heads, V]`,
-`out [heads, V, H]`; of the input and the forget gate, in this order, `rate [D, 2, heads]` and `rate_bias [2, heads]`.
+`out [heads, V, H]`; for the input and the forget gate, in this order, `rate [D, 2, heads]` and `rate_bias [2, heads]`.
 """
 
 from typing import Unpack
@@ -26,26 +26,26 @@ def mlstm(
     epsilon: float = 0.0,
     **options: Unpack[MatrixOptions],
 ) -> Cell:
-    """An LSTM whose cell state is a matrix per head, and whose gates do not see the state.
+    """Makes an LSTM whose cell state is a matrix per head, and whose gates do not see the state.
 
     `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ`, `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` and
-    `yₜ = W_o (σ(W_g xₜ + b_g) ⊙ norm(hₜ))` in every head, with `iₜ = exp(W_i xₜ + b_i)`, `fₜ = σ(W_f xₜ + b_f)`, and
-    `qₜ, √K kₜ, vₜ = W xₜ`, each its own (Beck et al. 2024, "xLSTM: extended long short-term memory"). Cell state and
-    normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output. `norm` divides by
-    the root mean square. At first the gates see no input, `b_f` goes from 3 to 6 over the heads and `b_i ~ N(0, 0.1²)`.
+    `yₜ = W_o (σ(W_g xₜ + b_g) ⊙ norm(hₜ))` per head, with `iₜ = exp(W_i xₜ + b_i)`, `fₜ = σ(W_f xₜ + b_f)`, and
+    `qₜ, √K kₜ, vₜ = W xₜ`, each with its own weights (Beck et al. 2024, "xLSTM: extended long short-term memory"). The
+    carry has `C` and `n` divided by `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output. `norm`
+    divides by the root mean square. At first the gates ignore the input, `b_f` goes from 3 to 6 over the heads and
+    `b_i ~ N(0, 0.1²)`.
 
     Args:
       features: H, the width of the output.
-      epsilon: the number added to the denominator of `hₜ` on the scale of the carry, as `exp(mₜ) epsilon` to the one
-        above. The authors' code has 1e-6. 0 is the published equation, which `mₜ` does not change, and which divides by
-        no less than 1.
+      epsilon: the number added to the denominator of `hₜ` on the scale of the carry: `exp(mₜ) epsilon` on that of the
+        equation. The authors' code has 1e-6. 0 is the published equation, whose denominator is at least 1.
       **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
 
     Returns:
       A `Cell` with carry `MLSTMCarry(C, n, m)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; `epsilon` is
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to; `epsilon` is
         negative.
 
     Example:

@@ -1,4 +1,4 @@
-"""Long short-term memory whose gates see the cell state. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""Defines the LSTM whose gates see the cell state. Gate order: `i f g o` (input, forget, candidate, output)."""
 
 from typing import Unpack
 
@@ -24,18 +24,19 @@ def peephole_lstm(
     peephole_init: Initializer = initializers.zeros,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM whose input and forget gates see the old cell state, and its output gate the new one.
+    """Makes an LSTM whose input and forget gates see the old cell state, and its output gate the new one.
 
-    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`. With
+    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ tanh(cₜ)`, and the output is `hₜ`. The gates are
     `iₜ, fₜ = σ(W xₜ + U hₜ₋₁ + p ⊙ cₜ₋₁ + b)`, `oₜ = σ(W xₜ + U hₜ₋₁ + p ⊙ cₜ + b)` and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`,
-    each its own (Gers, Schraudolph & Schmidhuber 2002, "Learning precise timing with LSTM recurrent networks").
+    each with its own weights (Gers, Schraudolph & Schmidhuber 2002, "Learning precise timing with LSTM recurrent
+    networks").
 
     Args:
       features: H, the width of the state.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
-      peephole_init: draws `peephole [3, H]` as a whole, in the order input, forget, output; zero is an `lstm`.
+      peephole_init: draws `peephole [3, H]` at once, in the order input, forget, output; zeros make it an `lstm`.
       **options: see `CellOptions`; the other parameters are `kernel [D, 4, H]`, `recurrent_kernel [H, 4, H]` and
         `bias [4, H]`.
 

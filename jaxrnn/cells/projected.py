@@ -1,4 +1,4 @@
-"""Long short-term memory with a narrow output. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""Defines the LSTM with a narrow output. Gate order: `i f g o` (input, forget, candidate, output)."""
 
 from typing import Unpack
 
@@ -26,17 +26,17 @@ def projected_lstm(
     projection_init: Initializer = initializers.lecun_normal,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with a wide cell state, of which a narrow projection comes out: fewer weights for as wide a state.
+    """Makes an LSTM whose hidden state is a narrow projection: it has fewer weights for the same width of cell state.
 
-    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = P (oₜ ⊙ tanh(cₜ))`, and the output is `hₜ`. With
-    `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)`, each its own, and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)` (Sak, Senior & Beaufays 2014,
-    "Long short-term memory recurrent neural network architectures for large scale acoustic modeling"; without its
-    peepholes, as torch's `proj_size`).
+    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = P (oₜ ⊙ tanh(cₜ))`, and the output is `hₜ`. The gates are
+    `iₜ, fₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)` and `gₜ = tanh(W xₜ + U hₜ₋₁ + b)`, each with its own weights (Sak, Senior &
+    Beaufays 2014, "Long short-term memory recurrent neural network architectures for large scale acoustic modeling";
+    without its peepholes, as torch's `proj_size`).
 
     Args:
       features: H, the width of the cell state.
       projection: P, the width of the hidden state and of the output.
-      activation: the nonlinearity of the candidate and of the cell state on its way to the output.
+      activation: the nonlinearity of the candidate, and of the cell state in the output.
       gate_activation: σ, the nonlinearity of the gates.
       forget_bias: the number added to the forget gate's initial bias.
       projection_init: draws `projection [H, P]`.
@@ -59,7 +59,7 @@ def projected_lstm(
     """
 
     def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
-        del params  # the engine applies them all, the projection of h as well
+        del params  # the engine applies them all, including the projection of h
         i, f, g, o = gates
         c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
         h = gate_activation(o) * activation(c)

@@ -1,6 +1,6 @@
-"""The quasi-recurrent network. Gate order: `z f o i` (candidate, forget, output, input), as far as there are.
+"""Defines the quasi-recurrent network. Gate order: `z f o i` (candidate, forget, output, input), if present.
 
-`kernel[n]`, `[D, G, H]`, is what an input adds to the gates `n` steps after it.
+`kernel[n]`, `[D, G, H]`, maps an input to the gates `n` steps later.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from jaxrnn.types import Activation, Array, Cell, Flow, Params
 
 @serializable
 class QRNNCarry(NamedTuple):
-    """`c [*batch, H]`, the state, and `pending [*batch, N − 1, G * H]`, what past inputs add to the next gates.
+    """`c [*batch, H]`, the state, and `pending [*batch, N − 1, G * H]`, the sums of past inputs for the next gates.
 
     N is the `kernel_size`.
     """
@@ -43,19 +43,19 @@ def qrnn(
     activation: Activation = jnp.tanh,
     **options: Unpack[LinearOptions],
 ) -> Cell:
-    """A quasi-recurrent network: gates from a convolution over the last inputs, then a pooling, parallel over time.
+    """Makes a quasi-recurrent network: gates from a convolution over time, then pooling, both parallel over time.
 
-    `zₜ = tanh(Σₙ W_zⁿ xₜ₋ₙ + b_z)`, `fₜ, oₜ, iₜ = σ(Σₙ Wⁿ xₜ₋ₙ + b)`, each its own, with `0 ≤ n < N` and zeros before
-    the beginning; `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ zₜ`, and the output is `oₜ ⊙ cₜ` with pooling `"fo"`, `cₜ` with `"f"`;
-    `"ifo"` has `iₜ` in place of `1 − fₜ` (Bradbury et al. 2017, "Quasi-recurrent neural networks"). The convolution is
-    over the last valid inputs of the sequence: the holes of a mask do not count, and a reset begins with zeros.
+    `zₜ = tanh(Σₙ W_zⁿ xₜ₋ₙ + b_z)`, `fₜ, oₜ, iₜ = σ(Σₙ Wⁿ xₜ₋ₙ + b)`, each with its own weights, with `0 ≤ n < N` and
+    zeros before the beginning; `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ zₜ`, and the output is `oₜ ⊙ cₜ` with pooling `"fo"`, `cₜ`
+    with `"f"`; `"ifo"` has `iₜ` in place of `1 − fₜ` (Bradbury et al. 2017, "Quasi-recurrent neural networks"). The
+    convolution is over the last valid inputs of the sequence: it skips invalid steps, and a reset begins with zeros.
 
     Args:
       features: H, the width of the state.
-      kernel_size: N, how many inputs the gates see, the present one among them.
-      pooling: which gates there are.
+      kernel_size: N, the number of inputs that the gates see, including the current one.
+      pooling: the gates after `z`.
       activation: the candidate's nonlinearity.
-      **options: see `LinearOptions`; the parameters are `kernel [N, D, G, H]`, of which each gate is drawn as a matrix
+      **options: see `LinearOptions`; the parameters are `kernel [N, D, G, H]`, drawn per gate as a matrix
         `(N * D, H)`, and `bias [G, H]`.
 
     Returns:
@@ -89,7 +89,7 @@ def qrnn(
     def opened(params: Params, c: Array, sums: Array) -> Array:
         return c if pooling == "f" else sigmoid(jnp.split(sums, count, axis=-1)[2]) * c
 
-    pool = linear_cell(pooled, init, features, readout=opened)  # its inputs are the gates; it has no parameters
+    pool = linear_cell(pooled, init, features, readout=opened)  # it takes gates as inputs, and has no parameters
     pool_scan = cast(Callable[..., tuple[HiddenCarry, Array]], pool.scan)
 
     def biased(params: Params, sums: Array) -> Array:

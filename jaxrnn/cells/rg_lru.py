@@ -1,4 +1,4 @@
-"""The real-gated linear recurrent unit. Gate order: `r i x` (recurrence, input, value)."""
+"""Defines the real-gated linear recurrent unit. Gate order: `r i x` (recurrence, input, value)."""
 
 from typing import Literal, Unpack
 
@@ -15,7 +15,7 @@ from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
 SHARPNESS = 8.0
-STEEPEST = 1000.0  # slope of a square root, as in the paper's implementation
+STEEPEST = 1000.0  # the largest slope of the square root, as in the paper's implementation
 
 
 @checked
@@ -28,18 +28,18 @@ def rg_lru(
     use_value_kernel: bool = True,
     **options: Unpack[LinearOptions],
 ) -> Cell:
-    """A real-gated linear recurrent unit; the output is `hₜ`.
+    """Makes a real-gated linear recurrent unit; the output is `hₜ`.
 
-    `rₜ, iₜ = σ(W xₜ + b)`, each its own, `vₜ = W_x xₜ + b_x`, `log aₜ = −8 rₜ softplus(Λ)` and
-    `hₜ = aₜ ⊙ hₜ₋₁ + √(1 − aₜ²) ⊙ iₜ ⊙ vₜ` (De et al. 2024, "Griffin: mixing gated linear recurrences with local
-    attention for efficient language models"; `vₜ` is the linear layer before the unit there). The first step of a
-    sequence adds `iₜ ⊙ vₜ` whole, as if the state had been in balance before. At first `a` under an open gate, which is
-    `exp(−8 softplus(Λ))`, is uniform between `a_min` and `a_max`, as in the paper; its authors' code draws the eighth
-    root `exp(−softplus(Λ))` there instead, with a uniform square.
+    `hₜ = aₜ ⊙ hₜ₋₁ + √(1 − aₜ²) ⊙ iₜ ⊙ vₜ` with `log aₜ = −8 rₜ softplus(Λ)`, `vₜ = W_x xₜ + b_x` and
+    `rₜ, iₜ = σ(W xₜ + b)`, each with its own weights (De et al. 2024, "Griffin: mixing gated linear recurrences with
+    local attention for efficient language models"; `vₜ` is the linear layer before the unit there). The first step of a
+    sequence adds `iₜ ⊙ vₜ` without the square root. At first `a` at an open gate, `exp(−8 softplus(Λ))`, is uniform
+    between `a_min` and `a_max`, as in the paper; its authors' code draws the eighth root `exp(−softplus(Λ))` there
+    instead, with a uniform square.
 
     Args:
       features: H, the width of the state.
-      eigenvalues: where `a` lies: `"positive"` in (0, 1), the paper's; `"signed"` gives every other feature `−a`.
+      eigenvalues: the range of `a`: `"positive"` is (0, 1), the paper's; `"signed"` gives every other feature `−a`.
       a_min: the least `a` at first, at `rₜ = 1`.
       a_max: the greatest.
       use_value_kernel: whether `vₜ` is a linear layer of the input; without it `vₜ = xₜ`, which has to be H wide, for a
@@ -78,7 +78,7 @@ def rg_lru(
             "kernel": initializers.per_gate(
                 options["kernel_init"], k_kernel, in_features, count, features, param_dtype
             ),
-            "decay": jnp.log(jnp.expm1(-log_a / SHARPNESS)).astype(param_dtype),  # softplus of it is −log a / 8
+            "decay": jnp.log(jnp.expm1(-log_a / SHARPNESS)).astype(param_dtype),  # its softplus is −log a / 8
         }
         bias_init = options["bias_init"]
         return params | ({"bias": bias_init(k_bias, (count, features), param_dtype)} if options["use_bias"] else {})
@@ -103,7 +103,7 @@ def rg_lru(
 
 @jax.custom_jvp
 def _sqrt(x: Array) -> Array:
-    """The square root, its slope bounded: where `a` comes close to 1 the true one would be anything."""
+    """Returns the square root, with a bounded slope: near `a = 1` the true slope is unbounded."""
     return jnp.sqrt(x)
 
 

@@ -1,7 +1,7 @@
-"""RWKV-7's time mixing. Order of `mix [6, D]`: `r d k v a g` (receptance, decay, key, value, rate, gate).
+"""Defines RWKV-7's time mixing. Order of `mix [6, D]`: `r d k v a g` (receptance, decay, key, value, rate, gate).
 
 Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `out [heads, V, H]`; for decays `decay_down [D, R]`,
-`decay_up [R, heads, K]` and `decay_bias [heads, K]`, likewise `rate_…` for rates, `gate_down [D, G]` and
+`decay_up [R, heads, K]` and `decay_bias [heads, K]`, the same as `rate_…` for rates, `gate_down [D, G]` and
 `gate_up [G, heads, V]`; `erase`, `replace`, `bonus [heads, K]`; `scale`, `bias [heads, V]` of the group norm.
 """
 
@@ -27,14 +27,14 @@ from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
-LEAST = math.exp(-0.5)  # no logarithm of a decay is below its negative
+LEAST = math.exp(-0.5)  # log decays are at least its negative
 EPSILON = 64e-5  # of the group norm
-MIXES = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)  # exponents of what the channels see of the present at first
+MIXES = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)  # exponents of the channels' initial shares of the current input
 
 
 @serializable
 class RWKV7Carry(NamedTuple):
-    """`x [*batch, D]`, the last input, and `S [*batch, heads, K, V]`, a matrix a head."""
+    """`x [*batch, D]`, the last input, and `S [*batch, heads, K, V]`, a matrix per head."""
 
     x: Array
     S: Array
@@ -48,31 +48,31 @@ def rwkv7(
     gate_rank: int | None = None,
     **options: Unpack[MatrixOptions],
 ) -> Cell:
-    """RWKV-7's time mixing: a delta rule with a decay and a rate for every key channel.
+    """Makes RWKV-7's time mixing: a delta rule with a decay and a rate per key channel.
 
-    `xₜⁱ = xₜ + μⁱ ⊙ (xₜ₋₁ − xₜ)` for each `i` of `r d k v a g`; in every head `rₜ, kₜ, vₜ = W xₜⁱ`, each its own,
-    `wₜ = exp(−e^(−½) σ(W₂ tanh(W₁ xₜᵈ) + b))`, `aₜ = σ(W₂ W₁ xₜᵃ + b)` and `gₜ = W₂ σ(W₁ xₜᵍ)`, each its own. With `κₜ`
-    of length 1 in the direction of `ξ ⊙ kₜ`, and `k̃ₜ = kₜ ⊙ (1 + (aₜ − 1) ⊙ α)`,
+    `xₜⁱ = xₜ + μⁱ ⊙ (xₜ₋₁ − xₜ)` for each `i` of `r d k v a g`; per head `rₜ, kₜ, vₜ = W xₜⁱ`,
+    `wₜ = exp(−e^(−½) σ(W₂ tanh(W₁ xₜᵈ) + b))`, `aₜ = σ(W₂ W₁ xₜᵃ + b)` and `gₜ = W₂ σ(W₁ xₜᵍ)`, each with its own
+    weights. With `κₜ` of length 1 in the direction of `ξ ⊙ kₜ`, and `k̃ₜ = kₜ ⊙ (1 + (aₜ − 1) ⊙ α)`,
     `Sₜ = (diag(wₜ) − (aₜ ⊙ κₜ) κₜᵀ) Sₜ₋₁ + k̃ₜ vₜᵀ`, `pₜ = norm(Sₜᵀ rₜ) + (rₜ · (ρ ⊙ k̃ₜ)) vₜ`, `yₜ = W_o (gₜ ⊙ pₜ)`
     (Peng et al. 2025, "RWKV-7 'Goose' with expressive dynamic state evolution"). `norm` is a layer norm of each head.
-    The paper's value residual is left out: it needs the values of a network's first layer. `xₜ₋₁` is the last valid
-    input of the sequence, zero at its beginning.
+    It has no value residual, which needs the values of a network's first layer. `xₜ₋₁` is the last valid input of the
+    sequence, zero at its beginning.
 
-    At first `μ`, `b`, `ξ`, `α` and `ρ` are as in the authors' code for the first of several layers, where channels
-    forget at rates of their own; the `W₁` are zero and the `W₂` orthogonal, times 0.1. `W_o`, which is zero there, is
-    not: that asks for a residual connection.
+    At first `μ`, `b`, `ξ`, `α` and `ρ` are as in the authors' code for the first of several layers, where each channel
+    has its own rate of forgetting; the `W₁` are zero and the `W₂` orthogonal, times 0.1. `W_o` is zero there, but not
+    here, because that requires a residual connection.
 
     Args:
       features: H, the width of the output.
-      rank: R, of what makes decays and rates; `2.5 √H` if None, as a multiple of 32.
-      gate_rank: G, of what makes the gate; `5 √H` if None, likewise.
+      rank: R, the rank of the kernels of decays and rates; `2.5 √H` if None, as a multiple of 32.
+      gate_rank: G, the rank of the gate's kernel; `5 √H` if None, as a multiple of 32.
       **options: see `MatrixOptions`; `kernel_init` draws `W_r`, `W_k`, `W_v` and `W_o`, each as a matrix.
 
     Returns:
       A `Cell` with carry `RWKV7Carry(x, S)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for.
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to.
 
     Example:
       >>> import jax, jaxrnn
@@ -97,7 +97,7 @@ def rwkv7(
             return jax.nn.initializers.orthogonal(scale)(key, (rows, heads * width), kind).reshape(rows, heads, width)
 
         rising = jnp.linspace(0, 1, channels, dtype=kind).reshape(heads, keys)
-        across = jnp.linspace(-1, 1, keys, dtype=kind)  # a head
+        across = jnp.linspace(-1, 1, keys, dtype=kind)
         params = {
             **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=kind),
             "mix": 1 - (jnp.arange(in_features, dtype=kind) / in_features)[None] ** jnp.array(MIXES, kind)[:, None],
@@ -125,7 +125,7 @@ def rwkv7(
         return xs.astype(compute_dtype(dtype, xs, *params.values()))
 
     def seen(params: Params, xs: Array, before: Array) -> tuple[Inputs, Array]:
-        """Of inputs and those before them: what comes into the recurrence, and the gate."""
+        """Returns the recurrence's inputs, and the gate, from inputs and the previous ones."""
         params, compute = wide(params, xs.dtype), xs.dtype
         x = xs.astype(before.dtype)
         x_r, x_d, x_k, x_v, x_a, x_g = ((x + align(mix, x) * (before - x)).astype(compute) for mix in params["mix"])
@@ -143,7 +143,7 @@ def rwkv7(
             k=k * (1 + (rate - 1) * align(params["replace"], k)),
             v=heads_of(x_v, params["value"]),
             log_decay=log_decay,
-            read=along * jnp.exp(-log_decay),  # of a state that has not decayed yet
+            read=along * jnp.exp(-log_decay),  # the paper reads the state before its decay
             erase=rate * along,
         )
         return made, through(x_g, "gate", sigmoid)
@@ -193,7 +193,7 @@ def rwkv7(
 def _shifted(
     last: Array, xs: Array, valid: Array | None, resets: Array | None, fresh: Array | None
 ) -> tuple[Array, Array]:
-    """The last input, and before each step the one before it."""
+    """Returns the last input, and the previous input of each step."""
     parts = jnp.stack([jnp.zeros_like(xs), xs], -2)
     fresh = None if fresh is None else fresh[..., None, :]
     pending, before = delayed.over_time(last[..., None, :], parts, valid=valid, resets=resets, fresh=fresh)

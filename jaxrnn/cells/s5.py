@@ -1,4 +1,4 @@
-"""The simplified state space layer. A complex matrix is two real ones: `kernel [D, 2, N]` has its two parts."""
+"""Defines the simplified state space layer. `kernel [D, 2, N]` has the real and imaginary parts of a complex matrix."""
 
 import math
 from typing import Unpack
@@ -16,7 +16,7 @@ from jaxrnn.recurrence.linear import gate_inputs, linear_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
-SLOWEST = -1e-4  # the real part of an eigenvalue stays below: the system stays stable
+SLOWEST = -1e-4  # the real parts of eigenvalues stay below it, so that the system is stable
 
 
 @checked
@@ -29,17 +29,17 @@ def s5(
     dt_max: float = 0.1,
     **options: Unpack[DTypeOptions],
 ) -> Cell:
-    """A simplified state space layer: one diagonal system with any number of inputs and outputs.
+    """Makes a simplified state space layer: one diagonal system with any number of inputs and outputs.
 
     `hₜ = Λ̄ ⊙ hₜ₋₁ + (Λ̄ − 1) / Λ ⊙ (B xₜ)`, `yₜ = 2 Re(C hₜ) + D xₜ` with `Λ̄ = exp(Λ Δ)`: the system
-    `h′ = Λ h + B x` under an input that holds still for a step of `Δ` (Smith, Warrington & Linderman 2023, "Simplified
+    `h′ = Λ h + B x` with an input that is constant for a step of `Δ` (Smith, Warrington & Linderman 2023, "Simplified
     state space layers for sequence modeling"). At first `Λ` are the eigenvalues of the normal part of HiPPO-LegS, one
-    of each conjugate pair, `B` and `C` are random real ones in its eigenbasis, and `Δ` is log-uniform.
+    of each conjugate pair, `B` and `C` are random real matrices in its eigenbasis, and `Δ` is log-uniform.
 
     Args:
       features: H, the width of the output.
       states: N, the complex states, each of which stands for a conjugate pair; H if None.
-      blocks: of how many equal HiPPO matrices the first system is made.
+      blocks: the number of equal HiPPO matrices in the initial system.
       dt_min: the least step Δ at first.
       dt_max: the greatest.
       **options: see `DTypeOptions`.
@@ -86,7 +86,7 @@ def s5(
         return {name: p.astype(param_dtype) for name, p in params.items()}
 
     def system(params: Params) -> tuple[Array, Array, Array]:
-        """`Λ`, and the real and the imaginary part of `Λ Δ`."""
+        """Returns `Λ`, and the real and the imaginary part of `Λ Δ`."""
         real, imag, dt = jnp.minimum(params["lambda_real"], SLOWEST), params["lambda_imag"], jnp.exp(params["log_dt"])
         return lax.complex(real, imag), real * dt, imag * dt
 
@@ -96,7 +96,7 @@ def s5(
 
     def gates(params: Params, xs: Array) -> Array:
         rates, x, y = system(params)
-        # exp(x + iy) − 1, which a difference would round away: the steps are short.
+        # This is exp(x + iy) − 1, which cancels for short steps if computed as a difference.
         grown = lax.complex(jnp.expm1(x) * jnp.cos(y) - 2 * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y))
         u = lax.complex(*gate_inputs(params, xs))
         return align(grown / rates, u) * u
@@ -110,12 +110,12 @@ def s5(
 
 
 def _hippo(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the `2n × 2n` HiPPO-LegS matrix's normal part: `n` eigenvalues, none conjugate to another, and their vectors.
+    """Returns `n` eigenvalues of the normal part of the `2n × 2n` HiPPO-LegS matrix, and their eigenvectors.
 
-    HiPPO-LegS is that part minus a matrix of rank one, `p pᵀ`.
+    No two are conjugate. HiPPO-LegS is that part minus a matrix of rank one, `p pᵀ`.
     """
     p = np.sqrt(np.arange(2 * n) + 0.5)
     lower = np.tril(2 * np.outer(p, p), -1) + np.diag(np.arange(2 * n) + 1.0)
-    normal = np.outer(p, p) - lower  # −1/2 on the diagonal, skew-symmetric elsewhere
+    normal = np.outer(p, p) - lower  # it is −1/2 on the diagonal, and skew-symmetric elsewhere
     frequencies, vectors = np.linalg.eigh(-1j * (normal + np.eye(2 * n) / 2))
     return -0.5 + 1j * frequencies[n:], vectors[:, n:]

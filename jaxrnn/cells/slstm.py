@@ -1,4 +1,4 @@
-"""The LSTM of the xLSTM whose cell state is a vector. Gate order: `i f g o` (input, forget, candidate, output)."""
+"""Defines the sLSTM of the xLSTM. Gate order: `i f g o` (input, forget, candidate, output)."""
 
 from typing import Any, Literal, NamedTuple, Unpack
 
@@ -20,8 +20,8 @@ class SLSTMCarry(NamedTuple):
 
     Attributes:
       c: the cell state, times `exp(−m)`.
-      n: the weight of all inputs in it, times `exp(−m)`; where it is 0, the cell state is empty.
-      m: the stabiliser; where n is 0 it has no meaning.
+      n: the normaliser, the sum of the weights of all inputs, times `exp(−m)`; where it is 0, the cell state is empty.
+      m: the stabiliser, unused where n is 0.
       h: the output.
     """
 
@@ -42,25 +42,25 @@ def slstm(
     forget_spread: float = 3.0,
     **options: Unpack[CellOptions],
 ) -> Cell:
-    """An LSTM with exponential gates, whose cell state is a weighted mean of its inputs.
+    """Makes an LSTM with exponential gates, whose normalised cell state is a weighted mean of its candidates.
 
-    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `nₜ = fₜ ⊙ nₜ₋₁ + iₜ`, `hₜ = oₜ ⊙ cₜ / nₜ`, and the output is `hₜ`. With `iₜ = exp(ĩₜ)`,
-    `fₜ = σ(f̃ₜ)` or `exp(f̃ₜ)`, `gₜ = tanh(g̃ₜ)`, `oₜ = σ(õₜ)`, each of a `W xₜ + R hₜ₋₁ + b` of its own, where R is
-    block-diagonal: heads do not see each other (Beck et al. 2024, "xLSTM: extended long short-term memory").
+    `cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ`, `nₜ = fₜ ⊙ nₜ₋₁ + iₜ`, `hₜ = oₜ ⊙ cₜ / nₜ`, and the output is `hₜ`. The gates are
+    `iₜ = exp(ĩₜ)`, `fₜ = σ(f̃ₜ)` or `exp(f̃ₜ)`, `gₜ = tanh(g̃ₜ)`, `oₜ = σ(õₜ)`, each of its own `W xₜ + R hₜ₋₁ + b`,
+    where R is block-diagonal: heads do not see each other (Beck et al. 2024, "xLSTM: extended long short-term memory").
 
     The carry has `c exp(−m)` and `n exp(−m)` with `mₜ = max(log fₜ + mₜ₋₁, ĩₜ)`, so that no exponential is larger than
-    1, and h does not depend on m. A cell state without weight, `nₜ₋₁ = 0`, counts as empty whatever its m is: then
-    `mₜ = ĩₜ`, as in the authors' code. So a carry of zeros is the beginning, and one multiplied by 0 begins anew.
+    1, and h does not depend on m. A cell state with `nₜ₋₁ = 0` counts as empty whatever its m is: then `mₜ = ĩₜ`, as in
+    the authors' code. So a carry of zeros is the initial one, and multiplying a carry by 0 resets it.
 
     Args:
       features: H, the width of the state.
-      heads: blocks of R; a divisor of H.
-      forget: how the forget gate opens.
+      heads: the number of blocks of R; a divisor of H.
+      forget: the forget gate's nonlinearity.
       forget_bias: the number added to the initial bias of the forget gate, at the first feature of each head.
-      forget_spread: by how much the number at the last feature of each head is larger; it rises evenly between.
+      forget_spread: the increase of that number over the features of each head, in even steps.
       **options: see `CellOptions`; the parameters are `kernel [D, 4, H]`, `bias [4, H]` and, for R,
-        `recurrent_kernel [heads, H/heads, 4, H/heads]`. It is drawn head by head and gate by gate, and is zero by
-        default, as in the authors' code.
+        `recurrent_kernel [heads, H/heads, 4, H/heads]`. It is drawn per head and gate, and is zero by default, as in
+        the authors' code.
 
     Returns:
       A `Cell` with carry `SLSTMCarry(c, n, m, h)`.
@@ -84,7 +84,7 @@ def slstm(
         del params  # the engine has applied them all
         i, f, g, o = gates
         log_f = (log_sigmoid(f) if forget == "sigmoid" else f) + carry.m
-        log_f = jnp.where(carry.n == 0, -jnp.inf, log_f)  # nothing to forget: the first input has all of the weight
+        log_f = jnp.where(carry.n == 0, -jnp.inf, log_f)  # the cell state is empty: the first input has all the weight
         m = jnp.maximum(log_f, i)
         f, i = jnp.exp(log_f - m), jnp.exp(i - m)
         c = f * carry.c + i * jnp.tanh(g)
@@ -110,7 +110,7 @@ def slstm(
         return params | ({"bias": bias_init(k_bias, (4, features), dtype)} if options["use_bias"] else {})
 
     def learned(carry: SLSTMCarry) -> tuple[SLSTMCarry, tuple[str, ...]]:
-        """The cell state c with the weight exp(m), which no update can make negative."""
+        """Learns the cell state c with the weight exp(m), which no update can make negative."""
         return carry._replace(n=jnp.ones_like(carry.n)), ("c", "m", "h")
 
     cell = pointwise_cell(pointwise, features, SLSTMCarry, gates=("i", "f", "g", "o"), **options)

@@ -1,4 +1,4 @@
-"""The simple recurrent unit. Gate order: `f r x` (forget, highway, candidate), and `s` (skip) for inputs not H wide."""
+"""Defines the simple recurrent unit. Gate order: `f r x` (forget, highway, candidate), and `s` (skip) if D ≠ H."""
 
 import math
 from typing import Any, Unpack
@@ -16,7 +16,7 @@ from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Cell, Params
 
-GATES = 2  # that see the state: `f` and `r`
+GATES = 2  # `f` and `r` see the state
 
 
 def unit_uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -27,7 +27,7 @@ def unit_uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
 @checked
 @defaults(kernel_init=jax.nn.initializers.lecun_uniform(), recurrent_kernel_init=unit_uniform)
 def sru(features: int, *, highway_bias: float = 0.0, rescale: bool = True, **options: Unpack[CellOptions]) -> Cell:
-    """A simple recurrent unit, whose gates see each feature's own cell state `cₜ` and nothing else of the past.
+    """Makes a simple recurrent unit, whose gates see only the cell state of their own feature.
 
     `fₜ = σ(W_f xₜ + v_f ⊙ cₜ₋₁ + b_f)`, `rₜ = σ(W_r xₜ + v_r ⊙ cₜ₋₁ + b_r)`, `cₜ = fₜ ⊙ cₜ₋₁ + (1 − fₜ) ⊙ W xₜ`, and
     the output is `rₜ ⊙ cₜ + α (1 − rₜ) ⊙ xₜ` (Lei et al. 2018, "Simple recurrent units for highly parallelizable
@@ -36,8 +36,8 @@ def sru(features: int, *, highway_bias: float = 0.0, rescale: bool = True, **opt
     Args:
       features: H, the width of the cell state and of the output.
       highway_bias: the number added to the initial bias of `r`: below zero, more of the input passes.
-      rescale: whether `α = √(1 + 2 exp(highway_bias))`, which keeps the variance of the input in a deep stack, and as
-        much of the initial `W_s`; otherwise 1.
+      rescale: whether `α = √(1 + 2 exp(highway_bias))`, which keeps the variance of the input in a deep stack, and
+        scales the initial `W_s`; otherwise 1.
       **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, or `[D, 4, H]` with `W_s`, the vectors `v_f`
         and `v_r`, `recurrent_kernel [2, H]`, and `b_f` and `b_r`, `bias [2, H]`. By default `kernel_init` is LeCun's
         uniform one, and `recurrent_kernel_init` uniform of variance 1. `W_f`, `W_r` and both vectors are multiplied by
@@ -79,7 +79,7 @@ def sru(features: int, *, highway_bias: float = 0.0, rescale: bool = True, **opt
         return params
 
     def whole(params: Params) -> Params:
-        """Gives the engine an entry of each parameter for every gate, and a product for each input."""
+        """Gives the engine each parameter for all four gates."""
         kernel = params["kernel"]
         if kernel.shape[1] == 3:
             kernel = jnp.concatenate([kernel, scale * jnp.eye(features, dtype=kernel.dtype)[:, None]], axis=1)

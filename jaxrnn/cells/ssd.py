@@ -1,4 +1,4 @@
-"""Structured state space duality, the recurrence of Mamba-2.
+"""Defines structured state space duality, the recurrence of Mamba-2.
 
 Parameters: `input`, `read [D, 1, K]`, `value`, `gate [D, heads, V]`, `step [D, 1, heads]`, `step_bias`, `log_rate`,
 `skip [heads]`, `scale`, `out [heads, V, H]`.
@@ -28,14 +28,14 @@ def ssd(
     dt_max: float = 0.1,
     **options: Unpack[MatrixOptions],
 ) -> Cell:
-    """Structured state space duality: a selective state space with one decay for each head, as in Mamba-2.
+    """Makes a cell of structured state space duality: a selective state space with one decay per head, as in Mamba-2.
 
     `Sₜ = exp(−exp(A) Δₜ) Sₜ₋₁ + Bₜ (Δₜ uₜ)ᵀ`, `oₜ = Sₜᵀ Cₜ + d uₜ`, `yₜ = W_o norm(silu(W_z xₜ) ⊙ oₜ)`, with
-    `Bₜ, Cₜ, uₜ = silu(W xₜ)`, each its own, the first two shared by all heads, and `Δₜ = softplus(W_Δ xₜ + b)` (Dao &
-    Gu 2024, "Transformers are SSMs: generalized models and efficient algorithms through structured state space
-    duality", whose short convolution is left to a layer before it). `norm` divides by the root mean square of all
-    heads. At first `exp(A)` is uniform between 1 and 16, `softplus(b)` log-uniform between `dt_min` and `dt_max`, and
-    `d` is 1.
+    `Bₜ, Cₜ, uₜ = silu(W xₜ)`, each with its own weights, the first two shared by all heads, and
+    `Δₜ = softplus(W_Δ xₜ + b)` (Dao & Gu 2024, "Transformers are SSMs: generalized models and efficient algorithms
+    through structured state space duality", whose short convolution needs a layer before it). `norm` divides by the
+    root mean square of all heads. At first `exp(A)` is uniform between 1 and 16, `softplus(b)` log-uniform between
+    `dt_min` and `dt_max`, and `d` is 1.
 
     Args:
       features: H, the width of the output.
@@ -48,7 +48,7 @@ def ssd(
       A `Cell` with carry `MatrixCarry(S)`.
 
     Raises:
-      ValueError: a size is not a positive int; `heads` do not divide `features`, where that is asked for; not
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to; not
         `0 < dt_min < dt_max`.
 
     Example:

@@ -1,1 +1,1 @@
-"""What `python -m jaxrnn` does: a character model trained on a text, beside n-gram baselines."""
+"""`python -m jaxrnn` trains a character model on a text, and compares it with n-gram baselines."""

@@ -1,4 +1,4 @@
-"""A character model from the command line: begin or go on, train, and show what came of it."""
+"""Starts or resumes a character model from the command line, trains it, and shows the result."""
 
 import shlex
 from pathlib import Path
@@ -15,15 +15,15 @@ def characters(directory: Path, given: dict[str, Any], source: str | None, promp
     """Trains a model and shows it.
 
     Args:
-      directory: where the outputs go.
+      directory: for the outputs.
       given: the settings on the command line.
       source: path of the text; None: the default, or the resumed run's own.
-      prompt: what the sample goes on from; if empty, a line's end or what else there is.
-      resume: whether to go on with the run in the directory.
+      prompt: the beginning of the sample; if empty, it follows the end of a line, or the text's first character.
+      resume: whether to resume the run in the directory.
 
     Raises:
       Problem: something that the user can put right.
-      KeyboardInterrupt: the user stopped it; `after_interrupt` says how to go on.
+      KeyboardInterrupt: the user stopped it; `after_interrupt` says how to resume.
     """
     run = Run.resumed(directory, given, source) if resume else Run(directory, Settings(**given), source)
     opening = run.corpus.encode(prompt) if prompt else run.corpus.opening
@@ -45,7 +45,7 @@ def characters(directory: Path, given: dict[str, Any], source: str | None, promp
 
 
 def after_interrupt(directory: Path) -> str:
-    """What to say when the user has stopped a run."""
+    """Returns the message for a user who has stopped a run."""
     if not (directory / CHECKPOINT).exists():
         return "stopped before anything was saved"
     return f"stopped and saved; to go on: python -m jaxrnn --resume --out {shlex.quote(str(directory))}"

@@ -1,4 +1,4 @@
-"""Files that are replaced in one stroke: whenever the process is killed, the last whole one is there."""
+"""Replaces files atomically: whenever the process is killed, the last complete file exists."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ OTHER_MODEL = "holds another model than its settings make; begin a new run with 
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replaces what `path` holds by `data`, whole or not at all."""
+    """Replaces the contents of `path` by `data` atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -39,16 +39,16 @@ def write(path: Path, data: bytes) -> None:
 
 
 def save(path: Path, state: Any, **plain: Any) -> None:
-    """Writes a pytree of arrays, and beside it numbers, strings, lists and dicts of such, under a digest."""
+    """Writes a pytree of arrays, and numbers, strings, lists and dicts of such, with a digest."""
     arrays = serialization.to_state_dict(jax.device_get(state))
     payload = serialization.msgpack_serialize({"state": arrays, **plain})
     write(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, by name; `state` is for `restore`.
+    """Returns the values that `save` wrote, by name; `state` is for `restore`.
 
-    The digest shows damage, not who wrote the file: whoever calls this checks the values before using them.
+    The digest shows damage, not who wrote the file: callers check the values before they use them.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may have no end
@@ -72,7 +72,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def restore(path: Path, like: Any, saved: Any) -> Any:
-    """The pytree `saved` in the structure of `like`, whose leaves have its shapes and dtypes."""
+    """Returns the pytree `saved` with the structure of `like`, after checking its shapes and dtypes."""
     try:
         tree = serialization.from_state_dict(like, saved)
         structure: Any = jax.tree.structure(serialization.to_state_dict(like))
@@ -85,7 +85,7 @@ def restore(path: Path, like: Any, saved: Any) -> Any:
 
 
 def finite(tree: Any) -> bool:
-    """Whether every floating or complex number in a pytree of arrays is finite."""
+    """Returns whether every floating or complex number in a pytree of arrays is finite."""
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree) if np.issubdtype(leaf.dtype, np.inexact))
 
 

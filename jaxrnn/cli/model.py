@@ -1,4 +1,4 @@
-"""A character model: a stack of recurrent layers on one-hot characters."""
+"""Makes a character model, a stack of recurrent layers on one-hot characters, and its training objective."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from jaxrnn.unroll import step, unroll
 
 
 def evenly_timed(features: int) -> Cell:
-    """A `cfc` whose inputs come without time gaps: each is 1."""
+    """Makes a `cfc` whose inputs have no time gaps: each is 1."""
     cell = cfc(features)
 
     def with_gaps(xs: Array) -> Array:
@@ -38,21 +38,21 @@ def evenly_timed(features: int) -> Cell:
 
 
 def in_heads(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
-    """`cell` with 4 heads, or with fewer where 4 do not divide the width."""
+    """Returns a constructor of `cell` with 4 heads, or with fewer where 4 does not divide the width."""
     return lambda features: cell(features, heads=math.gcd(features, 4))
 
 
 def of_width(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
-    """The constructor `features -> Cell` of a cell that takes heads or nothing else."""
+    """Returns the constructor `features -> Cell` of a cell, with heads if it has them."""
     return in_heads(cell) if "heads" in signature(cell).parameters else cell
 
 
-# Every cell of the package that takes vectors, by its constructor's name and form: `features -> Cell`.
+# The dict has a constructor `features -> Cell` for every cell of the package that takes vectors.
 CELLS: dict[str, Callable[[int], Cell]] = {
     **{name: of_width(cell) for name, cell in CONSTRUCTORS.items() if needed(cell) == ("features",)},
     "gru_before": partial(gru, reset="before"),
     "gru_to_bias": partial(gru, reset="to_bias"),
-    "antisymmetric": partial(antisymmetric, dt=0.3, gamma=3.0),  # without its pull towards 0 states only grow
+    "antisymmetric": partial(antisymmetric, dt=0.3, gamma=3.0),  # with a small γ states only grow
     "cornn": partial(cornn, dt=0.5, stiffness=1.0, damping=1.0),  # a swing lasts about two words
     "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
     "cfc": evenly_timed,
@@ -60,12 +60,12 @@ CELLS: dict[str, Callable[[int], Cell]] = {
 
 
 def narrow_mlstm_block(features: int) -> Layer:
-    """An `mlstm_block` of any width."""
+    """Makes an `mlstm_block` of any width."""
     parts = math.gcd(2 * features, 4)
     return mlstm_block(features, heads=parts, block_size=parts)
 
 
-# Published blocks, by the names of the cells inside: `features -> Layer`.
+# Published blocks `features -> Layer` have the names of the cells inside.
 BLOCKS: dict[str, Callable[[int], Layer]] = {
     "rg_lru": griffin_block,
     "mamba": mamba_block,
@@ -73,7 +73,7 @@ BLOCKS: dict[str, Callable[[int], Layer]] = {
 }
 
 DROPOUT = 0.5  # between layers
-DROPOUT_ADDED = 0.1  # of what a residual block adds
+DROPOUT_ADDED = 0.1  # in a residual block
 CHUNK = 1024  # characters of the held-out text in one call of the network
 TEMPERATURE = 0.7
 CLIP = 1.0  # the gradient's largest norm
@@ -81,10 +81,10 @@ WARMUP = 0.05  # of the steps
 
 
 def character_model(cell: str, layers: int, hidden: int, size: int, *, drops: bool = True) -> Layer:
-    """`layers` of `cell`, dropout after each if it `drops`, and a readout of logits over `size` characters.
+    """Makes `layers` of `cell`, dropout after each if it `drops`, and a readout of logits over `size` characters.
 
-    A linear recurrence has little use for another one on top: it stands in residual blocks, each before a second one of
-    two layers at each step alone.
+    Linear recurrences need nonlinear layers between them: each is in a residual block, which a residual block of two
+    dense layers follows.
     """
     if not CELLS[cell](hidden).structure.startswith("linear"):
         recurrent = [(rnn(CELLS[cell](hidden)), dropout(DROPOUT if drops else 0)) for _ in range(layers)]
@@ -102,18 +102,18 @@ def character_model(cell: str, layers: int, hidden: int, size: int, *, drops: bo
 
 
 def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam on clipped gradients; its rate rises to `learning_rate`, then falls to 0 along a cosine."""
+    """Returns Adam on clipped gradients; its rate rises to `learning_rate`, then falls to 0 along a cosine."""
     rate = optax.warmup_cosine_decay_schedule(0, learning_rate, int(WARMUP * steps), steps)
     return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(rate))
 
 
 def encoded(characters: Array | int, size: int) -> Array:
-    """Characters as one-hot vectors, scaled to a mean square of 1: the inputs that initial kernels are drawn for."""
+    """Returns characters as one-hot vectors, scaled to a mean square of 1, which initial kernels assume."""
     return jax.nn.one_hot(characters, size, dtype=jnp.float32) * math.sqrt(size)
 
 
 def objective(layer: Layer, size: int) -> Objective:
-    """The mean cross-entropy, in nats, of a window's characters after its first."""
+    """Returns a function of the mean cross-entropy, in nats, of a window's characters after its first."""
 
     def of(params: Params, carry: Carry, window: Array, key: Array) -> tuple[Array, Carry]:
         carry, logits = unroll(layer, params, encoded(window[:-1], size), carry, key=key)
@@ -123,7 +123,7 @@ def objective(layer: Layer, size: int) -> Objective:
 
 
 def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
-    """`bits(params, ids)`: bits per character of `ids[1:]`, read in one go from a fresh carry."""
+    """Returns `bits(params, ids)`, the bits per character of `ids[1:]` from the initial carry, without resets."""
 
     @jax.jit
     def losses(params: Params, inputs: Array, targets: Array) -> Array:
@@ -147,7 +147,7 @@ def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
 
 
 def generate(layer: Layer, size: int, params: Params, prompt: list[int], key: Array) -> Iterator[int]:
-    """Characters that follow `prompt`, without end: each is drawn, and is the next input of `jaxrnn.step`."""
+    """Yields characters that follow `prompt`, without end: each is drawn, and is the next input of `jaxrnn.step`."""
 
     @jax.jit
     def advance(params: Params, carry: Carry, character: int, key: Array) -> tuple[Carry, Array]:

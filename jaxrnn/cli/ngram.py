@@ -1,10 +1,10 @@
-"""Interpolated Witten–Bell n-gram models: what counting alone makes of a text."""
+"""Scores a text by interpolated Witten–Bell n-gram models, as baselines."""
 
 import numpy as np
 
 
 def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5, *, begin: int | None = None) -> list[float]:
-    """Bits per symbol of `ids[begin:]` under the models of order 1 … `orders` that `ids[:split]` gives.
+    """Returns bits per symbol of `ids[begin:]` under models of order 1 … `orders` of `ids[:split]`.
 
     `P(w | h) = (c(h w) + T(h) P(w | h')) / (c(h) + T(h))`, where `c` counts, `T(h)` is the number of different symbols
     that followed `h`, and `h'` is `h` without its oldest symbol; below order 1 every symbol has `1 / size`. After an
@@ -14,7 +14,7 @@ def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5, *, begi
     Args:
       ids: symbols, int `[N]` in `[0, size)`.
       split: where the held-out part begins; the symbols before it are its first contexts.
-      size: of the vocabulary.
+      size: the vocabulary's.
       orders: the longest n-gram.
       begin: the first symbol that is scored; `split` if None.
 
@@ -37,7 +37,7 @@ def witten_bell(ids: np.ndarray, split: int, size: int, orders: int = 5, *, begi
     probability = np.full(len(ids) - split, 1 / size)
     contexts = np.zeros(len(ids), np.int64)
     for order in range(orders):
-        # An n-gram is numbered by its rank among those that occur, so that no code outgrows an integer.
+        # The code of an n-gram is its rank among those that occur, so that no code overflows.
         codes, grams = np.unique(contexts * size + ids, return_inverse=True)
         seen = slice(order, split)
         count = np.bincount(grams[seen], minlength=len(codes))

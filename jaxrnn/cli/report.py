@@ -1,4 +1,4 @@
-"""What a run shows of itself: a progress bar, a line for each record, a table, a plot."""
+"""Shows a run: a progress bar, a line for each record, a table, a plot."""
 
 import io
 import math
@@ -13,15 +13,15 @@ SMOOTHING = 0.95
 
 
 class Bar:
-    """Progress in characters on the terminal, with the loss; without a terminal, only the lines in between.
+    """A progress bar in characters on the terminal, with the loss; without a terminal, it prints only its lines.
 
     Args:
-      settings: of the run.
-      step: how many steps of it are done.
+      settings: the run's.
+      step: the number of its steps that are done.
     """
 
     def __init__(self, settings: Settings, step: int) -> None:
-        from tqdm import tqdm  # of the extra, whose absence is reported before a run
+        from tqdm import tqdm  # `require` reports its absence before a run
 
         self._loss: float | None = None
         self._step = settings.per_step
@@ -43,7 +43,7 @@ class Bar:
         self._bar.close()
 
     def advance(self, loss: float) -> None:
-        """One step, with its loss in nats."""
+        """Shows one more step, with its loss in nats."""
         self._loss = loss if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * loss
         self._bar.set_postfix_str(f"loss {self._loss:.3f}, {bits(self._loss):.3f} bits/char", refresh=False)
         self._bar.update(self._step)
@@ -55,12 +55,12 @@ class Bar:
 
 
 def bits(nats: float) -> float:
-    """Bits per character from a cross-entropy in nats."""
+    """Returns bits per character from a cross-entropy in nats."""
     return nats / math.log(2)
 
 
 def heading(about: dict[str, Any], directory: Path, step: int) -> str:
-    """What the run is about, for people."""
+    """Returns a description of the run for people."""
     settings, size = about["settings"], about["parameters"]
     rows = {
         "text": f"{about['text']}: {about['characters']:,} characters, {about['vocabulary']} different",
@@ -73,7 +73,7 @@ def heading(about: dict[str, Any], directory: Path, step: int) -> str:
 
 
 def record_line(record: dict[str, Any], steps: int) -> str:
-    """One record of `metrics.jsonl`, for people."""
+    """Returns one record of `metrics.jsonl` as a line for people."""
     return (
         f"step {record['step']:>{len(str(steps))}}/{steps}  loss {record['loss']:.3f}  {record['bits']:.3f} bits/char  "
         f"held out {record['held_out_bits']:.3f}  {record['characters_per_second']:,.0f} chars/s"
@@ -81,7 +81,7 @@ def record_line(record: dict[str, Any], steps: int) -> str:
 
 
 def table(name: str, record: dict[str, Any], baselines: list[float]) -> str:
-    """Held-out bits per character, the n-grams' and the model's at a record."""
+    """Returns a table of held-out bits per character, the n-grams' and the model's at a record."""
     held_out = record["held_out_bits"]
     rows = [(f"{n}-gram", b, "") for n, b in enumerate(baselines, 1)]
     gap = min(baselines) - held_out
@@ -93,12 +93,12 @@ def table(name: str, record: dict[str, Any], baselines: list[float]) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` without what would command a terminal."""
+    """Replaces control characters, which would command a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plot(name: str, records: list[dict[str, Any]], baselines: list[float]) -> bytes:
-    """`loss.png`: both curves over the characters read, among the n-grams' lines."""
+    """Draws `loss.png`: training and held-out loss over the characters read, and lines for the n-grams."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The run of a character model: what it is, how far it is, and how it goes on."""
+"""Defines the run of a character model, with its progress and its checkpoints."""
 
 import json
 import math
@@ -24,15 +24,15 @@ from jaxrnn.types import Array, Carry, Params
 
 CHECKPOINT, METRICS, PLOT, SAMPLE = OUTPUTS = ("checkpoint", "metrics.jsonl", "loss.png", "sample.txt")
 RECORDS = 20  # in a run
-SPACING = 1000  # steps from record to record at most
-EXAMINED = 50_000  # held-out characters for a record; the last record has them all
+SPACING = 1000  # steps between records at most
+EXAMINED = 50_000  # held-out characters for a record; the last record has all
 
 
 class Run:
-    """A run; `begin` or `resumed` makes it ready to train.
+    """A run, which `begin` or `resumed` prepares for training.
 
     Args:
-      directory: of its outputs.
+      directory: for its outputs.
       settings: all of them.
       source: path of the text, None for the default.
     """
@@ -51,10 +51,10 @@ class Run:
         self.state: State  # once it has begun
         self.step, self.seconds = 0, 0.0
         self.losses: list[float] = []  # in nats, of the steps since the last record
-        self.history: list[dict[str, Any]] = []  # the lines of metrics.jsonl: what the run is about, then records
+        self.history: list[dict[str, Any]] = []  # the lines of metrics.jsonl: a description, then records
 
     def begin(self) -> None:
-        """Takes the directory and saves the first checkpoint, which also shows that there is room for one."""
+        """Makes the directory and saves the first checkpoint, which also shows that there is space for one."""
         if taken := [name for name in OUTPUTS if os.path.lexists(self.directory / name)]:
             raise Problem(
                 f"--out {self.directory}: holds {', '.join(taken)} of an earlier run; "
@@ -75,12 +75,12 @@ class Run:
 
     @classmethod
     def resumed(cls, directory: Path, given: dict[str, Any], source: str | None) -> "Run":
-        """The run in a directory, as its checkpoint has it.
+        """Returns the run in a directory, from its checkpoint.
 
         Args:
-          directory: of the run.
+          directory: the run's.
           given: settings that it must have.
-          source: path of its text, None for the one that it was begun with.
+          source: path of its text, None for its original path.
         """
         path = directory / CHECKPOINT
         saved = read(path)
@@ -96,7 +96,7 @@ class Run:
             raise Problem(f"{path}: holds parameters that are not finite; begin a new run with another --out")
         run.step, run.seconds, run.losses, run.history = saved.step, saved.seconds, saved.losses, saved.metrics
         for name, value in run._about().items():
-            if name != "text" and run.history[0][name] != value:  # a text may lie elsewhere by now
+            if name != "text" and run.history[0][name] != value:  # the path of a text may change
                 raise Problem(f"{path}: {name} in the first line of its metrics is not {value}; {checkpoint.REMEDY}")
         return run
 
@@ -105,7 +105,7 @@ class Run:
         return params, self.layer.init_carry(params, (self.settings.batch,))
 
     def _about(self) -> dict[str, Any]:
-        """What the text, the settings and the parameters say of the run."""
+        """Returns a description of the run, from its text, settings and parameters."""
         corpus = self.corpus
         return {
             "text": corpus.name,
@@ -118,7 +118,7 @@ class Run:
         }
 
     def save(self) -> None:
-        """Writes the checkpoint, then the metrics: they are never ahead of what a resumed run starts from."""
+        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint."""
         metrics = "".join(json.dumps(line) + "\n" for line in self.history)
         checkpoint.save(
             self.directory / CHECKPOINT,
@@ -166,7 +166,7 @@ class Run:
                     self._record(examine, speed, clock() - begun)
                     self.save()
                     bar.line(report.record_line(self.history[-1], settings.steps))
-                if due or step == first + 1:  # the first step is compiled, which is not a matter of speed
+                if due or step == first + 1:  # the first step includes compilation, which does not count
                     since, before = clock(), step
                 if stopped():
                     break
@@ -205,7 +205,7 @@ class Run:
         checkpoint.write(self.directory / PLOT, report.plot(self.settings.cell, self.records, self.baselines))
 
     def sample(self, prompt: list[int], length: int) -> Iterator[str]:
-        """`length` characters that the model writes after `prompt`, one by one."""
+        """Yields `length` characters that the model writes after `prompt`."""
         drawn = model.generate(self.layer, self.corpus.size, self.state.params, prompt, self.sample_key)
         return (self.corpus.vocabulary[i] for i in islice(drawn, length))
 
@@ -213,5 +213,5 @@ class Run:
 def _version() -> str:
     try:
         return version("jaxrnn")
-    except PackageNotFoundError:  # imported from where it lies
+    except PackageNotFoundError:  # the package is imported from its source
         return "not installed"

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run, checked value by value: anyone can write a file with a right digest."""
+"""Checks a checkpoint value by value, because anyone can write a file with a valid digest."""
 
 import json
 import reprlib
@@ -25,7 +25,7 @@ LARGEST = 2**63  # more than any number of a run
 
 
 class Saved(NamedTuple):
-    """A run as its checkpoint has it; `state` is still for `checkpoint.restore`, which knows the model."""
+    """The values of a checkpoint; `state` is for `checkpoint.restore`, which knows the model."""
 
     state: Any
     settings: Settings
@@ -38,14 +38,14 @@ class Saved(NamedTuple):
     metrics: list[dict[str, Any]]
 
     def text(self, path: Path) -> str | None:
-        """The path of the run's text, where it leads to a file; None for the default text."""
+        """Returns the path of the run's text after checking that it is a file; None for the default text."""
         if self.source is not None and not Path(self.source).is_file():  # a device or a pipe may have no end
             raise Problem(f"{path}: its text {self.source} is no file here; name the text with --text")
         return self.source
 
 
 def read(path: Path) -> Saved:
-    """The checkpoint of a run, of which every value has its type and range and agrees with the others."""
+    """Returns the checkpoint of a run after checking the type, range and consistency of every value."""
     saved = checkpoint.load(path)
 
     def expect(fits: bool, name: str, found: Any, expected: str) -> None:
@@ -95,13 +95,13 @@ def read(path: Path) -> Saved:
 
 
 def least_numbers(cell: str, layers: int, hidden: int) -> int:
-    """A model has at least as many parameters; with fewer in a file, none is made, in minutes and gigabytes perhaps."""
-    linear = CELLS[cell](1).structure.startswith("linear")  # those stand among dense layers as wide as they are
+    """Returns a lower bound of the parameters of a model, so that wrong settings do not build a huge one."""
+    linear = CELLS[cell](1).structure.startswith("linear")  # these have dense layers of their width
     return layers * hidden ** (2 if linear else 1)
 
 
 def _numbers(tree: Any) -> int:
-    """How many there are in the arrays of nested dicts."""
+    """Returns the number of entries in the arrays of nested dicts."""
     if isinstance(tree, dict):
         return sum(map(_numbers, tree.values()))
     return tree.size if isinstance(tree, np.ndarray) else 0
@@ -112,7 +112,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < LARGEST  # which no NaN is
+    return type(value) in (int, float) and abs(value) < LARGEST  # NaN is not
 
 
 def _are_numbers(values: Any, count: int) -> bool:

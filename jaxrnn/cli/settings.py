@@ -1,4 +1,4 @@
-"""What makes a run of the character model the run that it is, besides its text."""
+"""Defines the settings of a run of the character model."""
 
 from typing import Any, NamedTuple
 
@@ -19,11 +19,10 @@ class Settings(NamedTuple):
 
     @property
     def per_step(self) -> int:
-        """Characters read in one step."""
+        """Returns the characters read in one step."""
         return self.window * self.batch
 
 
-# The smallest and the largest value of each setting that is a whole number.
 LIMITS = {
     "layers": (1, 64),
     "hidden": (1, 65536),
@@ -35,12 +34,12 @@ LIMITS = {
 
 
 def flag(name: str) -> str:
-    """A setting as it stands on the command line."""
+    """Returns the flag of a setting on the command line."""
     return "--" + name.replace("_", "-")
 
 
 def agreed(saved: Settings, given: dict[str, Any]) -> Settings:
-    """The settings of a checkpoint, if those on the command line are among them.
+    """Returns the settings of a checkpoint after checking that those on the command line equal them.
 
     Example:
       >>> agreed(Settings(hidden=64), {"hidden": 64}).hidden

@@ -1,4 +1,4 @@
-"""A text as numbers: where it comes from, its vocabulary, its split, and its windows."""
+"""Reads a text as numbers, splits it, and cuts it into windows."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrnn.cli.problem import Problem
 
-HELD_OUT = 10  # the last tenth
+HELD_OUT = 10  # the last tenth is held out
 SHORTEST = 100
 
 
@@ -16,8 +16,8 @@ class Corpus(NamedTuple):
     """A text, split.
 
     Attributes:
-      name: of the text, for people.
-      sha256: of its UTF-8 bytes.
+      name: the text's, for people.
+      sha256: the digest of its UTF-8 bytes.
       vocabulary: its characters, in order.
       ids: the text as indices into the vocabulary, int32 `[N]`.
       split: the first held-out index.
@@ -31,26 +31,26 @@ class Corpus(NamedTuple):
 
     @property
     def training(self) -> np.ndarray:
-        """The characters before the split."""
+        """Returns the characters before the split."""
         return self.ids[: self.split]
 
     @property
     def held_out(self) -> np.ndarray:
-        """The characters from the split on, and one before them: the context of the first."""
+        """Returns the characters from the split on, and one before them, the context of the first."""
         return self.ids[self.split - 1 :]
 
     @property
     def size(self) -> int:
-        """Of the vocabulary."""
+        """Returns the size of the vocabulary."""
         return len(self.vocabulary)
 
     @property
     def opening(self) -> list[int]:
-        """What a sample begins with unless it is told: the end of a line, or else the text's first character."""
+        """Returns the default context of a sample: the end of a line, or else the text's first character."""
         return [self.vocabulary.index("\n") if "\n" in self.vocabulary else int(self.ids[0])]
 
     def encode(self, text: str) -> list[int]:
-        """`text` as indices into the vocabulary."""
+        """Returns `text` as indices into the vocabulary."""
         if unknown := sorted(set(text) - set(self.vocabulary)):
             known = "".join(c for c in self.vocabulary if c.isprintable())
             listed = ", ".join(map(repr, unknown))
@@ -59,7 +59,7 @@ class Corpus(NamedTuple):
 
 
 def read(path: str | None) -> Corpus:
-    """The corpus in a UTF-8 file; Python's own topics of help, in English, if there is no path."""
+    """Returns the corpus of a UTF-8 file, or of Python's help topics, in English, without a path."""
     if path is None:
         from pydoc_data.topics import topics
 
@@ -67,7 +67,7 @@ def read(path: str | None) -> Corpus:
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except (OSError, ValueError) as error:  # a ValueError: a null character in the path
+    except (OSError, ValueError) as error:  # a null character in the path raises a ValueError
         reason = getattr(error, "strerror", None) or error
         raise Problem(f"--text {path}: cannot be read ({reason}); name a readable UTF-8 text file") from None
     try:
@@ -95,18 +95,18 @@ def corpus(name: str, text: str) -> Corpus:
 
 
 def windows(ids: np.ndarray, batch: int, length: int) -> Callable[[int], np.ndarray]:
-    """Cuts a text into windows for training with a carry that is handed on.
+    """Cuts a text into windows for training with a carry from window to window.
 
-    The text is a ring, read by `batch` readers at equal distances: each goes on where it was, round and round, so that
-    row `b` of one window follows row `b` of the window before.
+    The text is a ring with `batch` readers at equal distances, each of which continues where it was, so that example
+    `b` of a window follows example `b` of the previous window.
 
     Args:
       ids: int32 `[N]`.
-      batch: readers.
-      length: characters that each reads in a step.
+      batch: the number of readers.
+      length: the characters that each reads in a step.
 
     Returns:
-      `window(step)`, int32 `[length + 1, batch]`: inputs, and one step on, targets.
+      `window(step)`, int32 `[length + 1, batch]`: inputs, and targets one step later.
 
     Example:
       >>> import numpy as np

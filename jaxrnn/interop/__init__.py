@@ -1,4 +1,4 @@
-"""Weights and carries from and to other frameworks, as NumPy arrays; the frameworks themselves are not needed."""
+"""Converts weights and carries from and to other frameworks, as NumPy arrays, without importing the frameworks."""
 
 from jaxrnn.interop.flax import from_flax, to_flax
 from jaxrnn.interop.haiku import from_haiku, to_haiku

@@ -1,4 +1,4 @@
-"""The convolutional LSTM that Flax and Haiku have alike: gates `i g f o`, 1 added to the forget gate at run time."""
+"""Converts the convolutional LSTM of Flax and Haiku, whose gates are `i g f o` and whose steps add 1 to `f`."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from jaxrnn.types import Params
 
 
 def read(where: str, weights: names.Weights, parts: Sequence[str]) -> Direction:
-    """From kernels `[*window, C, 4·F]` of the input and of the state, and their biases, if any: `parts` names all."""
+    """Reads kernels `[*window, C, 4·F]` of the input and the state, and their biases, if any; `parts` names them."""
     kernels, biases = parts[:2], parts[2:] if any(bias in weights for bias in parts[2:]) else []
     names.check_names(where, weights, [*kernels, *biases], "give the parameters of one cell")
     for name in kernels:
@@ -32,7 +32,7 @@ def read(where: str, weights: names.Weights, parts: Sequence[str]) -> Direction:
 
 
 def write(params: Params, parts: Sequence[str]) -> names.Weights:
-    """What `read` makes these of, with all of the bias in the first."""
+    """Inverts `read`, with all of the bias in the first one."""
     bias = layout.bias_or_zeros(params)
     bias = layout.join(bias - layout.FORGET.astype(bias.dtype), layout.IGFO)
     first, second = (layout.join(params[name], layout.IGFO) for name in ("kernel", "recurrent_kernel"))

@@ -1,4 +1,4 @@
-"""Weights from and to Flax: the recurrent cells of linen and of NNX, each alone or in `Bidirectional`."""
+"""Converts weights of Flax's recurrent cells, linen's and NNX's, each alone or in `Bidirectional`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,15 +22,15 @@ from jaxrnn.types import Array, Cell, Layer, Params
 
 
 class Form(NamedTuple):
-    """How a Flax cell keeps its parameters: as modules of one gate each, in jaxrnn's order, or as one module of all.
+    """The parameters of a Flax cell: modules of one gate each, in jaxrnn's order, or one module of all gates.
 
     Attributes:
-      kind: which cell it is here.
-      gates: how many it has.
+      kind: the cell in jaxrnn.
+      gates: the number of its gates.
       inputs: the modules whose kernels act on inputs.
-      states: those whose kernels act on the state.
+      states: the modules whose kernels act on the state.
       biased: the modules that have a bias, one for each gate.
-      candidate: a module that has another one, which the reset gate acts on.
+      candidate: a module with a further bias, on which the reset gate acts.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Form(NamedTuple):
     candidate: tuple[str, ...] = ()
 
     def weights(self) -> list[str]:
-        """The paths of all of them."""
+        """Returns the paths of all parameters."""
         kernels = [f"{module}/kernel" for module in (*self.inputs, *self.states)]
         return [*kernels, *(f"{module}/bias" for module in (*self.biased, *self.candidate))]
 
@@ -81,23 +81,23 @@ def from_flax(
     activation: layout.Activation = jnp.tanh,
     gate_activation: layout.Activation = jax.nn.sigmoid,
 ) -> Built:
-    """The layer of a recurrent cell of Flax, linen's or NNX's, alone or in `Bidirectional`, with its weights.
+    """Makes the layer of a Flax cell, linen's or NNX's, alone or in `Bidirectional`, and its parameters.
 
-    Which cell it is is read off names and shapes; linen's `OptimizedLSTMCell` has the names of `LSTMCell`. NNX's
-    `GRUCell` has no bias `b_hn`: it is zero here. A `SimpleCell` with `residual=True` has an identity more in its
-    recurrent kernel, which its weights do not tell, and a `ConvLSTMCell` here has no strides and the padding `"SAME"`.
+    Names and shapes determine the cell; linen's `OptimizedLSTMCell` has the names of `LSTMCell`. NNX's `GRUCell` has no
+    bias `b_hn`: it is zero here. A `SimpleCell` with `residual=True` adds an identity to its recurrent kernel, which
+    its weights do not show, and a `ConvLSTMCell` here has no strides and the padding `"SAME"`.
 
-    `Bidirectional(RNN(cell), RNN(cell))` of one cell shares its weights and keeps them once, under `forward_rnn` in
-    linen or `backward_rnn` in NNX. Such a lone group is read as both directions, each with its own copy: the outputs
-    are Flax's, and training moves the copies apart. What is below that name is one direction. A shared cell with a name
-    of its own leaves no trace: give `{"forward": params, "backward": params}`.
+    `Bidirectional(RNN(cell), RNN(cell))` of one cell shares its weights and stores them once, under `forward_rnn` in
+    linen or `backward_rnn` in NNX. Such a single group becomes both directions, each with its own copy: the outputs are
+    Flax's, and training moves the copies apart. The tree below that name is one direction. For a shared cell with its
+    own name give `{"forward": params, "backward": params}`.
 
     Args:
       params: of one cell, with any path before its own names: linen's `variables["params"]`, or
         `nnx.to_pure_dict(nnx.state(module, nnx.Param))`. Of two, with `forward` and `backward` in their paths.
-      merge: of `Bidirectional`, what its `merge_fn` does: weights do not tell it.
-      activation: of the cell, its `activation_fn`: weights do not tell it either.
-      gate_activation: of the cell, its `gate_fn`: weights do not tell it either.
+      merge: the `merge_fn` of `Bidirectional`, which weights do not show.
+      activation: the cell's `activation_fn`, which weights do not show.
+      gate_activation: the cell's `gate_fn`, which weights do not show.
 
     Returns:
       `(layer, params)`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, a `janet(beta=0.0)`,
@@ -133,18 +133,18 @@ def to_flax(
     activation: layout.Activation = jnp.tanh,
     gate_activation: layout.Activation = jax.nn.sigmoid,
 ) -> dict[str, Any]:
-    """The parameters of the Flax cell that computes what `layer` does.
+    """Returns the parameters of the Flax cell that computes the same as `layer`.
 
-    `from_flax` gives back the same parameters, to the last bit.
+    `from_flax` returns the same parameters, to the last bit.
 
     Args:
-      layer: what `from_flax` makes: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, both with
-        the reset after the product, a `janet(beta=0.0)`, an `elman` or a `conv_lstm`.
+      layer: a layer as from `from_flax`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `mgu(gate="keep")`, both
+        with the reset after the product, a `janet(beta=0.0)`, an `elman` or a `conv_lstm`.
       params: its parameters.
-      cell: the class that is to take them, such as `"nnx.OptimizedLSTMCell"`; None: linen's.
-      merge: of the `Bidirectional` that is to take them, what its `merge_fn` does.
-      activation: of the cell that is to take them, its `activation_fn`.
-      gate_activation: of the cell that is to take them, its `gate_fn`.
+      cell: the target class, such as `"nnx.OptimizedLSTMCell"`; None: linen's.
+      merge: the `merge_fn` of the target `Bidirectional`.
+      activation: the target cell's `activation_fn`.
+      gate_activation: the target cell's `gate_fn`.
 
     Returns:
       Nested dicts of arrays by Flax's names, zeros where a layer has no bias; in `Bidirectional` after the path
@@ -178,7 +178,7 @@ def to_flax(
 
 
 def _directions(where: str, found: dict[str, names.Weights]) -> list[tuple[str, names.Weights]]:
-    """As `names.directions`, with both directions of a lone group that Flax names after one of the two."""
+    """Returns `names.directions`; a single group with Flax's name of one direction becomes both."""
     directions = names.directions(where, found)
     shared = len(found) == 1 and {"forward_rnn", "backward_rnn"} & set(next(iter(found)).split("/"))
     return directions * 2 if shared else directions
@@ -216,7 +216,7 @@ def _direction(where: str, weights: names.Weights, activations: dict[str, layout
 
 
 def _recognised(weights: names.Weights) -> Form:
-    """The form whose names fit best, and of those with the same names the one whose shapes do."""
+    """Returns the form whose names fit best, and of those with the same names the one whose shapes fit."""
 
     def misfit(form: Form) -> tuple[int, bool]:
         state = weights.get(f"{form.states[0]}/kernel")

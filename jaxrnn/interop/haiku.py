@@ -1,4 +1,4 @@
-"""Weights from and to Haiku: `hk.LSTM`, `hk.GRU`, `hk.VanillaRNN`, and `hk.Conv1DLSTM` and its kin."""
+"""Converts weights of Haiku's `LSTM`, `GRU`, `VanillaRNN`, and `Conv…DLSTM`."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from jaxrnn.options import checked
 from jaxrnn.types import Layer, Params
 
 GRU_ORDER = (1, 0, 2)  # `z r a`
-SIGNS = np.array([[1], [-1], [1]])  # of Haiku's gates `r z n`: its `z` is one minus jaxrnn's
+SIGNS = np.array([[1], [-1], [1]])  # signs of `r z n`: Haiku's `z` is one minus jaxrnn's
 GRU = {"w_i": "kernel", "w_h": "recurrent_kernel", "b": "bias"}
 LEAVES = ("linear/w", "linear/b", "linear_1/w", "linear_1/b", "w_i", "w_h", "b")
 CONVOLUTIONAL = ("input_to_hidden/w", "hidden_to_hidden/w", "input_to_hidden/b", "hidden_to_hidden/b")
@@ -26,11 +26,11 @@ NAMES = {"lstm": "lstm", "gru before": "gru", "elman": "vanilla_rnn", "conv lstm
 
 @checked
 def from_haiku(params: Any) -> Built:
-    """The layer of a Haiku `LSTM`, `GRU`, `VanillaRNN` or `Conv…DLSTM`, with its weights.
+    """Makes the layer of a Haiku `LSTM`, `GRU`, `VanillaRNN` or `Conv…DLSTM`, and its parameters.
 
-    What Haiku does otherwise is in the parameters afterwards: its LSTMs add 1 to the forget gate at run time, which the
-    bias now holds; its GRU, which resets before the product, takes the candidate where `z` is 1, so that this gate's
-    weights change their sign; the two biases of its `VanillaRNN`, whose activation is ReLU, are one.
+    The parameters absorb Haiku's differences: its LSTMs add 1 to the forget gate in a step, which the bias includes
+    here; its GRU, which resets before the product, takes the candidate where `z` is 1, so that this gate's weights
+    change their sign; the two biases of its `VanillaRNN`, whose activation is ReLU, are added.
 
     Args:
       params: of one core, by the names of its modules: `{"lstm/linear": {"w": …, "b": …}}`, with any path before them.
@@ -56,27 +56,27 @@ def from_haiku(params: Any) -> Built:
     if len(cores) != 1:
         raise ValueError(f"{where}: params are those of {list(cores)}, expected one core's; give them one by one")
     ((path, weights),) = cores.items()
-    told = {"w_i": _gru, "linear_1/w": _vanilla, CONVOLUTIONAL[0]: _convolutional}  # by a name that no other core has
+    told = {"w_i": _gru, "linear_1/w": _vanilla, CONVOLUTIONAL[0]: _convolutional}  # no other core has these names
     direction = next((read for name, read in told.items() if name in weights), _lstm)
     return build([[direction(f"{where}: {path}" if path else where, weights)]])
 
 
 @checked
 def to_haiku(layer: Layer, params: Params, *, name: str | None = None, double_bias: bool = True) -> dict[str, Any]:
-    """The parameters of the Haiku core that computes what `layer` does.
+    """Returns the parameters of the Haiku core that computes the same as `layer`.
 
-    `from_haiku` gives back the same parameters, to the last bit but for an LSTM's forget bias, which has 1 taken from
-    it here and added there, and so is rounded twice.
+    `from_haiku` returns the same parameters, to the last bit except for an LSTM's forget bias: 1 is subtracted here and
+    added there, with a rounding each.
 
     Args:
-      layer: what `from_haiku` makes: `rnn` of an `lstm`, a `gru(reset="before")`, an `elman` with ReLU, or a
+      layer: a layer as from `from_haiku`: `rnn` of an `lstm`, a `gru(reset="before")`, an `elman` with ReLU, or a
         `conv_lstm`.
       params: its parameters.
-      name: of the core's module; None: the one that Haiku gives, `"lstm"`, `"gru"`, `"vanilla_rnn"`, `"conv2_d_lstm"` …
-      double_bias: of the `VanillaRNN` that is to take them; its second bias is zero.
+      name: the name of the core's module; None: Haiku's, `"lstm"`, `"gru"`, `"vanilla_rnn"`, `"conv2_d_lstm"` …
+      double_bias: of the target `VanillaRNN`; its second bias is zero.
 
     Returns:
-      `{"lstm/linear": {"w": …, "b": …}}`, or likewise. Where a layer has no bias, zeros.
+      `{"lstm/linear": {"w": …, "b": …}}`, or similar; biases are zeros if a layer has none.
 
     Raises:
       ValueError: Haiku has no such core, or `params` are not those of `layer`.

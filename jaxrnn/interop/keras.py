@@ -1,4 +1,4 @@
-"""Weights from and to Keras: `LSTM`, `GRU`, `SimpleRNN` and `ConvLSTM…D`, each alone or in `Bidirectional`."""
+"""Converts weights of Keras's `LSTM`, `GRU`, `SimpleRNN` and `ConvLSTM…D`, each alone or in `Bidirectional`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,12 +21,12 @@ from jaxrnn.recurrence.images import Padding, window_of
 from jaxrnn.types import Cell, Layer, Params
 
 Kind = Literal["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"]
-SPATIAL: dict[Kind, int] = {"ConvLSTM1D": 1, "ConvLSTM2D": 2, "ConvLSTM3D": 3}  # axes; the others have none
+SPATIAL: dict[Kind, int] = {"ConvLSTM1D": 1, "ConvLSTM2D": 2, "ConvLSTM3D": 3}  # other kinds have no spatial axes
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1, "ConvLSTM1D": 4, "ConvLSTM2D": 4, "ConvLSTM3D": 4}
 KINDS: dict[str, Kind] = {"lstm": "LSTM", "gru": "GRU", "gru before": "GRU", "elman": "SimpleRNN"}
-ORDERS = {"GRU": (1, 0, 2)}  # `z r h`; the others as in jaxrnn
+ORDERS = {"GRU": (1, 0, 2)}  # `z r h`; other kinds have the order of jaxrnn
 NAMES = ("kernel", "recurrent_kernel", "bias")
-CELLS = {  # of a layer and of its cell
+CELLS = {  # names of a layer and of its cell
     "LSTM": ("lstm", "lstm_cell"),
     "GRU": ("gru", "gru_cell"),
     "SimpleRNN": ("simple_rnn", "simple_rnn_cell"),
@@ -38,7 +38,7 @@ PLAIN: dict[str, Any] = {
     "padding": "valid",
     "strides": 1,
     "dilation": 1,
-}  # what Keras's convolutions are unless told otherwise
+}  # Keras's defaults
 
 
 @checked
@@ -54,20 +54,20 @@ def from_keras(
     strides: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Built:
-    """The layer of a Keras `LSTM`, `GRU`, `SimpleRNN` or `ConvLSTM…D`, alone or in `Bidirectional`, with its weights.
+    """Makes the layer of a Keras `LSTM`, `GRU`, `SimpleRNN` or `ConvLSTM…D`, or of two in `Bidirectional`.
 
-    Where a GRU resets is read off its bias: `[2, 3·H]` after the product, `[3·H]` before. After the product, two biases
-    that meet in a sum are one here. Weights tell nothing else about a layer but its sizes: give what it was made with.
+    The shape of a GRU's bias shows its reset: `[2, 3·H]` after the product, `[3·H]` before. With the reset after the
+    product, two biases that are added are one here. Weights show only sizes otherwise: give the layer's own options.
 
     Args:
       weights: of one layer, a mapping from names to floating arrays: `{v.path: v.numpy() for v in layer.weights}`, or
         `kernel`, `recurrent_kernel` and `bias` alone.
-      kind: of the layer, by Keras's name.
-      merge: of `Bidirectional`, its `merge_mode`: weights do not tell it.
-      activation: of the layer: weights do not tell it either.
-      gate_activation: of a layer that has gates, its `recurrent_activation`: weights do not tell it either. Keras 3's
-        `"hard_sigmoid"` is `jax.nn.hard_sigmoid`; Keras 2's was `lambda x: jnp.clip(0.2 * x + 0.5, 0, 1)`.
-      reset_after: of a `GRU`; needed for one without a bias, and checked for one with.
+      kind: the layer's class in Keras.
+      merge: the `merge_mode` of `Bidirectional`.
+      activation: the layer's activation.
+      gate_activation: the `recurrent_activation` of a layer with gates. Keras 3's `"hard_sigmoid"` is
+        `jax.nn.hard_sigmoid`; Keras 2's was `lambda x: jnp.clip(0.2 * x + 0.5, 0, 1)`.
+      reset_after: of a `GRU`; required without a bias, and checked with one.
       padding: of a `ConvLSTM…D`. Keras's default is `"valid"`, that of `jaxrnn.conv_lstm` is `"same"`.
       strides: of a `ConvLSTM…D`.
       dilation: of a `ConvLSTM…D`, its `dilation_rate`.
@@ -117,24 +117,24 @@ def to_keras(
     strides: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
 ) -> dict[str, np.ndarray]:
-    """The weights of the Keras layer that computes what `layer` does.
+    """Returns the weights of the Keras layer that computes the same as `layer`.
 
-    They stand in Keras's order: `keras_layer.set_weights(list(weights.values()))` takes them. `from_keras` gives back
-    the same parameters, to the last bit.
+    They are in Keras's order: `keras_layer.set_weights(list(weights.values()))` takes them. `from_keras` returns the
+    same parameters, to the last bit.
 
     Args:
-      layer: what `from_keras` makes: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `elman` or a `conv_lstm`.
+      layer: a layer as from `from_keras`: `rnn` or `bidirectional` of an `lstm`, a `gru`, an `elman` or a `conv_lstm`.
       params: its parameters.
-      merge: of the `Bidirectional` that is to take the weights, its `merge_mode`.
-      activation: of the layer that is to take them.
-      gate_activation: of the layer that is to take them, its `recurrent_activation`.
-      padding: of the `ConvLSTM…D` that is to take them.
-      strides: of the `ConvLSTM…D` that is to take them.
-      dilation: of the `ConvLSTM…D` that is to take them, its `dilation_rate`.
+      merge: the `merge_mode` of the target `Bidirectional`.
+      activation: the target layer's activation.
+      gate_activation: the target layer's `recurrent_activation`.
+      padding: of the target `ConvLSTM…D`.
+      strides: of the target `ConvLSTM…D`.
+      dilation: the `dilation_rate` of the target `ConvLSTM…D`.
 
     Returns:
       Arrays by Keras's names: `kernel`, `recurrent_kernel` and `bias`, in `Bidirectional` after a path such as
-      `forward_lstm/lstm_cell/`. Where a GRU has two biases that meet in a sum, the first is all of it.
+      `forward_lstm/lstm_cell/`. Where Keras adds two biases of a GRU, the first one has the sum.
 
     Raises:
       ValueError: Keras has no such layer, or `params` are not those of `layer`.

@@ -1,4 +1,4 @@
-"""A cell's parameters in jaxrnn's layout and in the flat one of other frameworks, and which cell they belong to."""
+"""Converts a cell's parameters between jaxrnn's layout and the flat one of other frameworks, and infers the cell."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from jaxrnn.types import Array, Params
 
 Activation = Callable[[Array], Array]
 
-# Gates and parameters besides kernel, recurrent_kernel and bias -> the cell.
+# The number of gates, and the parameters besides kernel, recurrent_kernel and bias, determine the cell.
 KINDS = {
     (1, ()): "elman",
     (2, ("recurrent_bias",)): "mgu",
@@ -19,16 +19,16 @@ KINDS = {
     (3, ()): "gru before",
     (4, ()): "lstm",
     (4, ("projection",)): "projected lstm",
-}  # and "conv …", whose kernels have a window
-IGFO = (0, 2, 1, 3)  # the LSTM's gates as Haiku orders them, and Flax's convolutional one
-FORGET = np.array([[0], [1], [0], [0]])  # what those add to the gates `i f g o` at run time
-CANDIDATE = 2  # of the GRU's gates `r z n`: the one whose two products do not simply add
+}  # "conv …" cells have kernels with a window
+IGFO = (0, 2, 1, 3)  # the order of gates in Haiku's LSTMs and Flax's convolutional one
+FORGET = np.array([[0], [1], [0], [0]])  # those add it to the gates `i f g o` in a step
+CANDIDATE = 2  # the GRU's gate `n` of `r z n`, whose two biases are not added
 
 
 def kind_of(where: str, params: Params, known: Sequence[str]) -> str:
-    """Which cell has these parameters, of those that a framework knows.
+    """Returns the cell of these parameters, one of those that a framework has.
 
-    Without biases nothing tells the GRU's two resets apart: then it is the one that is known.
+    Without biases the GRU's two resets have the same parameters: then it is the one in `known`.
     """
     kernel = params["kernel"]
     extra = tuple(sorted(params.keys() - {"kernel", "recurrent_kernel", "bias"}))
@@ -46,7 +46,7 @@ def kind_of(where: str, params: Params, known: Sequence[str]) -> str:
 
 
 def check_fixed(where: str, because: str, **activations: Activation) -> None:
-    """That these activations are the usual ones, since the other framework's cell has no others."""
+    """Checks that activations are the usual ones, if the other framework's cell has no others."""
     usual = {"activation": (jnp.tanh, "jnp.tanh"), "gate_activation": (jax.nn.sigmoid, "jax.nn.sigmoid")}
     for name, activation in activations.items():
         function, spelled = usual[name]
@@ -55,19 +55,19 @@ def check_fixed(where: str, because: str, **activations: Activation) -> None:
 
 
 def split(array: Array, gates: int, order: Sequence[int] | None = None) -> Array:
-    """`[..., G·H]` to `[..., G, H]`, gates in jaxrnn's `order`, given as their places in the other."""
+    """Splits `[..., G·H]` into `[..., G, H]`, gates in jaxrnn's order; `order` has their places in the other."""
     apart = array.reshape(*array.shape[:-1], gates, -1)
     return apart if order is None else apart[..., np.array(order), :]
 
 
 def join(array: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
-    """`[..., G, H]` to `[..., G·H]`: what `split` undoes, if `order` swaps two gates, as every order here does."""
+    """Inverts `split`, if `order` swaps two gates, as every order here does."""
     ordered = array if order is None else array[..., np.array(order), :]
     return ordered.reshape(*ordered.shape[:-2], -1)
 
 
 def merge_biases(from_x: Array, from_h: Array, *, gru: bool) -> Params:
-    """Two biases `[G, H]` that meet in a sum are one; those of a GRU's candidate do not meet."""
+    """Adds two biases `[G, H]`, except those of a GRU's candidate, which have the reset gate between them."""
     if not gru:
         return {"bias": from_x + from_h}
     candidate = (jnp.arange(len(from_x)) == CANDIDATE)[:, None]
@@ -75,7 +75,7 @@ def merge_biases(from_x: Array, from_h: Array, *, gru: bool) -> Params:
 
 
 def two_biases(params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """What `merge_biases` makes these of: all in the first, and zeros in the second but for a GRU's candidate."""
+    """Inverts `merge_biases`: the first bias has the sum, and the second is zero except for a GRU's candidate."""
     from_h = np.zeros_like(params["bias"])
     if "recurrent_bias" in params:
         from_h[CANDIDATE] = params["recurrent_bias"]
@@ -83,5 +83,5 @@ def two_biases(params: Params) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bias_or_zeros(params: Params) -> np.ndarray:
-    """The bias, for a framework whose cell always has one."""
+    """Returns the bias, or zeros, for a framework whose cell always has one."""
     return params["bias"] if "bias" in params else np.zeros(params["kernel"].shape[-2:], params["kernel"].dtype)

@@ -1,4 +1,4 @@
-"""Mappings of named arrays, as other frameworks keep their weights: read, checked, and written."""
+"""Reads, checks and writes mappings of named arrays, which other frameworks have for weights."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,14 +11,14 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.types import Array
 
-Weights = dict[str, Any]  # by their path: "dense_i/kernel"
+Weights = dict[str, Any]  # keys are paths: "dense_i/kernel"
 Shapes = dict[str, tuple[int, ...]]
 
 
 def read(where: str, name: str, weights: Any, example: str, *, prefix: str = "") -> Weights:
-    """The arrays of a mapping, nested or not, by their path and without `prefix`; others than it has are left alone.
+    """Returns the arrays of a mapping, nested or not, by path without `prefix`; it skips paths without it.
 
-    The framework is not needed for it: what NumPy can read is read, and what JAX traces stays traced.
+    Arrays may be of any framework if NumPy can read them; traced ones stay traced.
     """
     if not isinstance(weights, Mapping):
         raise ValueError(f"{where}: {name} is a {type(weights).__name__}, expected a mapping such as {example}")
@@ -30,7 +30,7 @@ def read(where: str, name: str, weights: Any, example: str, *, prefix: str = "")
 
 
 def groups(where: str, weights: Weights, leaves: Sequence[str]) -> dict[str, Weights]:
-    """Weights by what stands in their paths before one of `leaves`."""
+    """Groups weights by the part of their paths before one of `leaves`."""
     grouped: dict[str, Weights] = {}
     for path, array in weights.items():
         found = re.fullmatch(rf"(?:(.*?)/)??({'|'.join(leaves)})", path)
@@ -42,7 +42,7 @@ def groups(where: str, weights: Weights, leaves: Sequence[str]) -> dict[str, Wei
 
 
 def directions(where: str, found: dict[str, Weights]) -> list[tuple[str, Weights]]:
-    """One group, or the one with `forward` in its path and the one with `backward`, each with its name for errors."""
+    """Returns the only group, or those with `forward` and `backward` in their paths, each with its name for errors."""
     ways = [[path for path in found if way in path] for way in ("forward", "backward")]
     if len(found) == 1:
         ways = [list(found)]
@@ -53,19 +53,19 @@ def directions(where: str, found: dict[str, Weights]) -> list[tuple[str, Weights
 
 
 def owned(weights: dict[str, Any]) -> dict[str, Any]:
-    """Copies, which their owner may write to: NumPy's views of JAX's arrays may not be written to."""
+    """Copies weights, because NumPy's views of JAX's arrays are read-only."""
     return {
         name: owned(leaf) if isinstance(leaf, dict) else np.array(leaf, order="C") for name, leaf in weights.items()
     }
 
 
 def prefixed(paths: Iterable[str], parts: Iterable[Weights]) -> Weights:
-    """All weights together, each part under a path of its own."""
+    """Merges weights, with a path before each part."""
     return {path + name: leaf for path, part in zip(paths, parts, strict=True) for name, leaf in part.items()}
 
 
 def modules(weights: Weights) -> dict[str, Any]:
-    """A dict of dicts: weights by their last name, modules by the path before it."""
+    """Returns a dict of dicts: weights by their last name, in modules by the path before it."""
     tree: dict[str, Any] = {}
     for path, leaf in weights.items():
         module, _, name = path.rpartition("/")
@@ -74,7 +74,7 @@ def modules(weights: Weights) -> dict[str, Any]:
 
 
 def nested(weights: Weights) -> dict[str, Any]:
-    """Dicts in dicts, from paths."""
+    """Returns nested dicts from paths."""
     tree: dict[str, Any] = {}
     for path, leaf in weights.items():
         *folders, name = path.split("/")
@@ -86,7 +86,7 @@ def nested(weights: Weights) -> dict[str, Any]:
 
 
 def check_names(where: str, weights: Mapping[str, Any], expected: Iterable[str], remedy: str) -> None:
-    """That exactly these are there."""
+    """Checks that the names of `weights` are exactly the expected ones."""
     expected = list(expected)
     missing = [name for name in expected if name not in weights]
     unknown = [name for name in weights if name not in expected]
@@ -101,7 +101,7 @@ def check_shapes(where: str, weights: Mapping[str, Any], shapes: Shapes, because
 
 
 def check_axes(where: str, weights: Mapping[str, Any], name: str, axes: int) -> None:
-    """That a weight which tells the sizes of the others has the axes to do so."""
+    """Checks the number of axes of a weight from which sizes are read."""
     if weights[name].ndim != axes:
         raise checks.ShapeError(f"{where}: {name!r} has shape {weights[name].shape}, expected {axes} axes")
 
@@ -115,9 +115,9 @@ def _flat(weights: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def array(where: str, path: str, leaf: Any) -> Array:
-    """One weight or state, of NumPy, of JAX, or of another framework if NumPy can read it."""
+    """Returns one weight or state of NumPy, JAX, or another framework if NumPy can read it."""
     try:
-        read = leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))  # a copy: theirs may change
+        read = leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))  # copied, since theirs may change
     except TypeError:
         raise checks.ShapeError(
             f"{where}: {path!r} is a {type(leaf).__name__} that NumPy cannot read, expected a floating array; "

@@ -1,4 +1,4 @@
-"""Recurrent networks as lists of levels, each of one direction or of two: what every framework has."""
+"""Builds recurrent networks from lists of levels, each of one direction or two, as every framework has."""
 
 import math
 import re
@@ -22,7 +22,7 @@ Built = tuple[Layer, Params]
 
 
 def build(levels: list[list[Direction]], *, merge: Merge = "concat") -> Built:
-    """The layer of these levels, forward direction first, and its parameters."""
+    """Returns the layer of these levels, forward direction first, and its parameters."""
     layers, weights = [], []
     for level in levels:
         cells, params = zip(*level, strict=True)
@@ -35,7 +35,7 @@ def build(levels: list[list[Direction]], *, merge: Merge = "concat") -> Built:
 
 
 def level_of(where: str, params: Any) -> list[Params]:
-    """The parameters of the one level that there may be, where a framework's layers are one level each."""
+    """Returns the parameters of the only level, for a framework whose layers are one level each."""
     levels = levels_of(where, params)
     if len(levels) != 1:
         raise ValueError(f"{where}: params have {len(levels)} levels, expected 1; give them one by one")
@@ -43,7 +43,7 @@ def level_of(where: str, params: Any) -> list[Params]:
 
 
 def levels_of(where: str, params: Any, path: str = "params") -> list[list[Params]]:
-    """The parameters of each cell, level by level, forward direction first: read off the tree alone."""
+    """Returns the parameters of each cell, level by level, forward direction first, from the tree alone."""
     if isinstance(params, Mapping) and {"kernel", "recurrent_kernel"} <= params.keys():
         return [[{name: np.asarray(leaf) for name, leaf in params.items()}]]
     if isinstance(params, Mapping) and params.keys() == {"forward", "backward"}:
@@ -65,11 +65,11 @@ def verified(
     *readers: Callable[[Any], Built],
     dilation: int = 1,
 ) -> Any:
-    """`convert(params)`, once it is shown that `layer` computes what the framework would compute from it.
+    """Returns `convert(params)` after checking that `layer` computes the same as the framework would from it.
 
-    A layer is a record of functions, and its parameters do not tell a `tanh` from another activation. So parameters
-    drawn at random go there and back: the layer that a reader makes of them must give the same outputs. Biases of
-    zero stay, since a framework may not have them. Images are a little larger than a window of this dilation.
+    Parameters do not show the activation of a layer. So random parameters are converted and read back: the layer of one
+    of `readers` must give the same outputs. Zero biases stay zero, since a framework may not have them. Images are a
+    little larger than a window of this dilation.
     """
     layer = as_layer(where, layer, name="layer")
     first = levels_of(where, params)[0][0]["kernel"]
@@ -81,7 +81,7 @@ def verified(
     weights = convert(drawn)
     try:
         ours = _outputs(layer, drawn, xs)
-    except checks.ShapeError:  # the layer's windows are larger than those told of
+    except checks.ShapeError:  # the layer's windows are larger than expected
         ours = None
     theirs = []
     for reader in readers:
@@ -99,20 +99,20 @@ def verified(
 
 
 def _draw(rng: np.random.Generator, name: str, leaf: np.ndarray) -> np.ndarray:
-    """Of a size that saturates no gate, whatever the width."""
+    """Draws a parameter of a size that saturates no gate, whatever the width."""
     fan_in = math.prod(leaf.shape[:-2]) if leaf.ndim > 2 else leaf.shape[0]
     scale = 0.5 * leaf.any() if "bias" in name else fan_in**-0.5
     return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
 
 
 def _outputs(layer: Layer, params: Params, xs: np.ndarray) -> Any:
-    # Three small steps, operation by operation: to compile two programs for them would take the longer.
+    # Without `jit` three small steps are faster than compiling two programs for them.
     with jax.disable_jit(), jax.default_matmul_precision("highest"):
         return unroll(layer, params, jnp.asarray(xs))[1]
 
 
 def _close(ours: Any, theirs: Array) -> bool:
-    """Within the precision in which the layer computes."""
+    """Returns whether outputs are equal in the precision in which the layer computes."""
     if not isinstance(ours, Array) or ours.shape != theirs.shape:
         return False
     return np.allclose(ours, theirs, rtol=0, atol=1e-4 if ours.dtype.itemsize >= 4 else 2e-2)

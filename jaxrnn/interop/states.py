@@ -1,4 +1,4 @@
-"""Carries from and to other frameworks, which order the states of cells in their own ways."""
+"""Converts carries from and to other frameworks, which have other orders of states."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,16 +15,16 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
 def carry_from_torch(layer: Cell | Layer, params: Params, state: Any) -> Carry:
-    """The carry of a layer from the states of a `torch.nn.LSTM`, `GRU` or `RNN`.
+    """Returns the carry of a layer from the states of a `torch.nn.LSTM`, `GRU` or `RNN`.
 
     Args:
-      layer: what `from_torch` makes, or another cell or layer with the same carry.
+      layer: a layer from `from_torch`, or another cell or layer with the same carry.
       params: its parameters.
       state: `h [layers · directions, *batch, H]`, or `(h, c)` of an `LSTM`: arrays, or tensors on the CPU. The state
-        of a single cell, an `LSTMCell` say, is given with such an axis of size 1.
+        of a single cell, such as an `LSTMCell`, needs a first axis of size 1.
 
     Returns:
-      The carry that `layer.apply` and `jaxrnn.unroll` take.
+      The carry that `jaxrnn.unroll` takes.
 
     Raises:
       ValueError: the layer has other states, or other sizes.
@@ -48,7 +48,7 @@ def carry_from_torch(layer: Cell | Layer, params: Params, state: Any) -> Carry:
 
 
 def carry_to_torch(carry: Carry) -> Any:
-    """The state that a `torch.nn.LSTM`, `GRU` or `RNN` takes, from the carry of the layer that `from_torch` makes.
+    """Returns the state that a `torch.nn.LSTM`, `GRU` or `RNN` takes, from the carry of a layer from `from_torch`.
 
     Args:
       carry: of one cell, of two directions, or of a stack of such; leaves `[*batch, H]`.
@@ -76,16 +76,16 @@ def carry_to_torch(carry: Carry) -> Any:
 
 
 def carry_from_flax(layer: Cell | Layer, params: Params, state: Any) -> Carry:
-    """The carry of a layer from the carry of a Flax cell, of linen or of NNX, or of `Bidirectional`.
+    """Returns the carry of a layer from the carry of a Flax cell, of linen or of NNX, or of `Bidirectional`.
 
     Args:
-      layer: what `from_flax` makes, or another cell or layer with the same carry.
+      layer: a layer from `from_flax`, or another cell or layer with the same carry.
       params: its parameters.
       state: `(c, h)` of an LSTM, `h` of other cells; `(forward, backward)` of `Bidirectional`; for a `stack`, a
         sequence of those of its layers. Arrays `[*batch, H]`.
 
     Returns:
-      The carry that `layer.apply` and `jaxrnn.unroll` take.
+      The carry that `jaxrnn.unroll` takes.
 
     Raises:
       ValueError: the layer has other states, or other sizes.
@@ -103,7 +103,7 @@ def carry_from_flax(layer: Cell | Layer, params: Params, state: Any) -> Carry:
 
 
 def carry_to_flax(carry: Carry) -> Any:
-    """The carry that a Flax cell, or `Bidirectional`, takes: `(c, h)` of an LSTM, `h` of other cells.
+    """Returns the carry that a Flax cell, or `Bidirectional`, takes: `(c, h)` of an LSTM, `h` of other cells.
 
     Args:
       carry: of one cell, of two directions, or of a stack of such.
@@ -124,16 +124,16 @@ def carry_to_flax(carry: Carry) -> Any:
 
 
 def carry_from_keras(layer: Cell | Layer, params: Params, state: Any) -> Carry:
-    """The carry of a layer from the states of a Keras layer.
+    """Returns the carry of a layer from the states of a Keras layer.
 
     Args:
-      layer: what `from_keras` makes, or another cell or layer with the same carry.
+      layer: a layer from `from_keras`, or another cell or layer with the same carry.
       params: its parameters.
-      state: what `return_state=True` gives after the outputs: `[h, c]` of an `LSTM`, `[h]` of a `GRU` or a `SimpleRNN`;
-        in `Bidirectional` those of the forward direction first. Arrays `[B, H]`.
+      state: the states after the outputs with `return_state=True`: `[h, c]` of an `LSTM`, `[h]` of a `GRU` or a
+        `SimpleRNN`; in `Bidirectional` those of the forward direction first. Arrays `[B, H]`.
 
     Returns:
-      The carry that `layer.apply` and `jaxrnn.unroll` take.
+      The carry that `jaxrnn.unroll` takes.
 
     Raises:
       ValueError: the layer has other states, or other sizes.
@@ -150,7 +150,7 @@ def carry_from_keras(layer: Cell | Layer, params: Params, state: Any) -> Carry:
 
 
 def carry_to_keras(carry: Carry) -> list[Array]:
-    """The states that a Keras layer takes as `initial_state`: `h` and `c` of an LSTM, `h` of other cells.
+    """Returns the states that a Keras layer takes as `initial_state`: `h` and `c` of an LSTM, `h` of other cells.
 
     Args:
       carry: of one cell, or of two directions.
@@ -171,16 +171,16 @@ def carry_to_keras(carry: Carry) -> list[Array]:
 
 
 def carry_from_haiku(layer: Cell | Layer, params: Params, state: Any) -> Carry:
-    """The carry of a layer from the state of a Haiku core.
+    """Returns the carry of a layer from the state of a Haiku core.
 
     Args:
-      layer: what `from_haiku` makes, or another cell or layer with the same carry.
+      layer: a layer from `from_haiku`, or another cell or layer with the same carry.
       params: its parameters.
       state: an `hk.LSTMState(hidden, cell)`, or `h` of other cores; for a `stack`, a sequence of those of its layers,
         as `hk.DeepRNN` has. Arrays `[*batch, H]`.
 
     Returns:
-      The carry that `layer.apply` and `jaxrnn.unroll` take.
+      The carry that `jaxrnn.unroll` takes.
 
     Raises:
       ValueError: the layer has other states, or other sizes.
@@ -196,7 +196,7 @@ def carry_from_haiku(layer: Cell | Layer, params: Params, state: Any) -> Carry:
 
 
 def carry_to_haiku(carry: Carry) -> Any:
-    """The state that a Haiku core takes: `(hidden, cell)` of an LSTM, `h` of other cores.
+    """Returns the state that a Haiku core takes: `(hidden, cell)` of an LSTM, `h` of other cores.
 
     Args:
       carry: of one cell, or of a stack of such.
@@ -217,7 +217,7 @@ def carry_to_haiku(carry: Carry) -> Any:
 
 
 def _template(where: str, layer: Any, params: Params) -> Carry:
-    """The carry of the layer without batch axes, as shapes."""
+    """Returns the carry of the layer without batch axes, as shapes."""
     layer = as_layer(where, layer, name="layer")
     try:
         return jax.eval_shape(layer.init_carry, params)
@@ -232,7 +232,7 @@ def _is_cell(node: Any) -> bool:
 
 
 def _cells(where: str, carry: Carry) -> list[Any]:
-    """The carries of cells within a carry: layer by layer, forward before backward."""
+    """Returns the carries of the cells in a carry: layer by layer, forward before backward."""
     cells = jax.tree.leaves(carry, is_leaf=_is_cell)
     for cell in cells:
         if not _is_cell(cell) or set(cell._fields) not in ({"h"}, {"c", "h"}):
@@ -246,7 +246,7 @@ def _cells(where: str, carry: Carry) -> list[Any]:
 
 
 def _given(where: str, carry: Carry) -> list[Any]:
-    """The carries of cells within a carry that a caller gives, each checked to be floating and of one batch."""
+    """Returns the carries of the cells in a carry after checking that each is floating and of one batch."""
     cells = _cells(where, carry)
     for cell in cells:
         named = cell._asdict().items()
@@ -267,7 +267,7 @@ def _leaves(where: str, state: Any) -> list[Array]:
 
 
 def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str]) -> Carry:
-    """`template` with these leaves, which come cell by cell with the fields of each in `order`."""
+    """Returns `template` with these leaves, cell by cell with the fields of each in `order`."""
     wanted = [(i, field) for i, cell in enumerate(_cells(where, template)) for field in order if field in cell._fields]
     if len(leaves) != len(wanted):
         words = ", ".join(field for _, field in wanted)
@@ -284,7 +284,7 @@ def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str
 
 
 def _nested(where: str, carry: Carry, order: Sequence[str]) -> Any:
-    """Tuples of `h`, or of the fields in `order`, in tuples of directions and of layers that have a carry."""
+    """Returns `h`, or the tuple of fields in `order`, in tuples of directions and of layers that have a carry."""
     _given(where, carry)
 
     def plain(node: Any) -> Any:

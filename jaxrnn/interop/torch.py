@@ -1,4 +1,4 @@
-"""Weights from and to PyTorch: `torch.nn.LSTM`, `GRU` and `RNN`, and their cells."""
+"""Converts weights of `torch.nn.LSTM`, `GRU` and `RNN`, and of their cells."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from jaxrnn.types import Array, Cell, Layer, Params
 Nonlinearity = Literal["tanh", "relu"]
 ACTIVATIONS: dict[Nonlinearity, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 GATED: dict[int, Callable[..., Cell]] = {3: gru, 4: lstm}
-GATES = (1, 3, 4)  # of an RNN, a GRU and an LSTM; PyTorch orders them as jaxrnn does
+GATES = (1, 3, 4)  # an RNN, a GRU and an LSTM have as many; PyTorch orders them as jaxrnn does
 KERNELS = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh"}
 WAYS = ("", "_reverse")
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -30,15 +30,15 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 @checked
 def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity = "tanh") -> Built:
-    """The layer of a `torch.nn.LSTM`, `GRU` or `RNN`, or of one of their cells, with its weights.
+    """Makes the layer of a `torch.nn.LSTM`, `GRU` or `RNN`, or of one of their cells, and its parameters.
 
-    Layers, directions, projection and biases are read off the names, the kind of cell off the shapes. Where PyTorch has
-    two biases that meet in a sum, `bias` is the sum. Dropout between layers leaves no trace in weights.
+    Names determine layers, directions, projection and biases; shapes determine the kind of cell. Where PyTorch adds two
+    biases, `bias` is the sum. Weights do not show dropout between layers.
 
     Args:
-      state_dict: of the module: a mapping from names to arrays, or to tensors on the CPU; floating.
-      prefix: of the names that belong to the module, `"encoder.lstm."` say; others are left alone.
-      nonlinearity: of an `RNN`: the one option that its weights do not tell.
+      state_dict: the module's, a mapping from names to floating arrays, or to tensors on the CPU.
+      prefix: the prefix of the module's names, such as `"encoder.lstm."`; other names are skipped.
+      nonlinearity: of an `RNN`, the only option that its weights do not show.
 
     Returns:
       `(layer, params)`: `rnn` of an `lstm`, `projected_lstm`, `gru` or `elman`, `bidirectional` if there are two
@@ -79,18 +79,19 @@ def from_torch(state_dict: Any, *, prefix: str = "", nonlinearity: Nonlinearity 
 
 @checked
 def to_torch(layer: Layer, params: Params, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """The state dict of the `torch.nn.LSTM`, `GRU` or `RNN` that computes what `layer` does.
+    """Returns the state dict of the `torch.nn.LSTM`, `GRU` or `RNN` that computes the same as `layer`.
 
-    `from_torch` gives back the same parameters, to the last bit. `torch.as_tensor` makes a tensor of each array.
+    `from_torch` returns the same parameters, to the last bit. `torch.as_tensor` makes a tensor of each array.
 
     Args:
-      layer: what `from_torch` makes: an `rnn` or `bidirectional` of an `lstm`, `projected_lstm`, `gru(reset="after")`
-        or `elman` with `tanh` or `relu`, or a `stack` of equal ones, with or without `dropout` between them.
+      layer: a layer as from `from_torch`: an `rnn` or `bidirectional` of an `lstm`, `projected_lstm`,
+        `gru(reset="after")` or `elman` with `tanh` or `relu`, or a `stack` of equal ones, with or without `dropout`
+        between them.
       params: its parameters.
-      prefix: of the names: `"encoder.lstm."` say.
+      prefix: the prefix of the names, such as `"encoder.lstm."`.
 
     Returns:
-      Arrays by PyTorch's names. Of two biases that meet in a sum the first is all of it and the second zero.
+      Arrays by PyTorch's names. Where PyTorch adds two biases, the first is the sum and the second zero.
 
     Raises:
       ValueError: PyTorch has no such module, or `params` are not those of `layer`.
@@ -118,8 +119,8 @@ def to_torch(layer: Layer, params: Params, *, prefix: str = "") -> dict[str, np.
 
 
 def _names(where: str, weights: names.Weights) -> tuple[list[list[str]], list[str]]:
-    """The endings of names, level by level, and what stands before them: nothing else is there, or missing."""
-    if "weight_hh" in weights:  # a cell
+    """Returns the endings of names, level by level, and the parts before them, after checking that all are there."""
+    if "weight_hh" in weights:  # these are a cell's
         suffixes = [[""]]
     else:
         numbers = [int(found[1]) for name in weights if (found := re.search(r"_l(\d+)(_reverse)?$", name))]
@@ -133,7 +134,7 @@ def _names(where: str, weights: names.Weights) -> tuple[list[list[str]], list[st
 
 
 def _sizes(where: str, weights: names.Weights, suffix: str) -> tuple[int, int, int]:
-    """Gates, features and the width of the state, which a projection makes smaller."""
+    """Returns the number of gates, of features, and the width of the state, which a projection makes smaller."""
     told = [part + suffix for part in ("weight_ih", "weight_hh", "weight_hr") if part + suffix in weights]
     for name in told:
         names.check_axes(where, weights, name, 2)

@@ -1,1 +1,1 @@
-"""Transformations of sequences: records of pure functions that take and return `Layer`."""
+"""Transformations of sequences: functions that take and return `Layer`."""

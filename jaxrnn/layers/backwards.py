@@ -1,4 +1,4 @@
-"""A layer from the last valid step to the first: the one place where layers are turned round."""
+"""`backwards` reverses a layer; no other code does."""
 
 from jaxrnn.driver import run_layer
 from jaxrnn.layers.layer import around
@@ -11,16 +11,16 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 @checked
 def backwards(model: Cell | Layer) -> Layer:
-    """The layer that `model` stands for, from the last valid step to the first: what `reverse=True` is to `unroll`.
+    """Returns a layer that runs `model` from the last valid step to the first, as `reverse=True` does in `unroll`.
 
     Outputs are aligned with inputs; padding, resets and times keep their meaning.
     """
     if isinstance(model, Cell):
-        return rnn(model, reverse=True)  # without a flip
+        return rnn(model, reverse=True)  # it needs no flip
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
         resets = entries(steps.resets)
-        if model.timed:  # what a step is given has to be the time since the one that comes before it once it is flipped
+        if model.timed:  # a step needs the time since the previous step in the flipped order
             xs = with_elapsed(xs, steps.valid, resets, reverse=True)
         turned = steps._replace(valid=flip(steps.valid), resets=flip(resets))
         carry, ys, after = run_layer(model, params, carry, flip(xs), turned)

@@ -1,4 +1,4 @@
-"""`bidirectional`: two recurrences over one sequence, one from each end."""
+"""`bidirectional` runs two recurrences over one sequence, one from each end."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -42,17 +42,16 @@ class BidirectionalCarry(NamedTuple):
 
 @checked
 def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *, merge: Merge = "concat") -> Layer:
-    """Two recurrences over one sequence, one from each end, merged step by step.
+    """Makes a layer of two recurrences over one sequence, one from each end, whose outputs are merged at each step.
 
-    Schuster & Paliwal 1997, "Bidirectional recurrent neural networks". Parameters are
-    `{"forward": …, "backward": …}`, the carry is a `BidirectionalCarry`. Lengths, masks and resets mean for each
-    direction what they mean for `unroll`: a row's backward direction begins at its last valid step.
+    (Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".) Parameters are
+    `{"forward": …, "backward": …}`, the carry is a `BidirectionalCarry`. Lengths, masks and resets apply to each
+    direction as in `unroll`: the backward direction of a sequence begins at its last valid step.
 
     Args:
       forward: a `Cell`, or a `Layer` such as a `stack`.
-      backward: likewise, for the direction from the end to the start; None: of the kind of `forward`, with its own
-        parameters.
-      merge: how outputs become one: `"concat"` along the features; `"sum"`, `"mul"` or `"ave"`, the mean, of equal
+      backward: the same for the direction from the end to the start; None: `forward` again, with its own parameters.
+      merge: how outputs are merged: `"concat"` along the features; `"sum"`, `"mul"` or `"ave"`, the mean, of equal
         widths; or a function of both outputs, `[T, *batch, H]` each, that acts on each step alone and may return a
         pytree: `lambda forward, backward: (forward, backward)` keeps them apart.
 
@@ -121,7 +120,7 @@ def _merged(merge: Merge, forward: Array, backward: Array, valid: Array | None) 
     if not callable(merge):
         return _MERGES[merge](forward, backward)
     ys = activated(merge, valid, forward, backward)
-    outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # one array, or several kept apart
+    outputs = jax.tree.leaves(ys, is_leaf=lambda leaf: leaf is None)  # `merge` may return several arrays
     if not outputs:
         raise checks.ShapeError(f"bidirectional: merge gives {ys!r}, expected one array or several")
     for output in outputs:

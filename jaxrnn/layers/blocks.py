@@ -1,4 +1,4 @@
-"""`griffin_block` and `mamba_block`: a short convolution and a recurrence in one branch, a gate in the other."""
+"""`griffin_block` and `mamba_block` have a short convolution and a recurrence in one branch, a gate in the other."""
 
 from typing import Any, Literal
 
@@ -27,12 +27,11 @@ def griffin_block(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """Griffin's recurrent block: `yₜ = W_o (rg_lru(conv(W_x x))ₜ ⊙ gelu(W_g xₜ))`, with biases.
+    """Makes Griffin's recurrent block, `yₜ = W_o (rg_lru(conv(W_x x))ₜ ⊙ gelu(W_g xₜ))`, with biases.
 
-    De et al. 2024, "Griffin: mixing gated linear recurrences with local attention for efficient language models". The
-    norm before the block and the sum with its input are left to the caller:
-    `residual(stack(layer_norm(), griffin_block(D)))`. The gates of the `rg_lru` are full matrices here; the paper's
-    models have block-diagonal ones.
+    (De et al. 2024, "Griffin: mixing gated linear recurrences with local attention for efficient language models".)
+    `residual(stack(layer_norm(), griffin_block(D)))` adds the norm before the block and the residual connection. The
+    gates of the `rg_lru` have dense kernels here; the paper's models have block-diagonal ones.
 
     Args:
       features: H, the width of the output.
@@ -40,7 +39,7 @@ def griffin_block(
       kernel_size: of the causal convolution, which is depthwise.
       eigenvalues: as for `rg_lru`.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:
@@ -79,19 +78,19 @@ def mamba_block(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """Mamba's block: `yₜ = W_o (s6(silu(conv(W_x x)))ₜ ⊙ silu(W_g xₜ))`; of biases, the convolution has one.
+    """Makes Mamba's block, `yₜ = W_o (s6(silu(conv(W_x x)))ₜ ⊙ silu(W_g xₜ))`, with a bias in the convolution.
 
-    Gu & Dao 2023, "Mamba: linear-time sequence modeling with selective state spaces". The norm before the block and the
-    sum with its input are left to the caller: `residual(stack(layer_norm(), mamba_block(D)))`.
+    (Gu & Dao 2023, "Mamba: linear-time sequence modeling with selective state spaces".)
+    `residual(stack(layer_norm(), mamba_block(D)))` adds the norm before the block and the residual connection.
 
     Args:
       features: H, the width of the output.
-      expand: how many times wider the state space is, `E = expand * H`.
+      expand: the ratio of widths, `E = expand * H`.
       states: N, the states of each of its features.
-      rank: R, of the matrix from which steps come; `H / 16`, rounded up, if None.
+      rank: R, the rank of the kernel of step sizes; `H / 16`, rounded up, if None.
       kernel_size: of the causal convolution, which is depthwise.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

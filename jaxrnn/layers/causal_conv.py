@@ -1,4 +1,4 @@
-"""`causal_conv`: a convolution over time that sees the present and the past, with its window for a carry."""
+"""`causal_conv` convolves over the current and past inputs; its carry has the window."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from jaxrnn.types import Array, Layer, Params, Steps
 
 @serializable
 class CausalConvCarry(NamedTuple):
-    """`pending [*batch, kernel_size − 1, F]`: what past inputs add to the outputs of the next steps."""
+    """`pending [*batch, kernel_size − 1, F]`, the sums of past inputs for the outputs of the next steps."""
 
     pending: Array
 
@@ -37,22 +37,22 @@ def causal_conv(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """`yₜ = activation(Σₙ wₙ ⊙ xₜ₋ₙ + b)` with `0 ≤ n < kernel_size`: each feature by itself, over the last inputs.
+    """Makes a layer `yₜ = activation(Σₙ wₙ ⊙ xₜ₋ₙ + b)` with `0 ≤ n < kernel_size`, a causal depthwise convolution.
 
-    The short convolution before a linear recurrence, as in Mamba (Gu & Dao 2023) and Griffin (De et al. 2024). Before
-    the beginning there are zeros. The window holds the last valid inputs of the sequence: a mask's holes are not in it,
+    It is the short convolution before a linear recurrence in Mamba (Gu & Dao 2023) and Griffin (De et al. 2024).
+    Inputs before the beginning are zero. The window has the last valid inputs of the sequence: it skips invalid steps,
     and a reset empties it.
 
     Args:
-      kernel_size: how many inputs an output sees, the present one among them.
-      features: F, the width of the output, of which each feature then sees all features of the input: `Wₙ xₜ₋ₙ`;
-        None: depthwise, as above.
+      kernel_size: the number of inputs that an output sees, including the current one.
+      features: F, the width of the output, each feature of which then sees all features of the input, `Wₙ xₜ₋ₙ`; None:
+        depthwise, as above.
       activation: applied to `[..., F]`; None leaves the output linear.
-      use_bias: whether there is one.
+      use_bias: whether there is a bias.
       kernel_init: draws `depthwise_kernel [kernel_size, D]`; with `features`, `(kernel_size * D, F)` for
-        `kernel [kernel_size, D, 1, F]`. Entry `n` is what an input adds `n` steps later.
+        `kernel [kernel_size, D, 1, F]`. Entry `n` maps an input to the output `n` steps later.
       bias_init: draws `bias [F]`.
-      dtype: of the computation; None: what inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:
@@ -83,7 +83,7 @@ def causal_conv(
         return CausalConvCarry(zeros(shape, accumulator(compute_dtype(dtype, *params.values()))))
 
     def parts(params: Params, xs: Array) -> Array:
-        """What each input adds to its own step and to each of the next, `[..., kernel_size, F]`."""
+        """Returns the summands of each input for its own step and the next ones, `[..., kernel_size, F]`."""
         compute, kernel = compute_dtype(dtype, xs, *params.values()), params[name]
         wide = accumulator(compute)
         if features is None:

@@ -1,4 +1,4 @@
-"""`dense`: an affine map at every step, the readout of a network."""
+"""`dense` applies an affine map at every step, the readout of a network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,15 +26,15 @@ def dense(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """`ŷₜ = activation(W_hy hₜ + b_y)` at every step: with `activation=jax.nn.softmax`, Elman's readout.
+    """Makes a layer `ŷₜ = activation(W_hy hₜ + b_y)`; with `activation=jax.nn.softmax` it is Elman's readout.
 
     Args:
       features: F, the width of the output.
       activation: applied to `[..., F]`; None leaves the output linear.
-      use_bias: whether there is one.
+      use_bias: whether there is a bias.
       kernel_init: draws `kernel [D, F]`.
       bias_init: draws `bias [F]`.
-      dtype: of the computation; None: what inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`dropout`: regularisation between layers."""
+"""`dropout` regularises between layers."""
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +11,17 @@ from jaxrnn.types import Array, Layer, Params
 
 @checked
 def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
-    """Zeroes features with probability `rate` and scales the rest by `1 / (1 − rate)`, if a run has a key.
+    """Makes a layer that zeroes features with probability `rate` and scales the rest by `1 / (1 − rate)`.
 
-    Srivastava et al. 2014, "Dropout"; with `per_sequence`, one mask for all steps of a row (Gal & Ghahramani 2016,
-    "A theoretically grounded application of dropout in recurrent neural networks").
+    (Srivastava et al. 2014, "Dropout"; `per_sequence` is from Gal & Ghahramani 2016, "A theoretically grounded
+    application of dropout in recurrent neural networks".)
 
     Args:
       rate: 0 ≤ rate < 1.
-      per_sequence: whether a row keeps its mask over time.
+      per_sequence: whether there is one mask per sequence, shared by all steps.
 
     Returns:
-      A `Layer` without parameters and without a carry; without a `key`, and in `step`, the input stays as it is.
+      A `Layer` without parameters and without a carry; without a `key`, and in `step`, it returns its input.
 
     Raises:
       ValueError: `rate` is outside [0, 1).

@@ -1,4 +1,4 @@
-"""`embedding`: vectors for token ids."""
+"""`embedding` maps token ids to vectors."""
 
 from typing import Any
 
@@ -20,15 +20,15 @@ def embedding(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """`yₜ = E[xₜ]`: the row of a table that a token id names. It comes first in a `stack`.
+    """Makes a layer `yₜ = E[xₜ]`, which looks up token ids in a table. It comes first in a `stack`.
 
-    Inputs are integers `[T, *batch]`, without an axis of features, so that `init` is given None for `in_features`.
+    Inputs are integers `[T, *batch]`, without an axis of features, so that `init` takes None for `in_features`.
 
     Args:
-      vocabulary: V, how many ids there are. An id below 0 or from V on gives NaN, which cannot be overlooked.
+      vocabulary: V, the number of ids. An id below 0 or from V on gives NaN.
       features: F, the width of the output.
       embedding_init: draws `embedding [V, F]`: `(key, (V, F), dtype) -> Array`; None: normal, of variance `1 / F`.
-      dtype: of the output; None: that of the table.
+      dtype: of the output; None: the table's.
       param_dtype: of the parameters.
 
     Returns:
@@ -52,7 +52,7 @@ def embedding(
         return {"embedding": draw(key, (vocabulary, features), param_dtype)}
 
     def apply(params: Params, xs: Array) -> Array:
-        ids = jnp.where(xs < 0, vocabulary, xs)  # or else they would count from the end
+        ids = jnp.where(xs < 0, vocabulary, xs)  # negative ids would count from the end
         return jnp.take(params["embedding"], ids, axis=0, mode="fill").astype(dtype or params["embedding"].dtype)
 
     return stepwise("embedding", init, apply, num_feature_axes=0)

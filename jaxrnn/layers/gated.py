@@ -1,4 +1,4 @@
-"""`gated`: a layer in one branch, a gate in the other; what the blocks around recurrences have in common."""
+"""`gated` has a layer in one branch and a gate in the other, as the blocks around recurrences do."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def gated(
     dtype: Any,
     param_dtype: Any,
 ) -> Layer:
-    """`yₜ = W_o (branch(W_x x)ₜ ⊙ activation(W_g xₜ))`; its carry is the branch's.
+    """Makes a layer `yₜ = W_o (branch(W_x x)ₜ ⊙ activation(W_g xₜ))` with the carry of its branch.
 
     Parameters are `kernel [D, 2, width]` (branch, gate), `out [width, features]`, `"branch"`, and with `use_bias`
     `bias [2, width]` and `out_bias [features]`.

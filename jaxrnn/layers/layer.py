@@ -1,4 +1,4 @@
-"""`layer` and `stepwise`: a layer from the functions that its author writes."""
+"""`layer` and `stepwise` make a layer from the functions that its author writes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,29 +30,28 @@ def layer(
     looks_ahead: Sequence[str] = (),
     timed: bool = False,
 ) -> Layer:
-    """Makes a layer, a transformation of sequences, from functions without a check in them.
+    """Makes a layer, a transformation of sequences, from functions that check nothing.
 
-    `jaxrnn.unroll` and `jaxrnn.step` check arguments before they call them. The values of invalid steps, NaN included,
-    are replaced by 0 before `run` and after it, so that padding has no influence.
+    `jaxrnn.unroll` and `jaxrnn.step` check arguments first. The layer replaces values at invalid steps, NaN included,
+    by 0 before and after `run`, so that padding has no influence.
 
     Args:
-      name: what errors call it.
+      name: its name in errors.
       init: `(key, in_features) -> params`, a dict of arrays, `{}` if there are none.
-      run: `(params, carry, xs [T, *batch, D], steps) -> (carry, ys [T, *batch, H])`, with what flows beside the values
-        in `steps`, a `Steps`. It sees 0 at invalid steps and has to be differentiable there; at such a step it holds
-        its carry, and where `steps.resets` is True it starts from its initial carry. A layer that changes the axis of
-        time, or adds a cost, returns its `Steps` as a third value.
+      run: `(params, carry, xs [T, *batch, D], steps) -> (carry, ys [T, *batch, H])`; `steps`, a `Steps`, has the masks,
+        resets, key and costs. It sees 0 at invalid steps and has to be differentiable there; at such a step it holds
+        its carry, and where `steps.resets` is True it starts from its initial carry. A layer that changes the time
+        axis, or adds a cost, returns its `Steps` as a third value.
       step: `(params, carry, x [*batch, D]) -> (carry, y [*batch, H])`, the same for one valid step; None: the layer is
-        not causal. One that reads a context is given it as a fourth argument.
+        not causal. A layer that reads a context takes it as a fourth argument.
       init_carry: `(params, batch_shape) -> carry`, with leaves `[*batch, ...]`; None: the layer has no state, and its
         carry is `()`.
-      num_feature_axes: the last axes of an input that belong to one step; 0: inputs are token ids, and `init` is given
+      num_feature_axes: the last axes of an input that belong to one step; 0: inputs are token ids, and `init` takes
         None for `in_features`.
-      any_axes: whether an input may have more of them, which nothing tells apart from those of the batch.
+      any_axes: whether an input may have more of them: the layer treats them like those of the batch.
       draws: whether `run` reads `steps.key`, which is None otherwise.
-      context: if `run` reads `steps.context`, which is None otherwise, an example of one without batch axes, as shapes:
-        `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features. The widths of layers are inferred
-        with it.
+      context: if `run` reads `steps.context`, which is None otherwise, the shapes of one without batch axes, with which
+        the widths of layers are inferred: `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features.
       looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
       timed: whether the last feature of an input is a time, as for `Cell`; `run` sees it at invalid steps, too.
 
@@ -63,7 +62,7 @@ def layer(
       ValueError: an argument is of another kind.
 
     Example:
-      The difference to the input before, which is 0 before the first:
+      The difference to the previous input, which is 0 before the first:
 
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> def run(params, carry, xs, steps):
@@ -106,7 +105,7 @@ def layer(
 
 
 def _silent(valid: Array | None, xs: Array, timed: bool) -> Array:
-    """`xs` with 0 at invalid steps, but for times: the time of an invalid step passes all the same."""
+    """Returns `xs` with 0 at invalid steps, except for times: the time of an invalid step counts."""
     if not timed:
         return silence(valid, xs)
     return jnp.concatenate([silence(valid, xs[..., :-1]), xs[..., -1:]], -1)
@@ -119,12 +118,12 @@ def stepwise(
     """Makes a layer that acts on each step alone.
 
     Args:
-      name: what errors call it.
+      name: its name in errors.
       init: `(key, in_features) -> params`, a dict of arrays, `{}` if there are none.
       apply: `(params, xs [..., D]) -> ys [..., H]`, over any leading axes; with `draws`, `(params, xs, key)`, whose key
         is None for a deterministic run and in `step`. It sees 0 at invalid steps and has to be differentiable there.
       draws: whether `apply` takes a key.
-      num_feature_axes: 0 for a layer that takes token ids; 1: features, before which there may be spatial axes.
+      num_feature_axes: 0 for a layer that takes token ids; 1 for features, which spatial axes may precede.
 
     Returns:
       A `Layer` with a `step` and without a carry: `()`.
@@ -155,9 +154,9 @@ def stepwise(
 def around(
     inner: Layer, name: str, run: Callable[..., Any], step: Callable[..., Any] | None, init: Init | None = None
 ) -> Layer:
-    """A layer whose carry is that of `inner`, and its parameters, too, where `init` is None.
+    """Makes a layer with the carry of `inner`, and its parameters, too, where `init` is None.
 
-    `step` is called with the context, if `inner` reads one, and only if `inner` has a step.
+    The layer calls `step` with the context, if `inner` reads one, and only if `inner` has a step.
     """
     return layer(
         name,

@@ -1,4 +1,4 @@
-"""`layer_norm`: features of mean 0 and variance 1, at every step."""
+"""`layer_norm` normalises features to mean 0 and variance 1 at every step."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ def layer_norm(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """`yₜ = g ⊙ (xₜ − μₜ) / √(σₜ² + ε) + b`, with mean and variance over the features of each step.
+    """Makes a layer `yₜ = g ⊙ (xₜ − μₜ) / √(σₜ² + ε) + b`, with mean and variance over the features of each step.
 
-    Ba et al. 2016, "Layer normalization".
+    (Ba et al. 2016, "Layer normalization".)
 
     Args:
       epsilon: ε > 0; it bounds the gradient where all features are equal.
       scale_init: draws g, `scale [D]`.
       bias_init: draws b, `bias [D]`.
-      dtype: of the computation; None: what inputs and parameters promote to. Moments are float32 at least.
+      dtype: of the computation; None: promoted from inputs and parameters. Moments are float32 at least.
       param_dtype: of the parameters.
 
     Returns:

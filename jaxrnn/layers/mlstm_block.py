@@ -1,4 +1,4 @@
-"""`mlstm_block`: xLSTM's block around the LSTM with a matrix for a cell state."""
+"""`mlstm_block` is xLSTM's block around the LSTM whose cell state is a matrix."""
 
 from typing import Any
 
@@ -34,31 +34,31 @@ def mlstm_block(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Layer:
-    """xLSTM's block: `yₜ = W_o ((norm(hₜ) + s ⊙ cₜ) ⊙ silu(W_g xₜ))` with `c = silu(conv(u))` and `uₜ = W_x xₜ`.
+    """Makes xLSTM's block, `yₜ = W_o ((norm(hₜ) + s ⊙ cₜ) ⊙ silu(W_g xₜ))` with `c = silu(conv(u))` and `uₜ = W_x xₜ`.
 
-    In every head `hₜ` is what an `mlstm` reads from its state for `qₜ = W_q cₜ`, `√K kₜ = W_k cₜ` and `vₜ = W_v uₜ`,
-    with the gates `iₜ = exp(W_i zₜ + b_i)` and `fₜ = σ(W_f zₜ + b_f)` of `zₜ = [qₜ, √K kₜ, vₜ]` of all heads; `W_q`,
-    `W_k` and `W_v` are block-diagonal (Beck et al. 2024, "xLSTM: extended long short-term memory"). `norm` takes a head
-    to mean 0 and variance 1, then scales it. The convolution and the gates have biases. At first `s` is 1, the gates
-    see no input, `b_f` goes from 3 to 6 over the heads and `b_i ~ N(0, 0.1²)`. The norm before the block and the sum
-    with its input are left to the caller: `residual(stack(layer_norm(), mlstm_block(D)))`.
+    Per head `hₜ` is the `hₜ` of an `mlstm` with `qₜ = W_q cₜ`, `√K kₜ = W_k cₜ` and `vₜ = W_v uₜ`, and with the gates
+    `iₜ = exp(W_i zₜ + b_i)` and `fₜ = σ(W_f zₜ + b_f)` of `zₜ = [qₜ, √K kₜ, vₜ]` of all heads; `W_q`, `W_k` and `W_v`
+    are block-diagonal (Beck et al. 2024, "xLSTM: extended long short-term memory"). `norm` normalises a head to mean 0
+    and variance 1, then scales it. The convolution and the gates have biases. At first `s` is 1, the gates ignore the
+    input, `b_f` goes from 3 to 6 over the heads and `b_i ~ N(0, 0.1²)`.
+    `residual(stack(layer_norm(), mlstm_block(D)))` adds the norm before the block and the residual connection.
 
     Args:
       features: H, the width of the output.
-      expand: how many times wider the recurrence is, `E = expand * H`.
-      heads: how many matrices the state consists of, each of `E / heads` rows and columns.
-      block_size: b, the features that a block of `W_q`, `W_k` and `W_v` leads from and to; `E` makes each one matrix.
+      expand: the ratio of widths, `E = expand * H`.
+      heads: the number of matrices in the state, each of `E / heads` rows and columns.
+      block_size: b, the width of the blocks of `W_q`, `W_k` and `W_v`; with `E` they are dense.
       kernel_size: of the causal convolution, which is depthwise.
-      chunk: steps that are run as products of matrices.
+      chunk: the number of steps that run as matrix products.
       epsilon: the number added to the denominator of `hₜ`, as in `mlstm`; the authors' code has 1e-6.
       kernel_init: draws each kernel as a matrix: `(key, (inputs, outputs), dtype) -> Array`.
-      dtype: of the computation; None: what inputs and parameters promote to.
+      dtype: of the computation; None: promoted from inputs and parameters.
       param_dtype: of the parameters.
 
     Returns:
       A `Layer` with a `step`. Its parameters are `kernel [D, 2, E]` (branch, gate), `out [E, H]` and, under `"branch"`,
       in `layer_0` those of the `causal_conv`, in `layer_1` `query`, `key`, `value [E / b, b, 1, b]`, `scale` and
-      `skip [E]`, and of the input and the forget gate, in this order, `rate [3 E, 2, heads]` and
+      `skip [E]`, and for the input and the forget gate, in this order, `rate [3 E, 2, heads]` and
       `rate_bias [2, heads]`. Its carry is `(CausalConvCarry(pending), MLSTMCarry(C, n, m))`.
 
     Raises:
@@ -88,14 +88,14 @@ def mlstm_block(
 
 
 def _beside_input(inner: Layer) -> Layer:
-    """`yₜ = [inner(x)ₜ, xₜ]`."""
+    """Makes a layer `yₜ = [inner(x)ₜ, xₜ]`."""
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
         carry, ys, _ = run_layer(inner, params, carry, xs, steps)
         return carry, jnp.concatenate([ys, xs], -1)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        assert inner.step is not None  # a causal convolution
+        assert inner.step is not None  # it is a causal convolution
         carry, y = inner.step(params, carry, x)
         return carry, jnp.concatenate([y, x], -1)
 
@@ -113,16 +113,16 @@ def _cell(
     dtype: Any,
     param_dtype: Any,
 ) -> Cell:
-    """The recurrence with its skip, of inputs after and before the convolution, side by side."""
+    """Makes the recurrence with its skip; inputs after and before the convolution are side by side."""
     keys = width // heads
 
     def init(key: Array, in_features: int) -> Params:
-        del in_features  # twice the width
+        del in_features  # it is twice the width
         k_query, k_key, k_value, k_rate = jax.random.split(key, 4)
 
         def blocks(key: Array) -> Array:
             drawn = initializers.per_gate(kernel_init, key, block_size, width // block_size, block_size, param_dtype)
-            return drawn.swapaxes(0, 1)[:, :, None]  # in the layout of block-diagonal recurrent kernels
+            return drawn.swapaxes(0, 1)[:, :, None]  # this is the layout of block-diagonal recurrent kernels
 
         return {
             "query": blocks(k_query),

@@ -1,4 +1,4 @@
-"""`residual`: a layer beside the identity."""
+"""`residual` adds the input of a layer to its output."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 @checked
 def residual(model: Cell | Layer) -> Layer:
-    """`yₜ = xₜ + model(x)ₜ`; parameters and carry are the model's own.
+    """Makes a layer `yₜ = xₜ + model(x)ₜ` with the parameters and carry of `model`.
 
-    He et al. 2016, "Deep residual learning for image recognition".
+    (He et al. 2016, "Deep residual learning for image recognition".)
 
     Args:
       model: a `Layer` or a `Cell` as wide as its input.

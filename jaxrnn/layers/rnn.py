@@ -1,4 +1,4 @@
-"""`rnn`: a cell as a layer."""
+"""`rnn` makes a layer of a cell."""
 
 from functools import partial
 from typing import Any
@@ -16,13 +16,13 @@ from jaxrnn.unroll import methods
 def rnn(
     cell: Cell, *, reverse: bool = False, method: Method = "auto", remat: Remat = None, unroll: int | None = None
 ) -> Layer:
-    """A layer that runs `cell` with options of its own; parameters and carry are the cell's.
+    """Makes a layer that runs `cell` with options; parameters and carry are the cell's.
 
-    Wherever a layer is expected, a cell may stand in its place: only options need `rnn`.
+    A cell may take the place of any layer: only options need `rnn`.
 
     Args:
       cell: the recurrence.
-      reverse: from the last valid step to the first. Such a layer is not causal: it has no `step`.
+      reverse: runs from the last valid step to the first. Such a layer is not causal: it has no `step`.
       method: as in `unroll`.
       remat: as in `unroll`.
       unroll: as in `unroll`.
@@ -62,13 +62,13 @@ def rnn(
 
 
 def as_layer(where: str, model: Any, *, name: str = "model") -> Layer:
-    """The layer that `model`, a `Cell` or a `Layer`, stands for."""
+    """Returns `model`, a `Cell` or a `Layer`, as a layer."""
     trees.check_model(where, model, name=name)
     return rnn(model) if isinstance(model, Cell) else model
 
 
 def layer_of_function(function: Any) -> Layer:
-    """A plain function of features as a layer that calls it at each step."""
+    """Returns a layer that calls a plain function of features at each step."""
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Any]:
         return carry, activated(function, steps.valid, xs)

@@ -1,4 +1,4 @@
-"""`stack`: layers one after another."""
+"""`stack` runs layers one after another."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 @checked
 def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
-    """Cells, layers and plain functions one after another, each fed with the output of the one before.
+    """Makes a layer of cells, layers and plain functions, each of which takes the output of the previous one.
 
     Parameters are `{"layer_0": …, "layer_1": …}`, without an entry for a layer that has none; the carry is
     the tuple of the layers' carries. Lengths, masks and resets reach every layer; a `key` is split among them.
@@ -29,7 +29,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
       A `Layer`, with a `step` if every layer has one.
 
     Raises:
-      ValueError: there are none, or one is not of the above; token ids are embedded by another than the first.
+      ValueError: there are none, or one is none of the above; an `embedding` is not the first.
 
     Example:
       >>> import jax, jaxrnn
@@ -50,7 +50,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
             made = part.init(k, in_features)
             if name != names[-1]:
                 in_features = width("stack", name, part, made, in_features)
-            if made:  # states and checkpoints that know leaves alone would lose an empty dict
+            if made:  # checkpoints that store only leaves would lose an empty dict
                 params[name] = made
         return params
 
@@ -94,7 +94,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
 
 
 def _layer_of(name: str, model: Any) -> Layer:
-    """A layer, a cell, or a plain function, which has a name: an instance of a Flax module has none."""
+    """Returns the layer of a layer, a cell, or a function with a name, which an instance of a Flax module lacks."""
     if not isinstance(model, Cell | Layer | type) and callable(model) and hasattr(model, "__name__"):
         return layer_of_function(model)
     if not isinstance(model, Cell | Layer):
@@ -105,7 +105,7 @@ def _layer_of(name: str, model: Any) -> Layer:
 
 
 def _outputs(layer: Layer, carry: Carry, batch_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes before the features of what `layer` gives: images may be smaller, and states have their size."""
+    """Returns the axes before the features of a layer's outputs: those of images are read off the states."""
     if layer.num_feature_axes < 2:
         return batch_shape
     found = [leaf.shape[:-1] for leaf in jax.tree.leaves(carry) if leaf.ndim == 1 + len(batch_shape)]

@@ -1,4 +1,4 @@
-"""The width of a layer's output, inferred: no layer asks for it."""
+"""Infers the width of a layer's output, so that no layer needs it as an argument."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jaxrnn.types import Array, Layer, Params, Steps
 
 
 def width(where: str, name: str, layer: Layer, params: Params, in_features: int | None) -> int:
-    """Features that `layer` gives for `in_features`, without computing any."""
+    """Returns the width of the output of `layer` for `in_features`, without computing any."""
     dtype = jnp.int32 if in_features is None else jnp.float32
     xs = jax.ShapeDtypeStruct((1, *input_shape(layer, in_features)), dtype)
 
@@ -23,7 +23,7 @@ def width(where: str, name: str, layer: Layer, params: Params, in_features: int 
 
 
 def width_of(where: str, name: str, ys: Any) -> int:
-    """Features of an output, which has to be one array for what comes after."""
+    """Returns the width of an output, which has to be one array for the next layer."""
     if not hasattr(ys, "shape"):
         raise checks.ShapeError(
             f"{where}: {name} gives a {type(ys).__name__}, expected one array; several outputs can only come last"

@@ -1,1 +1,1 @@
-"""Ways to run a recurrence; they know no cell."""
+"""The engines that run recurrences, independent of any cell."""

@@ -1,4 +1,4 @@
-"""Three ways through `hₜ = aₜ hₜ₋₁ + bₜ`, elementwise: a loop, a tree, and chunks side by side."""
+"""Runs `hₜ = aₜ hₜ₋₁ + bₜ`, elementwise, in three ways: as a loop, as a tree, and in parallel chunks."""
 
 import math
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
-UNKNOWN = 32  # steps of a chunk where their number is a symbol: the square root of a thousand
+UNKNOWN = 32  # steps of a chunk where T is a symbol: about √1000
 
 
 class Steps(NamedTuple):
-    """Steps `h -> a h + b` along a leading axis; or one of them, or several in one.
+    """Steps `h -> a h + b` along a leading axis, or one step, which may compose several.
 
     Attributes:
-      a: what multiplies; an axis of length 1 stands for one of `b`'s length.
-      b: what is added.
+      a: the multiplier; an axis of length 1 is broadcast to that of `b`.
+      b: the additive term.
       resets: bool, shaped like `a`; where True `a h` is 0 whatever `h` is, NaN included. None: nowhere.
     """
 
@@ -31,7 +31,7 @@ class Steps(NamedTuple):
 
 
 def times(a: Any, h: Array, resets: Array | None = None) -> Array:
-    """`a h`, and 0 at resets."""
+    """Returns `a h`, and 0 at resets."""
     return a * h if resets is None else jnp.where(resets, 0, a * h)
 
 
@@ -40,13 +40,13 @@ def through(step: Steps, h: Array) -> Array:
 
 
 def joined(first: Steps, second: Steps) -> Steps:
-    """`first`, then `second`, as one step."""
+    """Returns the step that does `first`, then `second`."""
     resets = None if first.resets is None or second.resets is None else first.resets | second.resets
     return Steps(times(second.a, first.a, second.resets), through(second, first.b), resets)
 
 
 def loop(steps: Steps, h0: Array, *, reverse: bool, late: bool) -> Array:
-    """One step after another. A multiplier that stays the same is not an input of the loop."""
+    """Runs one step after another; a constant multiplier is no input of the loop."""
     same = steps.a[0] if steps.a.shape[0] == 1 else None
 
     def body(h: Array, at_t: Any) -> tuple[Array, Array]:
@@ -62,12 +62,12 @@ def loop(steps: Steps, h0: Array, *, reverse: bool, late: bool) -> Array:
 
 
 def tree(steps: Steps) -> Array:
-    """Neighbours in pairs, then pairs of pairs; of an unknown number there are no pairs, but chunks."""
+    """Runs an associative scan; in chunks if T is a symbol, which has no pairs of neighbours."""
     return lax.associative_scan(joined, steps).b if is_known(steps.b.shape[0]) else chunks(steps)
 
 
 def chunks(steps: Steps) -> Array:
-    """A loop through `√T` chunks side by side, each from rest; a loop over their ends; what each began with, added."""
+    """Loops through `√T` chunks in parallel from zero, then over their ends, then adds each chunk's initial state."""
     total = steps.b.shape[0]
     length = math.isqrt(total - 1) + 1 if is_known(total) else UNKNOWN
     count = -(-total // length)
@@ -93,14 +93,14 @@ def chunks(steps: Steps) -> Array:
 
 
 def _from_rest(run: Callable[[Steps], Array]) -> Callable[..., Array]:
-    """A way through steps that begin at zero, for any beginning, in both directions."""
+    """Extends a `run` that starts at zero to any initial state and both directions."""
 
     def whole(steps: Steps, h0: Array, *, reverse: bool, late: bool) -> Array:
         a, b = jnp.broadcast_to(steps.a, steps.b.shape), steps.b
         resets = None if steps.resets is None else jnp.broadcast_to(steps.resets, b.shape)
         if reverse:
             a, b, resets = flip((a, b, resets))
-        if late:  # what multiplies at the end of a step does so at the beginning of the next one
+        if late:  # the multiplier at the end of a step is the one at the start of the next
             a = jnp.concatenate([jnp.ones_like(a[:1]), a[:-1]])
             resets = None if resets is None else jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
         first = jax.tree.map(lambda x: x[0], Steps(a, b, resets))

@@ -1,7 +1,7 @@
-"""The programs of `fused.py` a block of steps at a time: only one block's gates exist at once.
+"""Runs the programs of `fused.py` on one block of steps at a time, so that only one block's gates exist at once.
 
-For `remat="carries"`, whose forward pass keeps the carries; the backward pass rebuilds a block's gates from them in one
-large product. And for a forward pass that keeps nothing, where all gates are too many for the CPU's cache.
+With `remat="carries"` the forward pass stores the carries; the backward pass recomputes a block's gates from them in
+one large product. A forward pass that stores nothing uses blocks where all gates together exceed the CPU's cache.
 """
 
 import math
@@ -19,21 +19,21 @@ from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry
 
-ROWS = 1024  # of a block's products: enough for their full speed, few enough that its gates stay in the cache
+ROWS = 1024  # rows of a block's products: enough for full speed, few enough that its gates stay in the cache
 
-# Bytes of all gates from which on blocks are no slower: 0.7 to 1.0 of the time at the benchmarks' medium and large, and
-# 1.0 to 1.15 at their small.
+# From this many bytes of all gates on blocks are no slower: they take 0.7 to 1.0 of the time at the benchmarks' medium
+# and large, and 1.0 to 1.15 at their small.
 LARGE = 12 * 2**20
 
 
 def are_faster(spec: Spec, operands: Operands) -> bool:
-    """Whether the CPU runs forward faster in blocks."""
+    """Returns whether the forward pass on the CPU is faster in blocks."""
     rows = math.prod(operands.xs.shape[:-1])
     return at_least(rows * math.prod(operands.weights.kernel.shape[1:]) * spec.dtype.itemsize, LARGE)
 
 
 def _length(xs: Array) -> int:
-    """Steps a block: `ROWS` rows or so, but at least four blocks; what is unknown limits nothing."""
+    """Returns the steps per block: about `ROWS` rows, and at least four blocks; an unknown size sets no limit."""
     total, rows = xs.shape[0], math.prod(xs.shape[1:-1])
     by_rows = -(-ROWS // max(1, rows)) if is_known(rows) else ROWS
     return max(1, min(by_rows, -(-total // 4)) if is_known(total) else by_rows)
@@ -42,7 +42,7 @@ def _length(xs: Array) -> int:
 def forward(
     spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
 ) -> tuple[Carry, Array, Saved | None]:
-    """`fused.forward`, whose `saved` has carries alone."""
+    """Runs `fused.forward`, with a `saved` of carries alone."""
 
     def run(carry: Carry, block: tuple[Array, Steps]) -> tuple[Carry, tuple[Array, Saved | None]]:
         part = operands._replace(xs=block[0], carry=carry)
@@ -57,7 +57,7 @@ def forward(
 def backward(
     spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
 ) -> Operands:
-    """`fused.backward` from a `saved` that has carries alone."""
+    """Runs `fused.backward` from a `saved` of carries alone."""
 
     def run(state: tuple[Any, ...], block: Any) -> tuple[tuple[Any, ...], Array]:
         xs, steps, saved, dys = block
@@ -67,7 +67,7 @@ def backward(
         sums = jax.tree.map(lambda total, x: total + x.astype(total.dtype), tuple(sums), (d.weights, d.fresh, d.scale))
         return (d.carry, *sums), d.xs
 
-    wide = accumulator(spec.dtype)  # a sum over blocks, too, is not taken in half precision
+    wide = accumulator(spec.dtype)  # sums over blocks lose digits in half precision, too
     shared = (operands.weights, operands.fresh, operands.scale)
     start = (dcarry, *jax.tree.map(lambda p: jnp.zeros_like(p, wide), shared))
     start = vary(start, varying(dys))

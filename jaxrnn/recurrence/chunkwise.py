@@ -1,12 +1,12 @@
-"""Two ways through `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`: a step at a time, and a chunk at a time.
+"""Runs `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ` in two ways: step by step, and chunk by chunk.
 
-Inside a chunk all states follow from the one before it, `S`. With `bᵢ` the sum of log decays since then, step `i` adds
+Inside a chunk all states follow from the one before it, `S`. With `bᵢ` the sum of log decays since `S`, step `i` adds
 `kᵢ uᵢᵀ`, where `uᵢ = βᵢ (vᵢ − (kᵢ ⊙ exp bᵢ)ᵀ S − Σ (kᵢ ⊙ exp(bᵢ − bⱼ))ᵀ kⱼ uⱼ)` over the steps `j` before: a triangular
 system, which products of matrices solve for a whole chunk (Yang et al. 2024, "Parallelizing linear transformers with
 the delta rule over sequence length"; without a delta rule `uᵢ = vᵢ`).
 
 More generally a step reads along one vector and erases along another, `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`. Step `i`
-then adds `kᵢ vᵢᵀ − eᵢ wᵢᵀ`, where what it reads, `wᵢ`, comes from a system of the same kind.
+then adds `kᵢ vᵢᵀ − eᵢ wᵢᵀ`, where the `wᵢ` that it reads solves a system of the same kind.
 """
 
 import math
@@ -20,11 +20,11 @@ from jaxrnn.shapes import align
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
-SMALL = 16  # steps between which decays of single channels are exponentiated pair by pair
+SMALL = 16  # steps of a block in which decays per channel are exponentiated pair by pair
 
 
 class Inputs(NamedTuple):
-    """What comes in at each step.
+    """The inputs of each step.
 
     Attributes:
       q: `[T, *batch, heads, K]`.
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
       v: `[T, *batch, heads, V]`.
       log_decay: `[T, *batch, heads, K]`; the last axis may be 1. None: nothing decays.
       beta: `[T, *batch, heads, 1]`; None: `k vᵀ` is added as it is.
-      read: r, like `q`; None: nothing is read and erased. It comes with `erase`, and without `beta`.
+      read: r, like `q`; None: nothing is read and erased. It requires `erase`, and excludes `beta`.
       erase: e, like `q`.
       resets: bool `[T, *batch, 1]`; None: nowhere.
     """
@@ -48,7 +48,7 @@ class Inputs(NamedTuple):
 
 
 def advance(S: Array, x: Inputs, fresh: Array | None = None) -> tuple[Array, Array]:
-    """One step: the definition."""
+    """Runs one step, which defines the recurrence."""
     if x.resets is not None:
         S = jnp.where(x.resets[..., None, None], 0 if fresh is None else fresh, S)
     if x.log_decay is not None:
@@ -61,15 +61,15 @@ def advance(S: Array, x: Inputs, fresh: Array | None = None) -> tuple[Array, Arr
 
 
 def stepwise(inputs: Inputs, state: Array, fresh: Array | None = None) -> tuple[Array, Array]:
-    """One step after another; a reset starts from `fresh`, or from zero."""
+    """Runs one step after another; a reset starts from `fresh`, or from zero."""
     return lax.scan(lambda S, x: advance(S, x, fresh), state, inputs)
 
 
 def chunked(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tuple[Array, Array]:
-    """The same a chunk at a time. The gradient keeps the states between chunks and makes the rest again."""
-    if inputs.log_decay is not None:  # in a sum with a lesser one others would be lost, and this leaves nothing either
+    """Runs one chunk after another. The gradient stores the states between chunks and recomputes the rest."""
+    if inputs.log_decay is not None:  # a lower one would swamp the others in a sum, and `tiny` forgets as much
         inputs = inputs._replace(log_decay=jnp.maximum(inputs.log_decay, math.log(jnp.finfo(state.dtype).tiny)))
-    # XLA copies whole sequences before the loop where a batch, or the heads, are an axis of length 1.
+    # XLA copies whole sequences before the loop if the axis of a batch or of the heads has length 1.
     ones = tuple(i for i, n in enumerate(state.shape[:-2]) if n == 1)
     later = tuple(i + 1 for i in ones)
     inputs = jax.tree.map(lambda x: jnp.squeeze(x, later), inputs)
@@ -82,9 +82,7 @@ def _chunks(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tup
     total = inputs.q.shape[0]
     size = min(size, total) if is_known(total) else size
     count = -(-total // size)
-    empty = (
-        count * size - total
-    )  # steps that change nothing, before the others: none of these decays to the end through them
+    empty = count * size - total  # padding comes before the first step, so that the final state does not pass it
     broken = None
     if inputs.resets is not None:
         inputs, state, broken = _mended(inputs, state)
@@ -105,9 +103,9 @@ def _chunks(inputs: Inputs, state: Array, fresh: Array | None, size: int) -> tup
 
 
 def _mended(inputs: Inputs, state: Array) -> tuple[Inputs, Array, Array]:
-    """Inputs and state without what is not finite, and where that makes the output NaN: up to the next reset.
+    """Returns inputs and state with non-finite entries as 0, and a mask of the outputs that must be NaN.
 
-    In a product of matrices it would reach other sequences: 0 times NaN is NaN.
+    The mask reaches from the non-finite step to the next reset. In a matrix product NaN would reach other sequences.
     """
 
     numbers = inputs._replace(resets=None)
@@ -133,7 +131,7 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     b = _sums(log_decay)
     t = jnp.arange(size)
     sees, since, other = align(t[:, None] >= t[None], q), b.coarse + b.fine, None
-    if x.resets is not None:  # nothing passes from one sequence to the next
+    if x.resets is not None:  # no state passes from one sequence to the next
         resets = jnp.moveaxis(x.resets, 0, -1)
         sequence = jnp.cumsum(resets, -1)
         sees = sees & (sequence[..., :, None] == sequence[..., None, :])
@@ -141,7 +139,7 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
         since = jnp.matmul(sees.astype(q.dtype), log_decay, precision=lax.Precision.HIGHEST)
 
     def seen(x: Array) -> Array:
-        """`(x ⊙ decay)ᵀ` times the state from which the sequence of each step came into this chunk, or began."""
+        """Returns `(x ⊙ decay)ᵀ` times the state with which the sequence of each step entered this chunk, or began."""
         x = x * jnp.exp(since)
         if other is None:
             return x @ S
@@ -169,11 +167,12 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
 class Sums(NamedTuple):
     """Sums of log decays, in two parts.
 
-    Where much is forgotten a sum is large, and the difference of two of them would have few digits left.
+    Strong decays make a sum large, and the difference of two large sums has few digits left.
 
     Attributes:
-      coarse: of multiples of a power of two, large enough that these sums and their differences are exact.
-      fine: of what is left, which is small. It alone has a derivative.
+      coarse: the sums of log decays rounded to multiples of a power of two, such that they and their differences are
+        exact.
+      fine: the sums of the small remainders. It alone has a derivative.
     """
 
     coarse: Array
@@ -181,7 +180,7 @@ class Sums(NamedTuple):
 
 
 def _sums(log_decay: Array) -> Sums:
-    """Up to each step."""
+    """Returns the sums up to each step."""
     kind = jnp.finfo(log_decay.dtype)
     most = -math.log(kind.tiny) * log_decay.shape[-2]
     unit = 2.0 ** (math.ceil(math.log2(most)) - kind.nmant)
@@ -190,12 +189,12 @@ def _sums(log_decay: Array) -> Sums:
 
 
 def _gap(later: Sums, earlier: Sums) -> Array:
-    """The sum of the log decays between."""
+    """Returns the sum of the log decays between two steps."""
     return (later.coarse - earlier.coarse) + (later.fine - earlier.fine)
 
 
 def _pairs(x: Array, k: Array, b: Sums, sees: Array) -> Array:
-    """`Σ x[i] k[j] exp(bᵢ − bⱼ)` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
+    """Returns `Σ x[i] k[j] exp(bᵢ − bⱼ)` over channels where `sees[i, j]`, and 0 elsewhere; no exponent is positive."""
     size, channels = x.shape[-2:]
     if b.fine.shape[-1] == 1:
         across = jax.tree.map(lambda a: jnp.swapaxes(a, -1, -2), b)
@@ -212,12 +211,12 @@ def _pairs(x: Array, k: Array, b: Sums, sees: Array) -> Array:
     inside = jax.tree.map(blocks, b)
     first = at((..., slice(1), slice(None)))
     t, i = jnp.arange(size), jnp.arange(small)
-    # Between blocks: down to the first step of the later one, and on from there.
+    # Between blocks a decay is the product of those before and after the first step of the later block.
     before = jax.tree.map(lambda a: a[..., None, :, :], b)
     earlier = align((t[None] < small * jnp.arange(count)[:, None])[..., None], before.fine)
     keys = k[..., None, :, :] * jnp.exp(jnp.where(earlier, _gap(first, before), -jnp.inf))
     between = (blocks(x) * jnp.exp(_gap(inside, first))) @ jnp.swapaxes(keys, -1, -2)
-    # Within a block: pair by pair.
+    # Within a block a decay is exponentiated pair by pair.
     gaps = _gap(at((..., slice(None), None, slice(None))), at((..., None, slice(None), slice(None))))
     same, down = (align(m[..., None], gaps) for m in (jnp.eye(small, dtype=bool), i[:, None] >= i[None]))
     decay = _decay(gaps, same, down)
@@ -229,13 +228,13 @@ def _pairs(x: Array, k: Array, b: Sums, sees: Array) -> Array:
 
 
 def _decay(gaps: Array, same: Array, sees: Array) -> Array:
-    """`exp(gaps)` where `sees`: 1 at the step itself, whatever its sums, and 0 elsewhere."""
+    """Returns `exp(gaps)` where `sees`, 1 at the step itself, whatever its sums, and 0 elsewhere."""
     return jnp.exp(jnp.where(sees & ~same, gaps, jnp.where(same, 0, -jnp.inf)))
 
 
 @jax.custom_jvp
 def inverse(A: Array) -> Array:
-    """`(I + A)⁻¹` for a strictly lower triangular `A [..., n, n]`, by products alone."""
+    """Returns `(I + A)⁻¹` for a strictly lower triangular `A [..., n, n]`, by products alone."""
     n = A.shape[-1]
     if n > SMALL and n % 2 == 0:
         h = n // 2
@@ -251,5 +250,5 @@ def inverse(A: Array) -> Array:
 
 @inverse.defjvp
 def _inverse_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    inverted = inverse(*primals)  # by the function itself: under `vmap` both have to leave the mapped axis in one place
+    inverted = inverse(*primals)  # `vmap` requires the same mapped axis here as in the function itself
     return inverted, -inverted @ tangents[0] @ inverted

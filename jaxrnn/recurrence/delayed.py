@@ -1,7 +1,7 @@
-"""Convolution over time as sums of what is due: each input adds to its own step and to the valid ones that follow.
+"""Convolves over time: each input adds to its own step and to the valid steps that follow.
 
-`parts[t, …, i, :]` is what step `t` adds to the `i`-th valid step after it. What has been added to steps that are still
-to come is `pending [*batch, taps − 1, F]`, the carry: linear in the inputs, so that taps can be applied before a loop.
+Step `t` adds `parts[t, …, i, :]` to the `i`-th valid step after it. The carry `pending [*batch, taps − 1, F]` has the
+sums for future steps. It is linear in the inputs, so that taps can be applied before a loop.
 """
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxrnn.types import Array
 
 
 def step(pending: Array, parts: Array) -> tuple[Array, Array]:
-    """`(pending, sums [*batch, F])` after one more input, whose parts are `[*batch, taps, F]`."""
+    """Returns `(pending, sums [*batch, F])` after one more input, whose parts are `[*batch, taps, F]`."""
     pending, parts = _promoted(pending, parts)
     due = parts + jnp.pad(pending, [(0, 0)] * (pending.ndim - 2) + [(0, 1), (0, 0)])
     return due[..., 1:, :], due[..., 0, :]
@@ -21,19 +21,19 @@ def step(pending: Array, parts: Array) -> tuple[Array, Array]:
 def over_time(
     pending: Array, parts: Array, *, valid: Array | None, resets: Array | None, fresh: Array | None
 ) -> tuple[Array, Array]:
-    """`step` over the leading axis of `parts [T, *batch, taps, F]`, all at once: `(pending, sums [T, *batch, F])`.
+    """Runs all steps of `parts [T, *batch, taps, F]` at once; returns `(pending, sums [T, *batch, F])`.
 
-    Invalid steps hold what is pending, and have parts of zero; a reset begins with `fresh` instead.
+    Invalid steps hold `pending`, and have parts of zero; a reset begins with `fresh` instead.
     """
     pending, parts = _promoted(pending, parts)
     total, later = parts.shape[0], parts.shape[-2] - 1
-    # After the end come valid steps without an input: what is due at them is what is pending.
+    # Valid steps without an input follow the end: their sums are `pending`.
     parts = _padded(parts, (0, later), 0)
     steps = jnp.arange(total + later).reshape(-1, *[1] * (parts.ndim - 3))
     sums = parts[..., 0, :]
 
     if valid is None:
-        age = steps  # valid steps before this one, in all or since the last reset
+        age = steps  # counts the valid steps before this one, in all or since the last reset
 
         def earlier(i: int) -> Array:
             return _padded(parts[:-i, ..., i, :], (i, 0), 0)
@@ -71,5 +71,5 @@ def _promoted(pending: Array, parts: Array) -> tuple[Array, Array]:
 
 
 def _padded(x: Array, by: tuple[int, int], value: float) -> Array:
-    """Over time. A pad lies on devices as `x` does, which what is joined to it may not."""
+    """Pads the time axis; `jnp.pad` keeps the sharding of `x`, which a concatenated new array might not have."""
     return jnp.pad(x, [by] + [(0, 0)] * (x.ndim - 1), constant_values=value)

@@ -1,4 +1,4 @@
-"""Elapsed times: how long ago the step before was, in the direction of travel, for cells whose inputs carry times."""
+"""Computes the time since the previous step in the direction of travel, for cells whose inputs carry times."""
 
 from functools import partial
 
@@ -14,14 +14,14 @@ from jaxrnn.types import Array
 
 @partial(jax.jit, static_argnames="reverse")
 def with_elapsed(xs: Array, valid: Array | None, resets: Array | None, *, reverse: bool = False) -> Array:
-    """Makes of the last feature of `xs [T, *batch, …, D]`, the time since the input before, that since the step before.
+    """Returns `xs [T, *batch, …, D]` with the last feature, the time since the previous input, since the previous step.
 
-    The step before is the last valid one of the same sequence that a run in this direction has taken. Between the two
-    may be invalid steps, whose times are added up; one that is not finite counts as 0. The first step of a sequence
-    keeps the time that it is given, and in reverse, where no input tells it, has 0; invalid steps have 0.
+    The previous step is the last valid one of the same sequence in the direction of travel. The times of invalid steps
+    in between are added; one that is not finite counts as 0. The first step of a sequence keeps its time, and in
+    reverse, where no input has it, has 0; invalid steps have 0.
 
     Args:
-      xs: inputs, as they are given.
+      xs: the inputs.
       valid: bool `[T, *batch]`; None: all valid.
       resets: bool `[T, *batch]`, where a run in this direction enters a sequence; None: there is one.
       reverse: whether the run goes from the last step to the first.
@@ -39,15 +39,15 @@ def with_elapsed(xs: Array, valid: Array | None, resets: Array | None, *, revers
 
 
 def _since_the_step_before(gaps: Array, valid: Array, resets: Array | None, *, reverse: bool) -> Array:
-    """A sum of each step's own gaps: differences of a running sum would lose digits as time goes on."""
+    """Sums the gaps of each step apart: differences of a running sum would lose digits over time."""
 
     def body(state: tuple[Array, Array], at_t: tuple[Array, Array, Array | None]) -> tuple[tuple[Array, Array], Array]:
         (waited, begun), (gap, valid, reset) = state, at_t
         if reset is not None:
             begun = begun & ~reset
-        before = silence(begun, waited)  # what comes before the first valid step is no part of the sequence
+        before = silence(begun, waited)  # steps before the first valid one are no part of the sequence
         after = before + gap
-        if reverse:  # the gap of a step lies between it and the step that comes next
+        if reverse:  # the gap of a step lies between it and the step that the loop takes next
             return (select(valid, gap, after), begun | valid), before
         return (silence(~valid, after), begun | valid), after
 

@@ -1,4 +1,4 @@
-"""`exponential_cell`: `matrix_cell` with exponential input gates, which a normalizer and a stabilizer keep in range."""
+"""`exponential_cell` is `matrix_cell` with exponential input gates, a normaliser and a stabiliser."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
 
-LARGEST = 80.0  # an exponent: what is divided by its power is 0 for all that follows, and not 0 times infinity
+LARGEST = 80.0  # the largest exponent: a quotient by its exponential is nearly 0, and no gradient is 0 times infinity
 
 
 class Projected(NamedTuple):
@@ -44,22 +44,22 @@ def exponential_cell(
     epsilon: float = 0.0,
     dtype: Any = None,
 ) -> Cell:
-    """Makes a cell of `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ` and `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` a head.
+    """Makes a cell of `Cₜ = fₜ Cₜ₋₁ + iₜ kₜ vₜᵀ`, `nₜ = fₜ nₜ₋₁ + iₜ kₜ`, `hₜ = Cₜᵀ qₜ / max(|nₜᵀ qₜ|, 1)` per head.
 
-    Cell state and normalizer are carried over `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output.
+    The carry has `C` and `n` divided by `exp(mₜ)`, `mₜ = max(log fₜ + mₜ₋₁, log iₜ)`, which changes no output.
     Functions get the parameters in float32 at least, and the inputs in the dtype of the computation.
 
     Args:
       inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v, "log_input": log i, "log_forget": log f}` over any
         leading axes: `q` and `k [..., heads, K]`, `v [..., heads, V]`, and of both gates `[..., heads]`.
       init: `(key, in_features) -> params`.
-      heads: how many matrices the state consists of.
+      heads: the number of matrices in the state.
       keys: K, their rows.
       values: V, their columns.
       readout: `(params, hs [..., heads, V], xs) -> y`, the output.
       chunk: steps of a chunk.
       epsilon: added to the denominator of `hₜ` on the scale of the carry.
-      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MLSTMCarry(C, n, m)`,
@@ -76,7 +76,7 @@ def exponential_cell(
         return Projected(**inputs(wide(params, xs.dtype), xs), x=xs)
 
     def output(params: Params, ys: Array, m: Array, xs: Array) -> Array:
-        """From `Cᵀ q` and `nᵀ q` side by side."""
+        """Returns the output from `Cᵀ q` and `nᵀ q` side by side."""
         least = jnp.exp(jnp.minimum(-m, LARGEST))[..., None]  # 1, on the scale of the carry
         hs = ys[..., :-1] / (jnp.maximum(jnp.abs(ys[..., -1:]), least) + epsilon)
         return readout(wide(params, xs.dtype), hs, xs).astype(xs.dtype)
@@ -114,41 +114,41 @@ def exponential_cell(
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.C), multiple=chunk, **how)
 
     def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:
-        return carry, ("C", "n")  # m scales both, and says nothing of its own
+        return carry, ("C", "n")  # `m` only scales both
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"), learned=learned)
 
 
 def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:
-    """Draws what `log_gates` needs: at first it sees no input, and forgets at rates from `σ(3)` to `σ(6)`."""
+    """Draws the parameters of `log_gates`: at first they ignore the input and forget at rates from `σ(3)` to `σ(6)`."""
     forget = jnp.linspace(3, 6, heads, dtype=accumulator(param_dtype))
     bias = jnp.stack([0.1 * jax.random.normal(key, (heads,), forget.dtype), forget])
     return {"rate": jnp.zeros((in_features, 2, heads), param_dtype), "rate_bias": bias.astype(param_dtype)}
 
 
 def log_gates(params: Params, xs: Array) -> dict[str, Array]:
-    """The logarithms of `exp(W_i x + b_i)` and `σ(W_f x + b_f)`, the two of them side by side in the parameters."""
+    """Returns the logarithms of `exp(W_i x + b_i)` and `σ(W_f x + b_f)`, whose parameters are stacked."""
     rates = heads_of(xs, params["rate"])
     rates = rates + align(params["rate_bias"], rates)
     return {"log_input": rates[..., 0, :], "log_forget": log_sigmoid(rates[..., 1, :])}
 
 
 def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-    """The next `m`, and what it leaves of the logarithms of the forget and the input gate: neither is above 0.
+    """Returns `mₜ = max(log f + mₜ₋₁, log i)` and the stabilised log forget and input gates, both at most 0.
 
-    But for the digits that `f + m` loses, which would add up over the steps: the first of them gives them back.
+    The rounding error of `f + m` would add up over the steps, so the log forget gate compensates for it.
     """
     i, f = gates
     kept = f + m
     part = kept - m
-    lost = (m - (kept - part)) + (f - part)  # exactly (Knuth 1969, "The art of computer programming", 4.2.2)
+    lost = (m - (kept - part)) + (f - part)  # this is exact (Knuth 1969, "The art of computer programming", 4.2.2)
     lost = lax.stop_gradient(jnp.where(jnp.isfinite(lost), lost, 0))
     new = jnp.maximum(kept, i)
     return new, (kept - new + lost, i - new)
 
 
 def _scaled(z: Projected, decay: Array, gain: Array) -> Inputs:
-    """With a further value of 1, under which the state keeps the normalizer."""
+    """Appends a column of ones to `v`, so that the last column of the state is the normaliser."""
     v = jnp.concatenate([z.v, jnp.ones_like(z.v[..., :1])], -1)
     return Inputs(z.q, z.k * jnp.exp(gain)[..., None], v, decay[..., None])
 

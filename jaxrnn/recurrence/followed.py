@@ -1,4 +1,4 @@
-"""`followed`: a cell, each step of which is followed by something else."""
+"""`followed` returns a cell that applies a function after each step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ def followed(
     then: Callable[[Carry, Carry, Any, Any], tuple[Carry, Any]],
     sample: Callable[[Array, Params, tuple[int, ...]], Any] | None = None,
 ) -> Cell:
-    """`cell`, with `then(before, carry, y, masks) -> (carry, y)` after each step; it acts on each row alone.
+    """Returns `cell` with `then(before, carry, y, masks) -> (carry, y)` after each step, for each sequence alone.
 
     `sample(key, params, (T, *batch))` draws the masks of all steps, bool `[T, *batch, ...]`; without a draw they are
-    None. The fused engine does what follows inside its loop; any other cell runs in the plain one.
+    None. The fused engine applies `then` inside its loop; other cells run in the plain loop.
     """
 
     def step(params: Params, carry: Carry, z: Any, noise: Noise | None = None) -> tuple[Carry, Any]:
@@ -58,15 +58,15 @@ def followed(
 
 
 def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
-    """`cell.draw(key, params, shape)`, or for a cell without randomness the cell itself."""
+    """Returns `cell.draw(key, params, shape)`, or for a cell without randomness the cell itself."""
     return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape)
 
 
 def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:
-    """The carry of `cell` as shapes."""
+    """Returns the carry of `cell` as shapes."""
     return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)
 
 
 def input_shape(model: Cell | Layer, in_features: int | None) -> tuple[int, ...]:
-    """The shape of one input for programs that are traced and never run, with images larger than any kernel."""
+    """Returns the shape of one input for programs that are only traced, with images larger than any kernel."""
     return () if in_features is None else (*[1 << 10] * (model.num_feature_axes - 1), in_features)

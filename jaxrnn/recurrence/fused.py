@@ -1,8 +1,8 @@
-"""Recurrences with one product a step, `r = h U`, then elementwise maths: three programs in plain JAX.
+"""Runs recurrences with one product per step, `r = h U`, then elementwise maths, as three programs in plain JAX.
 
-`forward` is the loop, `tangent` its derivative along a direction, `backward` that derivative transposed. The input's
+`forward` is the loop, `tangent` its derivative along a direction, `backward` the transpose of `tangent`. The input's
 projection is one product before the loop, the cotangent of each weight one product after it. `primitive.py` makes
-one differentiable operation of the three. A recurrence may have a second product, with which its state ends a step.
+one differentiable operation of the three. A recurrence may have a second product, which projects the new state.
 
 The gates stand side by side in one array `[T, *batch, G * H]`: first their projected inputs, which the forward loop
 overwrites with the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
@@ -24,9 +24,9 @@ from jaxrnn.types import Array, Carry, Params
 
 
 class Weights(NamedTuple):
-    """`kernel [D, G, H]`, `bias [G, H]` or None, `recurrent` as in `kernels.py`, and what else `pointwise` reads.
+    """`kernel [D, G, H]`, `bias [G, H]` or None, `recurrent` as in `kernels.py`, and `small`, which `pointwise` reads.
 
-    `projection [H, P]`, or None, makes of what `pointwise` calls `h` the state, which then is the output, too.
+    `projection [H, P]`, or None, maps the `h` of `pointwise` to the state, which then is the output, too.
     """
 
     kernel: Array
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """All that a recurrence is differentiable in. `fresh` is None without resets, `scale` is `Noise.state`."""
+    """The differentiable operands of a recurrence. `fresh` is None without resets, `scale` is `Noise.state`."""
 
     xs: Array
     weights: Weights
@@ -47,7 +47,7 @@ class Operands(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What is told of each step and has no derivative, bool: see `Flow`, and `Noise.steps`."""
+    """The bool masks of each step, which have no derivative: see `Flow`, and `Noise.steps`."""
 
     valid: Array | None
     resets: Array | None
@@ -55,14 +55,14 @@ class Steps(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the derivative needs of each step: the carry that it started from, and its gates (None: to be rebuilt)."""
+    """The checkpoint of each step: the carry before it, and its gates (None: the derivative recomputes them)."""
 
     carries: Carry
     gates: Gates | None
 
 
 def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
-    """The gates' part that needs no carry, one array `[..., H]` in `dtype` a gate."""
+    """Returns the part of the gates that needs no carry, an array `[..., H]` in `dtype` per gate."""
     return split(_projected(xs, weights, dtype).astype(dtype), weights.kernel.shape[1])
 
 
@@ -72,17 +72,17 @@ def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
 
 
 def _cast(projection: Array | None, spec: Spec) -> Array | None:
-    """Before a loop, as `kernels.cast` does."""
+    """Casts the projection once before a loop, as `kernels.cast` does."""
     return None if projection is None else projection.astype(spec.dtype)
 
 
 def _entering(h: Array, scale: Array | None) -> Array:
-    """What of the state enters its product."""
+    """Applies the dropout mask, one per sequence for all steps, to the state before the recurrent product."""
     return h if scale is None else h * align(scale, h)
 
 
 def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Carry, Array]:
-    """One step from its projected input: the definition."""
+    """Runs one step from its projected input, which defines the recurrence."""
     carry = rows_as(carry, zs[0])
     r = kernels.through(weights.recurrent, spec.dtype)(_entering(carry.h, scale))
     zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
@@ -101,9 +101,9 @@ def elementwise(
     at_t: Steps,
     nudge: Array | None = None,
 ) -> tuple[Carry, Any, Array]:
-    """A step without its product with the state: `(carry, y, h as pointwise makes it)`.
+    """Runs a step after its recurrent product; returns `(carry, y, h of pointwise)`.
 
-    `nudge` is added to the projected state, so that its cotangent is that state's.
+    `nudge` is added to the projected state, so that both have the same cotangent.
     """
     new, y = _by_row(spec.pointwise, small, carry, each)
     made = new.h
@@ -118,7 +118,7 @@ def elementwise(
 
 
 def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
-    """Calls `pointwise` for one row at a time, so that its parameters have as many axes as what they meet."""
+    """Calls `pointwise` per sequence, so that its parameters have as many axes as its carry."""
     if jax.tree.leaves(small):
         for _ in range(carry.h.ndim - 1):
             pointwise = jax.vmap(pointwise, in_axes=(None, 0, 0))
@@ -128,7 +128,7 @@ def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, 
 def forward(
     spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
 ) -> tuple[Carry, Any, Saved | None]:
-    """`(carry, ys, saved)`."""
+    """Returns `(carry, ys, saved)`."""
     weights = operands.weights
     through = kernels.through(weights.recurrent, spec.dtype)
     wide = accumulator(spec.dtype)
@@ -146,14 +146,14 @@ def forward(
         gates = jax.tree.map(lambda g: g.astype(z.dtype), gates)
         return new, gates.sums, (y, carry, gates.states)
 
-    # The bias is added in the loop: here it would be one more pass over the largest array.
+    # The loop adds the bias: here it would be one more pass over the largest array.
     zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
     carry, sums, (ys, carries, states) = rewrite(body, operands.carry, zs, steps, unroll=spec.unroll, in_place=in_place)
     return carry, ys, Saved(carries, Gates(sums, states)) if save else None
 
 
 def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
-    """`saved`, with the gates rebuilt in one product if they were not kept."""
+    """Returns `saved` with its gates, recomputed in one product if they were not stored."""
     if saved.gates is not None:
         return saved
     through = kernels.through(operands.weights.recurrent, spec.dtype)
@@ -163,7 +163,7 @@ def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
 
 
 def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Any]:
-    """`(d carry, d ys)`: the derivative of `forward` along `d`, linear in `d`."""
+    """Returns `(d carry, d ys)`, the derivative of `forward` along `d`, linear in `d`."""
     weights, dw, hs = operands.weights, d.weights, saved.carries.h
     through = kernels.through(weights.recurrent, spec.dtype)
     dzs = _projected(operands.xs, dw, spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
@@ -192,19 +192,19 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
 def backward(
     spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
 ) -> Operands:
-    """`tangent` transposed: the cotangents of the operands from those of `carry` and `ys`."""
+    """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
     back = kernels.back(weights.recurrent, spec.dtype)
     batch = xs.shape[1:-1]
-    # Small parameters get a cotangent a row, summed once after the loop: a sum over rows in every step costs more.
-    row = jnp.zeros_like(dcarry.h[..., 0])  # lies on devices as the rows do
+    # Small parameters get a cotangent per sequence, summed once after the loop: a sum in every step costs more.
+    row = jnp.zeros_like(dcarry.h[..., 0])  # it has the sharding of the batch
 
     def for_each_row(p: Array) -> Array:
         zero = row.reshape(batch + (1,) * p.ndim).astype(p.dtype)
         return align(p, zero) + zero
 
     small = jax.tree.map(for_each_row, weights.small)
-    # So does the projection's: the state that it ends in is nudged by nothing.
+    # `nudge` is 0: only its cotangent, that of the projected state, is used.
     nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
     projection = _cast(weights.projection, spec)
 
@@ -244,7 +244,7 @@ def backward(
         unroll=spec.unroll,
         in_place=in_place,
     )
-    # XLA transposes what it multiplies with, and would do so before the loop, to keep it in memory all through it.
+    # XLA transposes these factors; before the loop that would keep the copies in memory all through it.
     xs, hs = after(dcarry.h[..., :1], xs), after(dcarry.h[..., :1], saved.carries.h)
     dz, rows = dgates.sums, tuple(range(len(batch) + 1))
     dweights = Weights(
@@ -260,7 +260,7 @@ def backward(
 
 
 def _recurrent_cotangent(spec: Spec, kernel: Array, hs: Array, dgates: Gates) -> Array:
-    """From the products' cotangents: those of `z + r`, and for paired gates those of `r`."""
+    """Returns the recurrent kernel's cotangent from those of `z + r`, and for paired gates from those of `r`."""
     whole = kernels.cotangent(kernel, hs, dgates.sums, spec.dtype)
     if dgates.states is None:
         return whole

@@ -1,4 +1,4 @@
-"""The gates of a dense recurrence: what is static about them, and their forms as one array and as one array a gate."""
+"""Defines the gates of a dense recurrence: their static description, and their layouts as one array or one per gate."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,16 +12,16 @@ Pointwise = Callable[[Params, Carry, tuple[Any, ...]], tuple[Carry, Array]]
 
 
 class Spec(NamedTuple):
-    """What is static about a recurrence.
+    """The static description of a recurrence.
 
     Attributes:
       pointwise: the cell's elementwise maths, `(params, carry, gates) -> (carry, y)`.
-      gates: how many there are.
-      paired: indices of the gates that are handed over as `(z, r)` instead of `z + r`.
+      gates: the number of gates.
+      paired: indices of the gates that `pointwise` gets as `(z, r)` instead of `z + r`.
       dtype: of the products' inputs and of `ys`; carries and elementwise maths are in its accumulator.
       unroll: steps written out in one iteration of the loop; None: as many as suit the platform.
-      rebuild: whether the derivative keeps the carries alone and rebuilds the gates from them.
-      then: what follows each step, see `Flow`; None: nothing.
+      rebuild: whether the derivative stores only the carries and recomputes the gates from them.
+      then: a function after each step, see `Flow`; None: nothing.
     """
 
     pointwise: Pointwise
@@ -34,7 +34,7 @@ class Spec(NamedTuple):
 
 
 class Gates(NamedTuple):
-    """What `pointwise` is given, or its cotangent, as arrays.
+    """The gates that `pointwise` gets, or their cotangents, as arrays.
 
     Attributes:
       sums: `z + r` `[..., G * H]`; for paired gates `z` alone.
@@ -46,17 +46,17 @@ class Gates(NamedTuple):
 
 
 def flat(gates: Array) -> Array:
-    """`[..., G, H]` as `[..., G * H]`."""
+    """Reshapes `[..., G, H]` to `[..., G * H]`."""
     return gates.reshape(*gates.shape[:-2], -1)
 
 
 def split(gates: Array, count: int) -> tuple[Array, ...]:
-    """`[..., G * H]` as `G` arrays `[..., H]`."""
+    """Splits `[..., G * H]` into `G` arrays `[..., H]`."""
     return tuple(jnp.split(gates, count, axis=-1))
 
 
 def meet(spec: Spec, z: Array, r: Array) -> Gates:
-    """The gates from projected inputs and products, both `[..., G * H]`."""
+    """Returns the gates from projected inputs and products, both `[..., G * H]`."""
     if not spec.paired:
         return Gates(z + r, None)
     rs = split(r, spec.gates)
@@ -65,7 +65,7 @@ def meet(spec: Spec, z: Array, r: Array) -> Gates:
 
 
 def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
-    """`gates` as `pointwise` receives them: one array a gate, or a pair."""
+    """Returns `gates` as `pointwise` takes them: one array per gate, or a pair."""
     dtype = accumulator(spec.dtype)
     each: list[Any] = [g.astype(dtype) for g in split(gates.sums, spec.gates)]
     if gates.states is not None:
@@ -75,7 +75,7 @@ def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
 
 
 def side_by_side(spec: Spec, each: tuple[Any, ...], dtype: Any) -> tuple[Gates, Array]:
-    """`each_gate` undone, for cotangents: those of the gates, and that of all products `[..., G * H]`."""
+    """Inverts `each_gate` for cotangents: returns those of the gates, and that of all products `[..., G * H]`."""
 
     def join(gates: list[Array]) -> Array:
         return jnp.concatenate(gates, axis=-1).astype(dtype)

@@ -1,4 +1,4 @@
-"""Cells whose states are images: convolutions take the place of products."""
+"""Makes cells whose states are images: convolutions take the place of products."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ Padding = Literal["same", "valid"]
 
 
 class Window(NamedTuple):
-    """What the inputs are convolved with; the convolution of the state always has stride 1 and keeps its size.
+    """The convolution of the inputs; that of the state always has stride 1 and keeps its size.
 
     Attributes:
-      size: of the kernel, an int for each spatial axis.
+      size: the kernel's, an int for each spatial axis.
       padding: `"same"` with zeros around the images, `"valid"` without.
-      strides: from one window to the next.
-      dilation: from one entry of a window to the next.
+      strides: the distances between windows.
+      dilation: the distances between entries of a window.
     """
 
     size: tuple[int, ...]
@@ -36,11 +36,11 @@ class Window(NamedTuple):
     dilation: tuple[int, ...]
 
     def extent(self) -> tuple[int, ...]:
-        """How much of an image one window covers."""
+        """Returns the size of the part of an image that one window covers."""
         return tuple(step * (size - 1) + 1 for size, step in zip(self.size, self.dilation, strict=True))
 
     def outputs(self, where: str, space: tuple[int, ...]) -> tuple[int, ...]:
-        """The spatial axes that images of `space` have afterwards; none, where a carry is asked for without any."""
+        """Returns the sizes of the outputs for images of `space`; none for a carry without spatial axes."""
         covered = self.extent() if self.padding == "valid" else (1,) * len(self.size)
         if any(n < c for n, c in zip(space, covered, strict=False)):
             raise checks.ShapeError(
@@ -51,7 +51,7 @@ class Window(NamedTuple):
 
 
 def window_of(where: str, kernel_size: Any, padding: Any, strides: Any, dilation: Any) -> Window:
-    """These options, checked, with an int for each spatial axis."""
+    """Returns these options, checked, with an int for each spatial axis."""
     if not isinstance(kernel_size, Sequence) or not 1 <= len(kernel_size) <= len(SPACE):
         raise ValueError(f"{where}: kernel_size is {kernel_size!r}, expected a tuple of 1 to 3 ints, such as (3, 3)")
     checks.check_choice(where, "padding", padding, ("same", "valid"))
@@ -76,7 +76,7 @@ def image_params(
     gates: int,
     options: CellOptions,
 ) -> Params:
-    """Draws kernels `[*window, D, gates, H]` and `[*window, H, gates, H]` gate by gate, and the bias, if any."""
+    """Draws kernels `[*window, D, gates, H]` and `[*window, H, gates, H]` per gate, and the bias, if any."""
     param_dtype = options["param_dtype"]
 
     def draw(init: Initializer, key: Array, channels: int) -> Array:
@@ -102,7 +102,7 @@ def image_cell(
     window: Window,
     dtype: Any,
 ) -> Cell:
-    """A cell of the plain loop, from `step(params, carry, zs)` with `zs` the convolved inputs, one array a gate."""
+    """Makes a cell of the plain loop from `step(params, carry, zs)`, with the convolved inputs `zs`, one per gate."""
     spatial = len(window.size)
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
@@ -126,15 +126,16 @@ def image_cell(
 
 
 def state_convolved(state: Array, kernel: Array, dtype: Any) -> tuple[Array, ...]:
-    """`state [..., *spatial, H] ∗ kernel [*window, H, G, H]` of the same size, one array a gate."""
+    """Returns `state [..., *spatial, H] ∗ kernel [*window, H, G, H]`, of the size of `state`, an array per gate."""
     ones = (1,) * (kernel.ndim - 3)
     return _convolved(state, kernel, dtype, Window(kernel.shape[:-3], "same", ones, ones))
 
 
 def _convolved(xs: Array, kernel: Array, dtype: Any, window: Window) -> tuple[Array, ...]:
-    """`xs [..., *spatial, C] ∗ kernel [*window, C, G, H]`, one array `[..., *spatial, H]` a gate, in the accumulator.
+    """Returns `xs [..., *spatial, C] ∗ kernel [*window, C, G, H]`, an array `[..., *spatial, H]` per gate.
 
-    The convolution itself returns `dtype`: JAX cannot differentiate one that returns a wider type than it takes.
+    The convolution returns `dtype`, which is then cast to its accumulator: JAX cannot differentiate a convolution that
+    returns a wider type than it takes.
     """
     spatial = len(window.size)
     form = SPACE[:spatial]

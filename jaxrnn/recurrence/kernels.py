@@ -1,10 +1,10 @@
-"""The recurrent kernel, which leads from the state to the gates, in its three forms. They are told by their axes:
+"""Applies the recurrent kernel. Its three layouts, which map the state to the gates, are distinguished by `ndim`:
 
 * dense `[S, G, H]`;
 * block-diagonal `[N, S/N, G, H/N]`: N heads that do not see each other;
-* diagonal `[G, H]`: a feature sees itself alone.
+* diagonal `[G, H]`: each feature sees itself alone.
 
-In each the gates' axis is the last but one. What it leads to are the gates side by side, `[..., G * H]`.
+In each the gates' axis is the last but one. The result has all gates side by side, `[..., G * H]`.
 """
 
 import math
@@ -21,12 +21,12 @@ from jaxrnn.types import Array
 
 
 def cast(kernel: Array, dtype: Any) -> Array:
-    """`kernel` in the dtype in which products of `dtype` read it. XLA does not take this out of a loop on a GPU."""
+    """Casts `kernel` to the dtype in which products of `dtype` read it; XLA on a GPU would do this in every step."""
     return kernel.astype(accumulator(dtype) if kernel.ndim == 2 else dtype)
 
 
 def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
-    """The map from states `[..., S]` to gates `[..., G * H]`, summed in the accumulator of `dtype`."""
+    """Returns the map from states `[..., S]` to gates `[..., G * H]`, accumulated in the accumulator of `dtype`."""
     kernel = cast(kernel, dtype)
     if kernel.ndim == 3:
         flat = _gates_last(kernel)
@@ -38,9 +38,9 @@ def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
 
 
 def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
-    """`through` transposed: from cotangents of gates to those of states.
+    """Transposes `through`: returns the map from cotangents of gates to those of states.
 
-    The kernel is cast and transposed here, once: in the loop that would cost more than the product.
+    It casts and transposes the kernel once: in the loop that would cost more than the product.
     """
     kernel = cast(kernel, dtype)
     gates, width = kernel.shape[-2:]
@@ -59,7 +59,7 @@ def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
 
 
 def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
-    """The kernel's, summed over every leading axis of states `hs` and gates' cotangents `dr`; `G` is that of `dr`."""
+    """Returns the kernel's cotangent, summed over all leading axes of states `hs` and gates' cotangents `dr`."""
     width = kernel.shape[-1]
     if kernel.ndim == 3:
         return outer(hs, dr, dtype).reshape(len(kernel), -1, width)
@@ -67,13 +67,13 @@ def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
         by_gate = hs[..., None, :] * _split(dr, dr.shape[-1] // width).astype(hs.dtype)
         return by_gate.sum(tuple(range(by_gate.ndim - 2)))
     by_head = dr.reshape(*dr.shape[:-1], dr.shape[-1] // (len(kernel) * width), len(kernel), width)
-    # In explicit mode a sum over a sharded batch has to say where it lies: whole on every device, as the kernel does.
+    # Explicit mode asks for the sharding of a sum over a sharded batch: it is replicated, as the kernel is.
     whole = None if outer_sharding(hs, dr) is None else PartitionSpec(*[None] * 4)
     return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype, whole)
 
 
 def _gates_last(a: Array, axes: int = 2) -> Array:
-    return a.reshape(*a.shape[:-axes], math.prod(a.shape[-axes:]))  # −1 is no size where there are no rows
+    return a.reshape(*a.shape[:-axes], math.prod(a.shape[-axes:]))  # −1 is ambiguous for an empty batch
 
 
 def _split(a: Array, parts: int) -> Array:

@@ -1,4 +1,4 @@
-"""`linear_cell`: a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan and its gradient."""
+"""`linear_cell` makes a cell from the coefficients of `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`; the engine owns the scan."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,9 +23,9 @@ class Coefficients(NamedTuple):
     """A projected input.
 
     Attributes:
-      a: what multiplies the state; None where it does not depend on the input.
-      b: what is added to it.
-      first: what the first step of a sequence adds; None: `b`, too.
+      a: the multiplier of the state; None where it does not depend on the input.
+      b: the additive term.
+      first: the additive term of the first step of a sequence; None: `b`, too.
       x: the input, in the dtype of the computation.
     """
 
@@ -49,17 +49,17 @@ def linear_cell(
 ) -> Cell:
     """Makes a cell whose state obeys `hₜ = aₜ ⊙ hₜ₋₁ + bₜ`, with `aₜ` and `bₜ` from the input alone.
 
-    What it is given of parameters is in float32 at least, the inputs are in the dtype of the computation.
+    Functions get the parameters in float32 at least, and the inputs in the dtype of the computation.
 
     Args:
       gates: `(params, xs [..., D]) -> (a, b)`, both `[..., N]`, over any leading axes.
       init: `(key, in_features) -> params`, real arrays.
       features: N, the width of the state.
       decay: `params -> a [N]`, for a multiplier that does not depend on the input; `gates` returns `b` alone then.
-      first: `(params, xs) -> b`, what is added by the first step of a sequence, where that differs.
+      first: `(params, xs) -> b`, the additive term of the first step of a sequence, where it differs.
       readout: `(params, h [..., N], xs) -> y`, the output; `h` itself if None.
       complex_state: whether `a` and `b` are complex.
-      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry
@@ -144,28 +144,28 @@ def linear_cell(
             h = states(a, b, _state(carry), fresh and _state(fresh))
             return _carry(carry, h[-1], begun), silence(flow.valid, output(params, h, z.x))
 
-        # Complex states count twice, for their real and imaginary parts are computed with apart, and so do those whose
-        # first step adds something else, for that is made at every step.
+        # Complex states count twice, because their parts are separate arrays, and so do those with `first`, because it
+        # is computed at every step.
         step_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(carry))
         step_bytes *= 2 if complex_state or first is not None else 1
         return in_segments(run, params, carry, xs, flow, step_bytes=step_bytes, method=method, remat=remat)
 
     def learned(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
-        return carry, tuple(field for field in carry._fields if field != "begun")  # a flag
+        return carry, tuple(field for field in carry._fields if field != "begun")  # it is a flag
 
     methods = ("scan", "associative", "chunked")
     return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, learned=learned)
 
 
 def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
-    """`xs kernel[:, g] + bias[g]` for each gate, in float32 at least; `bias` may be absent."""
+    """Returns `xs kernel[:, g] + bias[g]` for each gate, in float32 at least; `bias` may be absent."""
     kernel, bias = params["kernel"], params.get("bias")
     zs = (product(xs, kernel[:, g], xs.dtype) for g in range(kernel.shape[1]))
     return tuple(z if bias is None else z + align(bias[g], z) for g, z in enumerate(zs))
 
 
 def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: str) -> Array:
-    """All states; an invalid step is `1 h + 0`, and a reset adds what it starts from, since the engine's is zero."""
+    """Returns all states; an invalid step is `1 h + 0`, and a reset adds `a fresh`, since the scan restarts at zero."""
     if flow.valid is not None:
         a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
         b = silence(flow.valid, b)
@@ -175,12 +175,12 @@ def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: s
 
 
 def _begin(begun: Array, z: Coefficients) -> Array:
-    """What is added where `begun` is 1, or else 0 before the first step."""
+    """Returns the additive term: `z.b` once the sequence has begun, `z.first` at its first step."""
     return z.b + (1 - begun)[..., None] * (z.first - z.b)
 
 
 def _entering(states: Array, start: Array, resets: Array | None, fresh: Any) -> Array:
-    """The state before each step, from those after each."""
+    """Returns the state before each step, from those after each."""
     entering = jnp.concatenate([start[None], states[:-1]])
     return entering if resets is None else jnp.where(resets, fresh, entering)
 

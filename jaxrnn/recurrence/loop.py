@@ -1,4 +1,4 @@
-"""The definition: `step`, looped, with resets before it and masks after it."""
+"""Loops over `step`, with resets before it and masks after it, which defines a run of a cell."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +11,12 @@ from jax import lax
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry, Flow
 
-WRITTEN_OUT = 4  # on a GPU: 2.75 kernels a step instead of 5 for an LSTM in half precision
+WRITTEN_OUT = 4  # an LSTM in half precision then takes 2.75 kernels per step on a GPU instead of 5
 SHORT = 32
 
 
 def select(where: Array, on_true: Any, on_false: Any) -> Any:
-    """`jnp.where` over two equal pytrees; `where` has their leading axes."""
+    """Applies `jnp.where` to two equal pytrees; `where` has their leading axes."""
 
     def leaf(a: Array, b: Array) -> Array:
         return jnp.where(where.reshape(where.shape + (1,) * (jnp.ndim(b) - where.ndim)), a, b)
@@ -25,7 +25,7 @@ def select(where: Array, on_true: Any, on_false: Any) -> Any:
 
 
 def valid_steps(lengths: Array | None, mask: Array | None, total: int) -> Array | None:
-    """The bool `[T, *batch]` that `lengths [*batch]` or `mask` stands for; None if all steps are valid."""
+    """Returns the bool `[T, *batch]` of `lengths [*batch]` or `mask`; None if all steps are valid."""
     if lengths is None:
         return mask
     lengths = jnp.asarray(lengths)
@@ -33,22 +33,22 @@ def valid_steps(lengths: Array | None, mask: Array | None, total: int) -> Array 
 
 
 def entries(resets: Array | None) -> Array | None:
-    """Where segments that begin at `resets` are entered from their end: one step before the next one begins."""
+    """Returns where a run in reverse enters the sequences that begin at `resets`: one step before the next begins."""
     return None if resets is None else jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
 
 
 def flip(steps: Any) -> Any:
-    """Every leaf's leading axis from its end; None stays None."""
+    """Reverses the leading axis of every leaf; None stays None."""
     return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)
 
 
 def silence(valid: Array | None, xs: Any) -> Any:
-    """`xs` with zeros at invalid steps: what stands there, NaN included, reaches neither values nor gradients."""
+    """Returns `xs` with zeros at invalid steps, so that no value there, not even NaN, reaches outputs or gradients."""
     return xs if valid is None else select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
 
 
 def activated(activation: Callable[..., Any] | None, valid: Array | None, *ys: Any) -> Any:
-    """`activation(*ys)`, which sees ones at invalid steps.
+    """Returns `activation(*ys)`, with ones as its inputs at invalid steps.
 
     Where a zero meets a singular function, even a cotangent of zero gives NaN.
     """
@@ -58,7 +58,7 @@ def activated(activation: Callable[..., Any] | None, valid: Array | None, *ys: A
 
 
 def hold(valid: Array | None, before: Carry, carry: Carry, out: Any) -> tuple[Carry, Any]:
-    """What a step leaves behind: where it is invalid, the carry of before and an output of zero."""
+    """Returns the carry and output of a step: where it is invalid, the carry before it and an output of zero."""
     if valid is None:
         return carry, out
     return select(valid, carry, before), silence(valid, out)
@@ -94,9 +94,9 @@ def scan(
     reverse: bool = False,
     unroll: int | None,
 ) -> tuple[Carry, Any]:
-    """`lax.scan`; `unroll=None` is one step an iteration on the CPU and `WRITTEN_OUT` elsewhere.
+    """Runs `lax.scan`; `unroll=None` is one step per iteration on the CPU and `WRITTEN_OUT` elsewhere.
 
-    Short loops and those of unknown length have one everywhere: they gain little, and cannot be written out.
+    Loops that are short, which gain little, and those of unknown length have one step everywhere.
     """
     total = jax.tree.leaves(xs)[0].shape[0]
     run = partial(lax.scan, body, reverse=reverse)
@@ -110,7 +110,7 @@ def scan(
 def segmented(
     run: Callable[[Carry, Any], tuple[Carry, Any]], carry: Carry, inputs: Any, length: int, *, reverse: bool = False
 ) -> tuple[Carry, Any]:
-    """`run(carry, inputs) -> (carry, ys)` over the leading axis, `length` steps at a time; all, if nobody knows T."""
+    """Runs `run(carry, inputs) -> (carry, ys)` over time, `length` steps at a time; all at once, if T is unknown."""
     total = jax.tree.leaves(inputs)[0].shape[0]
     if not is_known(total):
         return run(carry, inputs)

@@ -1,4 +1,4 @@
-"""`matrix_cell`: a cell from the queries, keys and values of gated linear attention; the engine owns the state."""
+"""`matrix_cell` makes a cell from the queries, keys and values of gated linear attention; the engine owns the state."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class Projected(NamedTuple):
     """A projected input.
 
     Attributes:
-      inputs: of the recurrence.
+      inputs: the recurrence's.
       x: the input itself, in the dtype of the computation.
     """
 
@@ -42,9 +42,9 @@ def matrix_cell(
     chunk: int = 64,
     dtype: Any = None,
 ) -> Cell:
-    """Makes a cell whose state is a matrix a head, as `matrix_scan` runs it.
+    """Makes a cell whose state is a matrix per head, as `matrix_scan` runs it.
 
-    What it is given of parameters is in float32 at least, the inputs are in the dtype of the computation.
+    Functions get the parameters in float32 at least, and the inputs in the dtype of the computation.
 
     Args:
       inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v}` over any leading axes: `q` and `k [..., heads, K]`,
@@ -52,19 +52,19 @@ def matrix_cell(
         `"beta"` there may be `"read"` and `"erase"`, r and `e [..., heads, K]` in
         `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`.
       init: `(key, in_features) -> params`.
-      heads: how many matrices the state consists of.
+      heads: the number of matrices in the state.
       keys: K, their rows.
       values: V, their columns.
       readout: `(params, ys [..., heads, V], xs) -> y`, the output; the heads side by side if None.
       chunk: steps of a chunk.
-      dtype: of the computation; what inputs and parameters promote to if None. States are never in half precision.
+      dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
       A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MatrixCarry(S)`, zero at
       first.
 
     Example:
-      Linear attention (Katharopoulos et al. 2020) without a normalizer:
+      Linear attention (Katharopoulos et al. 2020) without a normaliser:
 
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> def init(key, in_features):
@@ -86,7 +86,7 @@ def matrix_cell(
         compute = compute_dtype(dtype, xs, *params.values())
         xs = xs.astype(compute)
         made = inputs(wide(params, compute), xs)
-        axes = made["q"].ndim  # of what is one number a head, too
+        axes = made["q"].ndim  # inputs with one number per head get as many
         return Projected(Inputs(**{name: a if a.ndim == axes else a[..., None] for name, a in made.items()}), xs)
 
     def output(params: Params, ys: Array, x: Array) -> Array:
@@ -123,13 +123,13 @@ def matrix_cell(
 
 
 def input_bytes(S: Array) -> int:
-    """Of the queries, keys and values of one step, for states `S`."""
+    """Returns the bytes of the queries, keys and values of one step, for states `S`."""
     keys, values = S.shape[-2:]
     return S.size // (keys * values) * (2 * keys + values) * S.dtype.itemsize
 
 
 def under(flow: Flow, inputs: Inputs) -> Inputs:
-    """The inputs under masks and resets: an invalid step adds nothing to a state that does not decay."""
+    """Applies masks and resets to inputs: an invalid step adds nothing to a state that does not decay."""
     if flow.valid is not None:
         names = ("k", "log_decay", "beta", "read", "erase")
         inputs = inputs._replace(**{name: silence(flow.valid, getattr(inputs, name)) for name in names})
@@ -137,32 +137,32 @@ def under(flow: Flow, inputs: Inputs) -> Inputs:
 
 
 def wide(params: Params, dtype: Any) -> Params:
-    """Parameters in float32 at least, for a computation in `dtype`."""
+    """Casts parameters to float32 at least, for a computation in `dtype`."""
     return {name: p.astype(accumulator(dtype)) for name, p in params.items()}
 
 
 def heads_of(xs: Array, kernel: Array) -> Array:
-    """`xs [..., D]` times `kernel [D, heads, K]`, `[..., heads, K]` in float32 at least."""
+    """Returns `xs [..., D]` times `kernel [D, heads, K]`, `[..., heads, K]` in float32 at least."""
     flat = product(xs, kernel.reshape(kernel.shape[0], -1), xs.dtype)
     return flat.reshape(*xs.shape[:-1], *kernel.shape[1:])
 
 
 def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
-    """`ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
+    """Returns `ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
     return product(lax.collapse(ys, -2), lax.collapse(kernel, 0, 2), dtype)
 
 
 def normalized(ys: Array, scale: Array) -> Array:
-    """Each head of `ys [..., heads, V]` over its root mean square, times `scale [heads, V]`."""
+    """Divides each head of `ys [..., heads, V]` by its root mean square, and multiplies by `scale [heads, V]`."""
     return ys * lax.rsqrt(jnp.square(ys).mean(-1, keepdims=True) + 1e-6) * align(scale, ys)
 
 
 def unit(x: Array) -> Array:
-    """Over its length; zero stays zero, and has a gradient."""
+    """Divides `x` by its length; zero stays zero, and has a gradient."""
     return x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
 
 
 def gated_output(params: Params, ys: Array, xs: Array) -> Array:
-    """A readout: `W_o (silu(W_g x) ⊙ norm(y))`."""
+    """Returns the readout `W_o (silu(W_g x) ⊙ norm(y))`."""
     ys = jax.nn.silu(heads_of(xs, params["gate"])) * normalized(ys, params["scale"])
     return merged(ys, params["out"], xs.dtype)

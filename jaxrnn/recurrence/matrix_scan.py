@@ -1,4 +1,4 @@
-"""Recurrences with a matrix for a state: `matrix_scan`, a step at a time or as matrix products inside chunks."""
+"""`matrix_scan` runs recurrences whose state is a matrix, step by step or as matrix products inside chunks."""
 
 from functools import partial
 from typing import Any, Literal
@@ -40,20 +40,21 @@ def matrix_scan(
       k: keys, like `q`. For the delta rule `β ‖k‖²` has to lie between 0 and 2.
       v: values, `[T, *batch, heads, V]`.
       carry: the state before the first step, `[*batch, heads, K, V]`; zero if None. The sequence goes on from it.
-      log_decay: at most 0; `[T, *batch, heads]`, or `[T, *batch, heads, K]`, which scales each row of the state. 0 if
-        None.
+      log_decay: at most 0; `[T, *batch, heads]`, or `[T, *batch, heads, K]`, with a decay for each row of the state. 0
+        if None.
       beta: `[T, *batch, heads]`.
       resets: bool `[T, *batch]`, True at the first step of a new sequence, which starts from zero.
       chunk: the steps of one chunk; 64 if None.
-      method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient keeps a state a chunk. `"auto"`
-        takes chunks; on the CPU of 32 steps at most, or steps where channels decay apart and nothing is differentiated.
+      method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient stores one state per chunk.
+        `"auto"` takes chunks, on the CPU of 32 steps at most; there the forward pass of a decay per channel takes steps
+        if nothing is differentiated.
 
     Returns:
       `(carry, ys)`: the state after the last step, in float32 at least, and outputs `[T, *batch, heads, V]` in the
       dtype that the inputs promote to.
 
     Raises:
-      ShapeError: a shape or dtype does not fit; it names the argument and what was expected.
+      ShapeError: a shape or dtype does not fit; it names the argument.
       ValueError: an unknown `method`; `chunk` is not a positive int.
 
     Example:
@@ -101,7 +102,7 @@ def _floating(name: str, value: Any, layout: str, axes: int = 3) -> Array:
 
 
 def run(inputs: Inputs, state: Array, fresh: Array | None = None, *, chunk: int, method: str) -> tuple[Array, Array]:
-    """`matrix_scan` of inputs in one dtype; a reset starts from `fresh`, or from zero."""
+    """Runs `matrix_scan` of inputs in one dtype; a reset starts from `fresh`, or from zero."""
     state = vary(state, varying((inputs, state, fresh)))
     if method == "scan" or inputs.q.shape[0] == 0:
         return stepwise(inputs, state, fresh)

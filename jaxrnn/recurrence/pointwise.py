@@ -1,4 +1,4 @@
-"""`pointwise_cell` and `step_cell`: a cell from its elementwise maths, or from its whole step."""
+"""`pointwise_cell` and `step_cell` make a cell from its elementwise maths, or from its whole step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Unpack
@@ -17,7 +17,7 @@ from jaxrnn.recurrence.primitive import run
 from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
-KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # are read by products, in their dtype
+KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # products read them, in their own dtype
 
 Extra = Mapping[str, Initializer | tuple[Initializer, tuple[int, ...]]]
 
@@ -41,24 +41,22 @@ def pointwise_cell(
     Args:
       pointwise: `(params, carry, gates) -> (carry, y)`. `gates` holds `z + r` for each gate in order, `(z, r)` for
         those in `paired`, each `[*batch, H]`; `params` holds all parameters but the three that the engine owns. The
-        function acts on each sequence alone, so it may not look at batch axes.
+        function acts on each sequence alone, so it may not use batch axes.
       features: H, the width of the state.
       carry: a NamedTuple class whose fields are `[*batch, H]` arrays, one of them `h`, the state in the product.
-        Exported programs that take or return it can be stored once it is known to
-        `jax.export.register_namedtuple_serialization`.
+        To store exported programs with it, register it with `jax.export.register_namedtuple_serialization`.
       gates: the names of the G gates, in the order of the parameters' gate axis.
       paired: names of gates for which `pointwise` needs `z` and `r` apart.
-      offsets: numbers by the names of gates, which are added to the initial biases of these gates.
+      offsets: by gate, the number that is added to its initial bias.
       extra: further parameters by name. Each is drawn by an initializer `(key, shape, dtype) -> Array` of shape `[H]`,
         or by `(initializer, shape)`.
       **options: see `CellOptions`; they draw `kernel [D, G, H]`, `recurrent_kernel [H, G, H]` and `bias [G, H]`.
 
     Returns:
-      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. A cell whose parameters are drawn in another
-      way replaces `init`: `cell._replace(init=…)`. Its recurrent kernel may then also be block-diagonal,
-      `[N, H/N, G, H/N]` for N heads that do not see each other, or diagonal, `[G, H]`. With `projection [H, P]`,
-      `h projection` takes the place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output;
-      the recurrent kernel is `[P, G, H]` then.
+      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. `cell._replace(init=…)` may draw other
+      parameters: a block-diagonal recurrent kernel, `[N, H/N, G, H/N]` for N heads that do not see each other, or a
+      diagonal one, `[G, H]`. With `projection [H, P]`, `h projection` takes the place of the `h [*batch, H]` that
+      `pointwise` returns, in the carry and as the output; the recurrent kernel is `[P, G, H]` then.
 
     Raises:
       ValueError: `paired` or `offsets` names a gate that is not in `gates`; `carry` has no field `h`.
@@ -96,7 +94,7 @@ def pointwise_cell(
         remat: Any,
         unroll: int | None,
     ) -> tuple[Carry, Any]:
-        del method  # there is one
+        del method  # there is only one
         compute = compute_dtype(dtype, xs, params["kernel"])
         how = spec(compute, unroll=unroll, rebuild=remat is not None, then=flow.then)
         masks, scale = (None, None) if flow.noise is None else flow.noise
@@ -106,7 +104,7 @@ def pointwise_cell(
     cell = _plain("pointwise_cell", step, features, carry, gates, offsets, extra, options)
 
     def once(params: Params, dtype: Any) -> Params:
-        recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # which depends on its form
+        recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # its dtype depends on its layout
         return cast("projection")(params, dtype) | {"recurrent_kernel": recurrent}
 
     return cell._replace(scan=scan, methods=("scan", "fused"), cast=once)
@@ -125,7 +123,7 @@ def step_cell(
 ) -> Cell:
     """Makes a cell with the parameters and the carry of `pointwise_cell`, but a `step` of its own.
 
-    It runs in the plain loop: a step may have more than one product.
+    It runs in the plain loop; its step may have more than one product.
 
     Args:
       step: `(params, carry, zs) -> (carry, y)`; `zs` holds `x kernel[:, g] + bias[g]` for each gate (or
@@ -165,7 +163,7 @@ def _plain(
     extra: Extra | None,
     options: CellOptions,
 ) -> Cell:
-    """A cell of the plain loop, from its step."""
+    """Makes a cell of the plain loop from its step."""
     fields = getattr(carry, "_fields", ())
     if "h" not in fields:
         raise ValueError(f"{where}: carry has fields {fields}, expected a NamedTuple class with a field 'h'")
@@ -176,7 +174,7 @@ def _plain(
         kernel = params["recurrent_kernel"]
         wide, features = accumulator(compute_dtype(dtype, kernel)), params["kernel"].shape[-1]
         state = params["projection"].shape[-1] if "projection" in params else features
-        # Each an array of its own, so that they can be donated.
+        # Each field is its own array, so that they can be donated.
         return carry(*(zeros((*batch_shape, state if field == "h" else features), wide) for field in fields))
 
     def project(params: Params, xs: Array) -> tuple[Array, ...]:
@@ -197,7 +195,7 @@ def _drawing(
     extra: Extra,
     options: CellOptions,
 ) -> Callable[[Array, int], Params]:
-    """The `init` of a cell with these parameters."""
+    """Returns the `init` of a cell with these parameters."""
     bias_init, param_dtype = options["bias_init"], options["param_dtype"]
     for gate, offset in offsets.items():
         bias_init = initializers.gate_offset(bias_init, gates.index(gate), offset)
@@ -224,7 +222,7 @@ def _drawing(
 
 
 def cast(*names: str) -> Callable[[Params, Any], Params]:
-    """The `cast` of a cell whose `step` reads the parameters of these names in products alone."""
+    """Returns the `cast` of a cell whose `step` reads the parameters of these names in products alone."""
 
     def all_of(params: Params, dtype: Any) -> Params:
         return {name: p.astype(dtype) if name in names else p for name, p in _widened(params, dtype).items()}
@@ -238,7 +236,7 @@ def _check_gates(where: str, argument: str, named: Iterable[str], gates: tuple[s
 
 
 def _widened(params: Params, dtype: Any) -> Params:
-    """All but the kernels in the dtype of the elementwise maths that goes with products of `dtype`."""
+    """Casts all but the kernels to the accumulator of `dtype`, in which elementwise maths is done."""
     wide = accumulator(dtype)
     return {name: p if name in KERNELS else p.astype(wide) for name, p in params.items()}
 

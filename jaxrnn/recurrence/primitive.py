@@ -1,9 +1,8 @@
-"""The dense recurrence as a JAX operation: its first derivative is fused, and every transformation composes.
+"""Makes the dense recurrence a JAX primitive: its first derivative is fused, and every transformation composes.
 
-Three primitives, one a program. `recurrence` is the loop. Its batching rule folds a mapped axis into the batch axes, so
-`vmap` costs what a batch axis costs; its JVP rule binds `recurrence_tangent`, whose transpose is `recurrence_backward`,
-and the other way round. Whatever lies beyond (second derivatives, weights that are mapped) is derived from the plain
-programs.
+There is a primitive for each program. `recurrence` is the loop. Its batching rule folds a mapped axis into the batch
+axes, so `vmap` costs as much as a batch axis; its JVP rule binds `recurrence_tangent`, whose transpose is
+`recurrence_backward`, and vice versa. Second derivatives, and `vmap` over weights, use the plain programs.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +26,13 @@ backward_p = Primitive("recurrence_backward")
 
 
 def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Any]:
-    """`(carry, ys)` of the recurrence, differentiable in `operands`."""
+    """Returns `(carry, ys)` of the recurrence, differentiable in `operands`."""
     out = _bind(recurrence_p, (operands, steps), spec=spec, save=False)
     return jax.tree.unflatten(_result_tree(spec, operands, steps), out)
 
 
 def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
-    """Binds with every argument varying alike over a mesh, so that a loop's carry does not change its type."""
+    """Binds arguments that vary over the same mesh axes, so that a loop's carry does not change its type."""
     leaves, tree = jax.tree.flatten(vary(arguments, varying(arguments)))
     return primitive.bind(*leaves, tree=tree, **static)
 
@@ -54,15 +53,15 @@ def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> 
     return jax.tree.leaves(backward(spec, *jax.tree.unflatten(tree, leaves), in_place=in_place))
 
 
-# Where a new batch axis goes in operands. Weights have none: a batch shares them.
+# A new batch axis has this place in each operand; weights have none, since a batch shares them.
 SHARED = -1
 OPERAND_AXES: Any = Operands(*cast(Any, (1, SHARED, 0, 0, 0)))
 
 
 def _result_tree(spec: Spec, operands: Operands, steps: Steps, *, save: bool = False) -> Any:
-    """The structure of `(carry, ys)`, and of what is saved."""
+    """Returns the structure of `(carry, ys)`, and of `saved` if `save`."""
     ys: Any = 0
-    if spec.then is not None:  # which may make any pytree of an output
+    if spec.then is not None:  # it may return any pytree for an output
         forward = partial(fused.forward, spec, save=False, in_place=False)
         ys = jax.eval_shape(forward, operands, steps)[1]
     if not save:
@@ -75,7 +74,7 @@ def _result_tree(spec: Spec, operands: Operands, steps: Steps, *, save: bool = F
 
 
 def _plain_jvp(program: Callable[..., Any], primals: Sequence[Array], tangents: Sequence[Any]) -> Any:
-    """The derivative of a plain program; the steps' flags among its arguments have none."""
+    """Returns the derivative of a plain program; flags among its arguments have none."""
     moving = [i for i, primal in enumerate(primals) if not jnp.issubdtype(primal.dtype, jnp.bool_)]
 
     def of_moving(*leaves: Array) -> Any:
@@ -87,7 +86,7 @@ def _plain_jvp(program: Callable[..., Any], primals: Sequence[Array], tangents: 
 
 
 def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any, save: bool) -> Any:
-    if save:  # a derivative of the derivative
+    if save:  # this is a second derivative
         return _plain_jvp(partial(_run, spec=spec, tree=tree, save=True), primals, tangents)
     operands, steps = jax.tree.unflatten(tree, primals)
     out = recurrence_p.bind(*primals, spec=spec, tree=tree, save=True)
@@ -106,7 +105,7 @@ def _backward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Sp
 
 
 def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Spec, tree: Any) -> list[Any]:
-    """`tangent` and `backward`, linear in what comes after `(operands, steps, saved)`, are each other's transpose."""
+    """Transposes `tangent` or `backward`, each other's transposes: linear in arguments after the first three."""
     operands, steps, saved, *_ = jax.tree.unflatten(tree, args)
     given = jax.tree.leaves((operands, steps, saved))
     shape = _result_tree(spec, operands, steps) if other is backward_p else jax.tree.structure((operands,))
@@ -133,7 +132,7 @@ def _batched(
     dims: Sequence[int | None],
     **static: Any,
 ) -> tuple[Any, Sequence[int]]:
-    """A mapped axis becomes a batch axis of the same primitive; where weights are mapped, each has its own loop."""
+    """Makes a mapped axis a batch axis of the same primitive; if weights are mapped, `vmap` maps the plain program."""
     tree = jax.tree.unflatten(static["tree"], args)
     targets = jax.tree.leaves(jax.tree.broadcast(axes, tree))
     if any(axis == SHARED and dim is not None for axis, dim in zip(targets, dims, strict=True)):
@@ -144,7 +143,7 @@ def _batched(
         for arg, dim, axis in zip(args, dims, targets, strict=True)
     ]
     out = primitive.bind(*folded, **static)
-    carries = len(jax.tree.leaves(tree[0].carry))  # the final carry comes first; all else begins with time
+    carries = len(jax.tree.leaves(tree[0].carry))  # the final carry comes first; all other results begin with time
     return out, [0] * carries + [1] * (len(out) - carries)
 
 
@@ -172,7 +171,7 @@ def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None
 
 for _primitive, _program in ((recurrence_p, _run), (tangent_p, _tangent), (backward_p, _backward)):
     _register(_primitive, _program)
-# On the CPU a second array of all gates costs more than the arithmetic on it; elsewhere a conditional in a loop would
+# On the CPU a second array of all gates costs more than its arithmetic; on other devices a conditional in a loop would
 # wait for the host in every step.
 for _primitive, _program in ((recurrence_p, _run), (backward_p, _backward)):
     _in_place = mlir.lower_fun(partial(_program, in_place=True), multiple_results=True)

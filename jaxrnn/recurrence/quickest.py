@@ -1,9 +1,9 @@
-"""The faster of the two ways through a recurrence with a matrix for a state, which depends on the platform.
+"""Runs a recurrence whose state is a matrix in the way that is faster on the platform.
 
-It is chosen when a program is lowered: then alone is it known for what it is compiled, and one program may be for
-several platforms. Where channels decay apart, the CPU takes single steps unless there is a derivative, which keeps less
-by chunks. That is an operation of its own, and no `jax.custom_jvp`: under `vmap` one that leaves the mapped axis of its
-results in another place than its rule does gives wrong numbers.
+Lowering decides: only then is the platform known, and one program may be for several. On the CPU, with a decay per
+channel, the forward pass runs step by step, which is faster there; the derivative runs in chunks, because it then
+stores one state per chunk. This is a primitive, because `jax.custom_jvp` under `vmap` gives wrong numbers if a function
+and its rule leave the mapped axis of the results in different places.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
-CPU_CHUNK = 32  # longer ones are slower there
+CPU_CHUNK = 32  # longer chunks are slower there
 
 
 def quickest(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) -> tuple[Array, Array]:
-    """By chunks of `chunk` steps; on the CPU by shorter ones, or by steps."""
+    """Runs in chunks of `chunk` steps; on the CPU in shorter ones, or step by step."""
     if inputs.log_decay is None or inputs.log_decay.shape[-1] == 1:
         return _by_chunks(inputs, state, fresh, chunk)
     leaves, tree = jax.tree.flatten((inputs, state, fresh))
@@ -62,7 +62,7 @@ def _abstract(*avals: Any, **how: Any) -> list[Any]:
 
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **how: Any) -> Any:
-    """That of chunks, along what moves."""
+    """Differentiates the run in chunks, along the tangents that are not zero."""
     moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
 
     def of_moving(*leaves: Array) -> tuple[Array, Array]:
@@ -73,7 +73,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **how: Any) -> Any:
 
 
 def _batch(leaves: Sequence[Array], dims: Sequence[int | None], *, tree: Any, chunk: int) -> tuple[Any, list[int]]:
-    """A mapped axis becomes the first batch axis; what it is not mapped over is the same all along it."""
+    """Makes a mapped axis the first batch axis, and broadcasts operands without one."""
     size = next(leaf.shape[dim] for leaf, dim in zip(leaves, dims, strict=True) if dim is not None)
     after_time = set(jax.tree.leaves(jax.tree.unflatten(tree, range(len(leaves)))[0]))
 

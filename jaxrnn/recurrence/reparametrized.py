@@ -1,4 +1,4 @@
-"""`reparametrized`: a cell whose parameters are a function of others."""
+"""`reparametrized` makes a cell whose parameters are a function of others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,12 @@ from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
 
 
 def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[[Params], Params]) -> Cell:
-    """`cell`, each function of which is given `transform(params)`; `init` draws what `transform` takes.
+    """Returns `cell` with `transform(params)` as the parameters of each function; `init` draws those of `transform`.
 
     A fused run transforms once, before its loop; so its gradient goes through `transform` once.
     """
 
-    at_once = jax.jit(transform, inline=True)  # outside `jit`, too, its constants are not sent to the device one by one
+    at_once = jax.jit(transform, inline=True)  # without `jit` each constant would be transferred to the device alone
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         return cell.init_carry(at_once(params), batch_shape)

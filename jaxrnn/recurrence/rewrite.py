@@ -1,4 +1,4 @@
-"""`rewrite`: a loop that may overwrite what it has read, which on the CPU saves a second array."""
+"""`rewrite` runs a loop that may overwrite the array that it reads, which on the CPU saves a second one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +23,11 @@ def rewrite(
     unroll: int | None,
     in_place: bool,
 ) -> tuple[Carry, Any, Any]:
-    """`body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)` over leading axes; returns `(carry, buffers, ys)`.
+    """Loops `body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)`; returns `(carry, buffers, ys)`.
 
-    What `body` makes of `buffer_t`, of the same shape, may overwrite it; None leaves `buffers` as they were.
-    Values are those of `lax.scan`; `in_place` is for the CPU, where it saves the time and memory of a second array.
-    It is not for reverse differentiation, which would keep all `buffers` at every step.
+    `new_buffer_t`, of the shape of `buffer_t`, may overwrite it; None leaves `buffers` unchanged. Values are those of
+    `lax.scan`; `in_place` is for the CPU, where it saves the time and memory of a second array. It is not for reverse
+    differentiation, which would store all `buffers` at every step.
     """
     total = jax.tree.leaves(buffers)[0].shape[0]
     if not in_place or (unroll or 1) > 1 or total == 0 or is_placed((carry, buffers, xs)):
@@ -48,16 +48,16 @@ def rewrite(
     def in_turn(i: Array, state: tuple[Carry, Any, Any]) -> tuple[Carry, Any, Any]:
         carry, buffers, ys = state
         t = total - 1 - i if reverse else i
-        # Always true, which XLA cannot know: the read has to be finished before anything uses it. Otherwise XLA merges
-        # it into each use, cannot order it against the overwrite below and copies all of `buffers` in every step.
+        # The condition always holds, which XLA cannot know: so the read is finished before its use. Otherwise XLA
+        # merges it into each use, cannot order it before the overwrite and copies all of `buffers` in every step.
         here = lax.cond(t < total, at, lambda b, t: jax.tree.map(lambda a: jnp.zeros_like(a[0]), b), buffers, t)
         carry, new, y = body(carry, jax.tree.map(_floats, here, kinds), at(xs, t))
         return carry, buffers if new is None else put(buffers, new, t), put(ys, y, t)
 
     shapes = jax.eval_shape(lambda c, b, x: body(c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
     leaves, tree = jax.tree.flatten(shapes)
-    # Each its own value: arrays that start equal are made once and then copied. Not before the buffers, whose making
-    # may have needed as much memory; they are waited for row by row, because rows may lie on several devices.
+    # Each has its own value: XLA makes equal arrays once and then copies them. They wait for the buffers, whose
+    # computation may need as much memory; for each sequence apart, because the batch may be sharded.
     made = jax.tree.leaves(buffers)[0][0, ..., :1]
 
     def fill(value: int, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -76,13 +76,13 @@ def rewrite(
 
 
 def after(finished: Array, a: Array) -> Array:
-    """`a` itself, but not to be had before `finished`, of which it takes a zero that XLA cannot foresee."""
+    """Returns `a`, but not before `finished` exists: it adds a zero that depends on it, which XLA cannot know."""
     never = (finished > 0) & (finished < 0)
     return a + align(never.astype(a.dtype), a)
 
 
 def _bits(a: Array) -> Array:
-    """Half precision as integers: XLA's CPU compiler updates an array of half floats by converting all of it."""
+    """Views half precision as integers: XLA on the CPU would convert all of an array of half floats to update it."""
     return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype in (jnp.bfloat16, jnp.float16) else a
 
 

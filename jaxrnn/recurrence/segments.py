@@ -1,4 +1,4 @@
-"""A scan that holds much for each step, a segment of steps at a time: what it holds then stays in the CPU's cache."""
+"""Runs a scan one segment of steps at a time, so that its intermediate values stay in the CPU's cache."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,8 +12,8 @@ from jaxrnn.recurrence.loop import segmented
 from jaxrnn.sizes import at_least
 from jaxrnn.types import Array, Carry, Flow, Params
 
-# Bytes held for all steps from which on segments are no slower, though gradients make everything in them again; and
-# bytes of a segment. By measurement on 2 cores: 0.2 to 1.05 of the time, and 0.1 to 0.6 of the memory.
+# From `LARGE` bytes of intermediate values on, segments of `SEGMENT` bytes are no slower, though gradients recompute
+# them: by measurement on 2 cores they take 0.2 to 1.05 of the time, and 0.1 to 0.6 of the memory.
 LARGE = 8 * 2**20
 SEGMENT = 2 * 2**20
 
@@ -30,10 +30,10 @@ def in_segments(
     method: str,
     remat: Any,
 ) -> tuple[Carry, Array]:
-    """`run(params, carry, xs, flow) -> (carry, ys)`, whose gradient keeps what is between segments alone.
+    """Runs `run(params, carry, xs, flow) -> (carry, ys)` with checkpoints only between segments.
 
-    It is run whole unless `method` is `"auto"`, it holds enough, and it is compiled for a CPU; `remat` then decides
-    what is kept. The length of segments is a multiple of `multiple`.
+    It has segments if `method` is `"auto"`, it is large enough, and the platform is a CPU; otherwise `remat` decides
+    whether it is recomputed as a whole. The length of segments is a multiple of `multiple`.
     """
 
     def part(params: Params, carry: Carry, steps: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
@@ -46,7 +46,7 @@ def in_segments(
         return whole(params, carry, steps)
     length = -(-max(2, SEGMENT // step_bytes) // multiple) * multiple
     in_turn = partial(remade, part, length=length)
-    # Both ways are traced, and the one that the platform takes is lowered: the compiler sees no conditional.
+    # JAX traces both ways and lowers the platform's: the compiler sees no conditional.
     return lax.platform_dependent(params, carry, steps, cpu=in_turn, default=whole)
 
 
@@ -57,9 +57,9 @@ def remade(
     inputs: Any,
     length: int,
 ) -> tuple[Carry, Any]:
-    """`run(params, carry, inputs) -> (carry, ys)`, `length` steps at a time, all of which a gradient makes again."""
+    """Runs `run(params, carry, inputs) -> (carry, ys)` in segments of `length` steps, which a gradient recomputes."""
     again = jax.checkpoint(run, prevent_cse=False)
-    wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)  # in which their gradients are summed
+    wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)  # gradients are accumulated in these dtypes
 
     def segment(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
         return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, inputs)

@@ -1,1 +1,1 @@
-"""Cells made of other cells: functions that take a `Cell` and return one."""
+"""Functions that take a `Cell` and return one."""

@@ -1,4 +1,4 @@
-"""`heads`: a recurrent kernel in blocks."""
+"""`heads` makes a recurrent kernel block-diagonal."""
 
 from typing import Any
 
@@ -13,23 +13,22 @@ from jaxrnn.types import Array, Cell, Params
 
 @checked
 def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initializers.orthogonal) -> Cell:
-    """`cell` with a block-diagonal recurrent kernel: `count` parts of the state that do not see each other.
+    """Makes the recurrent kernel of `cell` block-diagonal: `count` parts of the state do not see each other.
 
-    The recurrent product has `count` times fewer weights and takes as many times fewer operations (as in the sLSTM of
-    Beck et al. 2024, "xLSTM: extended long short-term memory"). Features `0 … H/count − 1` are the first head, and so
-    on.
+    The recurrent product has `count` times fewer weights and operations (as in the sLSTM of Beck et al. 2024, "xLSTM:
+    extended long short-term memory"). Features `0 … H/count − 1` are the first head, and so on.
 
     Args:
       cell: made by `pointwise_cell` (method `"fused"`), with `recurrent_kernel [H, G, H]`.
       count: N, a divisor of H.
-      recurrent_kernel_init: draws the blocks, head by head and gate by gate: `(key, (H/N, H/N), dtype) -> Array`.
+      recurrent_kernel_init: draws the blocks, per head and gate: `(key, (H/N, H/N), dtype) -> Array`.
 
     Returns:
-      A `Cell` with `recurrent_kernel [N, H/N, G, H/N]`, and all else as `cell` has it.
+      A `Cell` with `recurrent_kernel [N, H/N, G, H/N]`, otherwise equal to `cell`.
 
     Raises:
-      ValueError: `cell` has no such recurrent kernel, or needs it whole, as a `weight_norm` inside does; `count` is not
-        a positive int that divides its width.
+      ValueError: `cell` has no such recurrent kernel, or needs a dense one, as a `weight_norm` inside does; `count` is
+        not a positive int that divides its width.
 
     Example:
       >>> import jax, jaxrnn

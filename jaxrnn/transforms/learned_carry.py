@@ -1,4 +1,4 @@
-"""`learned_carry`: the state that a sequence starts from is learned."""
+"""`learned_carry` makes the initial carry of a cell a parameter."""
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +13,24 @@ PREFIX = "initial_"
 
 @checked
 def learned_carry(cell: Cell) -> Cell:
-    """`cell` with its initial carry among the parameters: `initial_h [H]`, and so on for each field.
+    """Makes the initial carry of `cell` a parameter: `initial_h [H]`, and so on for each field.
 
-    A reset starts from it, too. It begins as the carry that `cell` starts from, which is zero for most. A field that is
-    not a quantity to learn stays as it is: the flag of `rg_lru`, whose first step still adds its input whole, beside
-    what the learned `h` decays to; the stabiliser `m` of `mlstm`, which only scales the other two. An `slstm` begins
-    with a memory of 0 that weighs as much as one input through a gate of `exp(0)`: `initial_c` is its value and
-    `initial_m` the logarithm of its weight.
+    A reset starts from it, too. Before training it is the initial carry of `cell`, which is zero for most. Some fields
+    are not learned: the flag of `rg_lru`, whose first step adds its input without the square root even if the learned
+    `h` is not zero; and the stabiliser `m` of `mlstm`, which only scales the other two. An `slstm` starts with a cell
+    state of 0 that weighs as much as one input through a gate of `exp(0)`: `initial_c` is its value and `initial_m` the
+    logarithm of its weight.
 
     Args:
-      cell: whose carry is a NamedTuple of arrays. `cell.learned` tells which of its fields are learned, and from where.
+      cell: a cell whose carry is a NamedTuple of arrays. `cell.learned` decides which fields are learned, and their
+        initial values.
 
     Returns:
       A `Cell` with the carry of `cell`.
 
     Raises:
-      ValueError: `cell` is not a cell, or has parameters `initial_…` already. `init` raises it where learning would
-        begin with what is not finite.
+      ValueError: `cell` is not a cell, or has parameters `initial_…` already. `init` raises it if a learned field is
+        not finite.
 
     Example:
       >>> import jax, jaxrnn

@@ -1,4 +1,4 @@
-"""`recurrent_dropout`: dropout on what the recurrent kernel is given."""
+"""`recurrent_dropout` applies dropout to the state before the recurrent product."""
 
 import jax
 
@@ -10,22 +10,21 @@ from jaxrnn.types import Array, Cell, Noise, Params
 
 @checked
 def recurrent_dropout(cell: Cell, rate: float) -> Cell:
-    """Drops features of the state on their way into the recurrent product, the same ones at every step of a row.
+    """Drops features of the state before the recurrent product, with one mask per sequence, shared by all steps.
 
-    `U (m ⊙ hₜ₋₁)` in place of `U hₜ₋₁`, with `m` 0 or `1 / (1 − rate)`; where the state stands outside the product it
-    is whole (Gal & Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks").
-    One mask a row is drawn before the loop, by the key that `unroll` or a layer's `apply` is given; without one nothing
-    is dropped.
+    `U (m ⊙ hₜ₋₁)` replaces `U hₜ₋₁`, with `m` 0 or `1 / (1 − rate)`; the state outside the product is not masked (Gal &
+    Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks"). The `key` of
+    `unroll` draws the masks before the loop; without a key nothing is dropped.
 
     Args:
-      cell: with the method `"fused"`: the engine owns its product.
+      cell: a cell with the method `"fused"`, whose product the engine owns.
       rate: 0 ≤ rate < 1.
 
     Returns:
       A `Cell` with the parameters and the carry of `cell`.
 
     Raises:
-      ValueError: `rate` is outside [0, 1); `cell` takes its products itself.
+      ValueError: `rate` is outside [0, 1); `cell` has no method `"fused"`.
 
     Example:
       >>> import jax, jaxrnn

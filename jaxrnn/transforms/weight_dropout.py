@@ -1,4 +1,4 @@
-"""`weight_dropout`: dropout on the recurrent kernel itself."""
+"""`weight_dropout` applies dropout to the recurrent kernel."""
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,14 @@ from jaxrnn.types import Array, Cell, Noise, Params
 
 @checked
 def weight_dropout(cell: Cell, rate: float) -> Cell:
-    """Drops entries of the recurrent kernel, the same ones for every row and step of a run: DropConnect.
+    """Drops entries of the recurrent kernel, the same ones for all sequences and steps of a run: DropConnect.
 
     Each is 0 with probability `rate`, the rest are scaled by `1 / (1 − rate)` (Wan et al. 2013, "Regularization of
     neural networks using DropConnect"; in recurrent networks Merity, Keskar & Socher 2018, "Regularizing and optimizing
-    LSTM language models"). They are drawn before the loop, by the key that `unroll` or a layer's `apply` is given;
-    without one nothing is dropped.
+    LSTM language models"). The `key` of `unroll` draws them before the loop; without a key nothing is dropped.
 
     Args:
-      cell: with a parameter `recurrent_kernel`.
+      cell: a cell with a parameter `recurrent_kernel`.
       rate: 0 ≤ rate < 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`weight_norm`: the length of each column of a kernel is a parameter of its own."""
+"""`weight_norm` makes the length of each column of a kernel a parameter."""
 
 import jax.numpy as jnp
 
@@ -12,17 +12,17 @@ KERNELS = ("kernel", "recurrent_kernel")
 
 @checked
 def weight_norm(cell: Cell) -> Cell:
-    """`W = g v / ‖v‖` for each column of the kernels: direction and length are apart.
+    """Reparametrizes each column of the kernels by its direction and length, `W = g v / ‖v‖`.
 
-    A column holds the weights that lead to one feature of one gate (Salimans & Kingma 2016, "Weight normalization").
-    The kernels are made once a run, before the loop.
+    A column has the weights of one feature of one gate (Salimans & Kingma 2016, "Weight normalization"). A run computes
+    the kernels once, before the loop.
 
     Args:
-      cell: with parameters `kernel [D, G, H]` and `recurrent_kernel [H, G, H]`.
+      cell: a cell with parameters `kernel [D, G, H]` and `recurrent_kernel [H, G, H]`.
 
     Returns:
-      A `Cell` whose `kernel` and `recurrent_kernel` are the directions `v`, with the lengths `g` beside them:
-      `kernel_scale` and `recurrent_kernel_scale`, `[G, H]`. It starts as `cell` does.
+      A `Cell` whose `kernel` and `recurrent_kernel` are the directions `v`, and whose `kernel_scale` and
+      `recurrent_kernel_scale`, `[G, H]`, are the lengths `g`. Its initial kernels are those of `cell`.
 
     Raises:
       ValueError: `cell` has no such kernels.
@@ -49,12 +49,12 @@ def weight_norm(cell: Cell) -> Cell:
         return rest
 
     def inputs(kernel: Array) -> tuple[int, ...]:
-        """The axes that a column has entries along: all before the gates', but the heads' where there are heads."""
+        """Returns the axes of a column: all before the gates', except the heads' where there are heads."""
         heads = kernel.ndim == 4 and cell.num_feature_axes == 1
         return (1,) if heads else tuple(range(kernel.ndim - 2))
 
     def length(kernel: Array) -> Array:
         squared = jnp.sum(kernel**2, inputs(kernel), keepdims=True)
-        return jnp.sqrt(jnp.where(squared == 0, 1, squared))  # a column of zeros has no direction, and stays
+        return jnp.sqrt(jnp.where(squared == 0, 1, squared))  # a column of zeros has no direction, and stays zero
 
     return reparametrized(cell, init, transform)

@@ -1,4 +1,4 @@
-"""`with_carry`: a cell that tells its whole state."""
+"""`with_carry` makes a cell also output its carry."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from jaxrnn.types import Carry, Cell
 
 @checked
 def with_carry(cell: Cell) -> Cell:
-    """`cell` with the output `(y, carry)`: the carry after every step, beside the output.
+    """Makes a cell with the output `(y, carry)`, where `carry` is the one after each step.
 
     Args:
-      cell: any.
+      cell: any cell.
 
     Returns:
       A `Cell` whose `ys`, from `unroll`, are `(ys, carries)`, the leaves of `carries` `[T, *batch, ...]`. Both are 0 at
-      invalid steps, as every output is. As the last layer of a stack it may stand, as another it may not.
+      invalid steps, as every output is. In a stack it may only be the last layer.
 
     Raises:
       ValueError: `cell` is not a cell.

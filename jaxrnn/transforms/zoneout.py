@@ -1,4 +1,4 @@
-"""`zoneout`: parts of the state stay as they were."""
+"""`zoneout` makes random parts of the state keep their values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,17 +14,17 @@ from jaxrnn.types import Array, Carry, Cell, Params
 
 @checked
 def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
-    """At each step each feature of the state keeps its value with probability `rate`; in expectation without a key.
+    """Makes features of the state keep their values with probability `rate` at each step; without a key, on average.
 
-    `hₜ = d ⊙ hₜ₋₁ + (1 − d) ⊙ step(…)` with `d ~ Bernoulli(rate)`, and with `d = rate` where nothing is drawn (Krueger
-    et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations"). Masks are drawn before the
-    loop, by the key that `unroll` or a layer's `apply` is given.
+    `hₜ = d ⊙ hₜ₋₁ + (1 − d) ⊙ step(…)` with `d ~ Bernoulli(rate)`, and with `d = rate` without a key (Krueger et al.
+    2017, "Zoneout: regularizing RNNs by randomly preserving hidden activations"). The `key` of `unroll` draws the masks
+    before the loop.
 
     Args:
-      cell: whose output is the field `h` of its carry.
+      cell: a cell whose output is the field `h` of its carry.
       rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}` or `LSTMCarry(0.5, 0.05)`;
-        a field that is not named has 0. Where fields have a meaning only together, as those of `slstm` or `rg_lru`,
-        name `h` alone.
+        a field without a rate has 0. Where fields have a meaning only together, as those of `slstm` or `rg_lru`, name
+        `h` alone.
 
     Returns:
       A `Cell` with the parameters and the carry of `cell`.
@@ -78,7 +78,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
 
 
 def _gives_its_state(cell: Cell) -> bool:
-    """Whether a step's program returns the same value as output and as the field `h`, but for its dtype."""
+    """Returns whether the output of a step is its field `h`, up to a cast, by reading its program."""
 
     def first() -> tuple[Array, Any]:
         params = cell.init(jax.random.key(0), 2)
