@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.recurrence import blocks
+from jaxrnn.recurrence import fused_chunks
 
 T, B, D, H = 6, 4, 3, 5
 CELLS = {"elman": (jaxrnn.elman, 1), "lstm": (jaxrnn.lstm, 4), "gru": (jaxrnn.gru, 3)}
@@ -134,20 +134,20 @@ def test_an_array_type_says_over_which_mesh_axes_it_varies() -> None:
     assert not any(jax.typeof(jnp.ones(3)).sharding.spec)
 
 
-def test_a_long_forward_pass_makes_gates_block_by_block() -> None:
+def test_a_long_forward_pass_makes_gates_chunk_by_chunk() -> None:
     cell = jaxrnn.lstm(256)
     params = jax.eval_shape(lambda key: cell.init(key, 8), jax.random.key(0))
     xs = jax.ShapeDtypeStruct((64, 64, 8), np.float32)
     program = jax.jit(lambda params, xs: jaxrnn.unroll(cell, params, xs)[1]).lower(params, xs).compile()
-    assert program.memory_analysis().temp_size_in_bytes < blocks.LARGE // 2
+    assert program.memory_analysis().temp_size_in_bytes < fused_chunks.LARGE // 2
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_blocks_forward_equal_the_loop(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
-    monkeypatch.setattr(blocks, "LARGE", 0)
-    monkeypatch.setattr(blocks, "ROWS", 4)
+def test_chunks_forward_equal_the_loop(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
+    monkeypatch.setattr(fused_chunks, "LARGE", 0)
+    monkeypatch.setattr(fused_chunks, "ROWS", 4)
     cell = jaxrnn.gru(4)
     params, xs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (7, 2, 3))
     flow = {"mask": jnp.arange(14).reshape(7, 2) % 5 > 0, "resets": jnp.arange(14).reshape(7, 2) % 6 == 0}
-    by_blocks, by_loop = (jaxrnn.unroll(cell, params, xs, reverse=reverse, method=m, **flow) for m in ("auto", "scan"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), by_blocks, by_loop)
+    by_chunks, by_loop = (jaxrnn.unroll(cell, params, xs, reverse=reverse, method=m, **flow) for m in ("auto", "scan"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), by_chunks, by_loop)

@@ -1,16 +1,13 @@
 """Converts carries from and to other frameworks, which have other orders of states."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import checks, trees
-from jaxrnn.interop import names
-from jaxrnn.layers.bidirectional import BidirectionalCarry
-from jaxrnn.layers.rnn import as_layer
+from jaxrnn import checks
+from jaxrnn.interop.carries import carry_from, carry_of, cells_of, checked_cells, leaves_of, nested, template_of
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
@@ -37,14 +34,14 @@ def carry_from_torch(layer: Cell | Layer, params: Params, state: Any) -> Carry:
       >>> jaxrnn.interop.carry_from_torch(layer, params, (h_0, c_0)).backward.c.shape
       (4, 8)
     """
-    where, template = "carry_from_torch", _template("carry_from_torch", layer, params)
-    cells = _cells(where, template)
-    stacked = _leaves(where, state)
+    where, template = "carry_from_torch", template_of("carry_from_torch", layer, params)
+    cells = cells_of(where, template)
+    stacked = leaves_of(where, state)
     if any(leaf.ndim < 2 or len(leaf) != len(cells) for leaf in stacked):
         found = [leaf.shape for leaf in stacked]
         raise checks.ShapeError(f"{where}: state has shapes {found}, expected [{len(cells)}, *batch, H] from the layer")
     leaves = [leaf[i] for i in range(len(cells)) for leaf in stacked]
-    return _carry(where, template, leaves, ("h", "c"))
+    return carry_of(where, template, leaves, ("h", "c"))
 
 
 def carry_to_torch(carry: Carry) -> Any:
@@ -67,7 +64,7 @@ def carry_to_torch(carry: Carry) -> Any:
       (2, 4, 8)
     """
     where = "carry_to_torch"
-    cells = _given(where, carry)
+    cells = checked_cells(where, carry)
     if len({(cell._fields, *(jnp.shape(leaf) for leaf in cell)) for cell in cells}) != 1:
         raise ValueError(f"{where}: carry has cells of different kinds or sizes, expected equal ones")
     fields = [field for field in ("h", "c") if field in cells[0]._fields]
@@ -99,7 +96,7 @@ def carry_from_flax(layer: Cell | Layer, params: Params, state: Any) -> Carry:
       >>> type(carry).__name__, carry.c.shape
       ('LSTMCarry', (4, 8))
     """
-    return _carry_from("carry_from_flax", layer, params, state, ("c", "h"))
+    return carry_from("carry_from_flax", layer, params, state, ("c", "h"))
 
 
 def carry_to_flax(carry: Carry) -> Any:
@@ -120,7 +117,7 @@ def carry_to_flax(carry: Carry) -> Any:
       >>> float(h[0, 0])
       1.0
     """
-    return _nested("carry_to_flax", carry, ("c", "h"))
+    return nested("carry_to_flax", carry, ("c", "h"))
 
 
 def carry_from_keras(layer: Cell | Layer, params: Params, state: Any) -> Carry:
@@ -146,7 +143,7 @@ def carry_from_keras(layer: Cell | Layer, params: Params, state: Any) -> Carry:
       >>> float(carry.backward.h[0, 0])
       1.0
     """
-    return _carry_from("carry_from_keras", layer, params, state, ("h", "c"))
+    return carry_from("carry_from_keras", layer, params, state, ("h", "c"))
 
 
 def carry_to_keras(carry: Carry) -> list[Array]:
@@ -167,7 +164,7 @@ def carry_to_keras(carry: Carry) -> list[Array]:
       >>> float(h[0, 0])
       1.0
     """
-    return jax.tree.leaves(_nested("carry_to_keras", carry, ("h", "c")))
+    return jax.tree.leaves(nested("carry_to_keras", carry, ("h", "c")))
 
 
 def carry_from_haiku(layer: Cell | Layer, params: Params, state: Any) -> Carry:
@@ -192,7 +189,7 @@ def carry_from_haiku(layer: Cell | Layer, params: Params, state: Any) -> Carry:
       >>> jaxrnn.interop.carry_from_haiku(cell, params, np.ones((4, 8))).h.shape
       (4, 8)
     """
-    return _carry_from("carry_from_haiku", layer, params, state, ("h", "c"))
+    return carry_from("carry_from_haiku", layer, params, state, ("h", "c"))
 
 
 def carry_to_haiku(carry: Carry) -> Any:
@@ -213,84 +210,4 @@ def carry_to_haiku(carry: Carry) -> Any:
       >>> float(hidden[0, 0])
       1.0
     """
-    return _nested("carry_to_haiku", carry, ("h", "c"))
-
-
-def _template(where: str, layer: Any, params: Params) -> Carry:
-    """Returns the carry of the layer without batch axes, as shapes."""
-    layer = as_layer(where, layer, name="layer")
-    try:
-        return jax.eval_shape(layer.init_carry, params)
-    except (KeyError, TypeError) as error:
-        raise checks.ShapeError(
-            f"{where}: params do not fit layer: {error!r}; expected what layer.init makes"
-        ) from None
-
-
-def _is_cell(node: Any) -> bool:
-    return hasattr(node, "_fields") and not isinstance(node, BidirectionalCarry)
-
-
-def _cells(where: str, carry: Carry) -> list[Any]:
-    """Returns the carries of the cells in a carry: layer by layer, forward before backward."""
-    cells = jax.tree.leaves(carry, is_leaf=_is_cell)
-    for cell in cells:
-        if not _is_cell(cell) or set(cell._fields) not in ({"h"}, {"c", "h"}):
-            raise ValueError(
-                f"{where}: the carry holds a {type(cell).__name__}, expected cells with the states h, or c and h, "
-                "as an LSTM, a GRU or an Elman network has"
-            )
-    if not cells:
-        raise ValueError(f"{where}: the carry is empty, expected that of at least one cell")
-    return cells
-
-
-def _given(where: str, carry: Carry) -> list[Any]:
-    """Returns the carries of the cells in a carry after checking that each is floating and of one batch."""
-    cells = _cells(where, carry)
-    for cell in cells:
-        named = cell._asdict().items()
-        leaves = [checks.floating(where, f"carry.{field}", leaf, 1, "[*batch, H]") for field, leaf in named]
-        if len({leaf.shape[:-1] for leaf in leaves}) > 1:
-            found = [leaf.shape for leaf in leaves]
-            raise checks.ShapeError(f"{where}: carry has leaves of shapes {found}, expected one batch: [*batch, H]")
-    return cells
-
-
-def _carry_from(where: str, layer: Any, params: Params, state: Any, order: Sequence[str]) -> Carry:
-    return _carry(where, _template(where, layer, params), _leaves(where, state), order)
-
-
-def _leaves(where: str, state: Any) -> list[Array]:
-    found = jax.tree_util.tree_leaves_with_path(state)
-    return [names.array(where, f"state{jax.tree_util.keystr(path)}", leaf) for path, leaf in found]
-
-
-def _carry(where: str, template: Carry, leaves: list[Array], order: Sequence[str]) -> Carry:
-    """Returns `template` with these leaves, cell by cell with the fields of each in `order`."""
-    wanted = [(i, field) for i, cell in enumerate(_cells(where, template)) for field in order if field in cell._fields]
-    if len(leaves) != len(wanted):
-        words = ", ".join(field for _, field in wanted)
-        raise checks.ShapeError(
-            f"{where}: state has {len(leaves)} arrays, expected {len(wanted)} from the layer: {words}"
-        )
-    given = dict(zip(wanted, leaves, strict=True))
-    cells = [type(cell)(*(given[i, field] for field in cell._fields)) for i, cell in enumerate(_cells(where, template))]
-    carry = jax.tree.unflatten(jax.tree.structure(template, is_leaf=_is_cell), cells)
-    batch = leaves[0].shape[:-1]
-    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape), leaf.dtype), template)
-    trees.check_tree(where, "carry", carry, expected, f"the layer and a first state of shape {leaves[0].shape}")
-    return carry
-
-
-def _nested(where: str, carry: Carry, order: Sequence[str]) -> Any:
-    """Returns `h`, or the tuple of fields in `order`, in tuples of directions and of layers that have a carry."""
-    _given(where, carry)
-
-    def plain(node: Any) -> Any:
-        if _is_cell(node):
-            fields = [getattr(node, field) for field in order if field in node._fields]
-            return tuple(fields) if len(fields) > 1 else fields[0]
-        return tuple(plain(part) for part in node if jax.tree.leaves(part))
-
-    return plain(carry)
+    return nested("carry_to_haiku", carry, ("h", "c"))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.recurrence import blocks, fused
+from jaxrnn.recurrence import fused, fused_chunks
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Gates, Spec
 from jaxrnn.sharding import vary, varying
@@ -39,8 +39,8 @@ def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
 
 def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
     operands, steps = jax.tree.unflatten(tree, leaves)
-    in_blocks = spec.rebuild or (in_place and not save and blocks.are_faster(spec, operands))
-    forward = blocks.forward if in_blocks else fused.forward
+    in_chunks = spec.rebuild or (in_place and not save and fused_chunks.are_faster(spec, operands))
+    forward = fused_chunks.forward if in_chunks else fused.forward
     return jax.tree.leaves(forward(spec, operands, steps, save=save, in_place=in_place))
 
 
@@ -49,7 +49,7 @@ def _tangent(*leaves: Array, spec: Spec, tree: Any) -> list[Array]:
 
 
 def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> list[Array]:
-    backward = blocks.backward if spec.rebuild else fused.backward
+    backward = fused_chunks.backward if spec.rebuild else fused.backward
     return jax.tree.leaves(backward(spec, *jax.tree.unflatten(tree, leaves), in_place=in_place))
 
 
