@@ -82,7 +82,7 @@ def test_of_a_layer_no_argument_may_be_complex(name):
     refused(lambda: jaxrnn.unroll(layer, params, COMPLEX), "xs has dtype complex64, expected a floating one; ")
     if layer.step is not None:
         carry = layer.init_carry(params, (2,))
-        refused(lambda: layer.step(params, carry, COMPLEX[0]), "x has dtype complex64, expected a floating one; ")
+        refused(lambda: jaxrnn.step(layer, params, carry, COMPLEX[0]), "x has dtype complex64, expected a floating one; ")
     if params:
         wrong = jax.tree.map(lambda leaf: leaf.astype(jnp.complex64), params)
         refused(lambda: jaxrnn.unroll(layer, wrong, XS), "params", "has dtype complex64, expected a floating one")
