@@ -79,9 +79,11 @@ def test_what_is_certain_needs_no_stream(cell: Any) -> None:
     close(jaxrnn.linen.RNN(cell).apply({"params": params}, X, deterministic=False), quiet)
 
 
-def test_a_layer_of_the_user_s_own_is_taken_for_random() -> None:
-    """It does not say: a key that is not used costs nothing, one that is missing goes unseen."""
-    own = jaxrnn.Layer(*jaxrnn.dropout(0.5)[:4])
-    assert own.draws
-    model = jaxrnn.linen.RNN(own, deterministic=False)
-    assert (model.apply({}, X, rngs={"dropout": jax.random.key(0)}) != X).any()
+def test_a_layer_of_the_user_s_own_says_that_it_draws() -> None:
+    def run(params: Any, carry: Any, xs: Any, steps: jaxrnn.Steps) -> Any:
+        return carry, xs if steps.key is None else xs + jax.random.normal(steps.key, xs.shape)
+
+    for draws in (True, False):
+        own = jaxrnn.layer("noise", lambda key, in_features: {}, run, draws=draws)
+        model = jaxrnn.linen.RNN(own, deterministic=False)
+        assert (model.apply({}, X, rngs={"dropout": jax.random.key(0)}) != X).any() == draws
