@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import (
-    FLOWS,
-    distinct_cell,
-    distinct_faster_method,
-    distinct_method,
-    distinct_way,
-    every_direction,
-    every_flow,
-    inputs,
-    make,
-)
+from laws.cells import FLOWS, every_direction, every_flow, inputs, make
 from laws.reference import assert_close, compiled, definition, outcome, unrolled
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -26,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 @every_flow
 @every_direction
-@distinct_method
+@law
 def test_equals_the_definition(name, method, reverse, flow):
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS[flow])
     assert_close(actual, by_definition(name, flow, reverse=reverse))
@@ -38,7 +29,7 @@ def by_definition(name, flow, *, reverse):
 
 
 @pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
-@distinct_way
+@law
 def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     args = inputs(name, time=time, batch=batch)
     draw = np.random.default_rng(1)
@@ -46,7 +37,7 @@ def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     assert_close(compiled(name, method)(*args, mask, resets), outcome(definition(name))(*args, mask, resets))
 
 
-@distinct_way
+@law
 def test_no_steps_return_the_carry(name, method):
     params, xs, carry = inputs(name, time=0)
     none = np.zeros(xs.shape[:-1], bool)
@@ -55,7 +46,7 @@ def test_no_steps_return_the_carry(name, method):
     assert actual["ys"].shape[:2] == (0, 2)
 
 
-@distinct_way
+@law
 def test_the_carry_and_every_flag_may_be_left_out(name, method):
     """Without a carry the cell's own is the first one, learned where the cell learns it."""
 
@@ -68,7 +59,7 @@ def test_the_carry_and_every_flag_may_be_left_out(name, method):
     assert_close(actual, outcome(from_rest)(params, xs, None, *FLOWS["plain"]))
 
 
-@distinct_cell
+@law
 def test_auto_is_one_of_the_methods(name):
     params, xs, carry = inputs(name)
     actual = jaxrnn.unroll(make(name), params, xs, carry)
@@ -76,13 +67,13 @@ def test_auto_is_one_of_the_methods(name):
     assert_close(actual, (expected["carry"], expected["ys"]))
 
 
-@distinct_faster_method
+@law
 def test_eager_equals_compiled(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(outcome(unrolled(name, method))(*args), compiled(name, method)(*args))
 
 
-@pytest.mark.parametrize(("name", "method"), [("odd", "fused"), ("gru_before", "scan")])
+@law
 def test_runs_without_jit(name, method):
     args = (*inputs(name, time=2), *(flags[:2] for flags in FLOWS["packed_holes"]))
     with jax.disable_jit():
@@ -91,7 +82,7 @@ def test_runs_without_jit(name, method):
 
 
 @pytest.mark.parametrize("remat", [None, "carries", 2])
-@distinct_faster_method
+@law
 def test_an_empty_batch_has_empty_results(name, method, remat):
     args = inputs(name, batch=(0,))
     none = np.zeros((5, 0), bool)
@@ -101,20 +92,20 @@ def test_an_empty_batch_has_empty_results(name, method, remat):
         assert jax.tree.map(lambda leaf: leaf.shape, out[key]) == jax.tree.map(lambda leaf: leaf.shape, arg)
 
 
-@pytest.mark.parametrize("method", jaxrnn.methods(make("elman")))
-def test_written_out_steps_equal_the_loop(method):
-    args = (*inputs("elman"), *FLOWS["packed_holes"])
-    assert_close(compiled("elman", method, unroll=2)(*args), compiled("elman", method)(*args))
+@law
+def test_written_out_steps_equal_the_loop(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    assert_close(compiled(name, method, unroll=2)(*args), compiled(name, method)(*args))
 
 
-@distinct_way
+@law
 def test_remat_of_steps_changes_nothing(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(compiled(name, method, remat="carries")(*args), compiled(name, method)(*args))
 
 
 @pytest.mark.parametrize(("remat", "reverse"), [("step", True), (2, True), (3, False)])
-@pytest.mark.parametrize(("name", "method"), [("odd", "fused"), ("gru_before", "scan")])
+@law
 def test_remat_of_segments_changes_nothing(name, method, remat, reverse):
     """Segments are cut before any cell is looked at: one cell a method stands for all."""
     args = (*inputs(name), *FLOWS["packed_holes"])

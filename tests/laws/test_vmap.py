@@ -5,21 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, inputs
+from laws.cells import FLOWS, B, inputs
 from laws.reference import ROWS, assert_close, compiled, definition, entry, outcome, row, unrolled
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 
-@distinct_way
+@law
 def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     actual = jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
     assert_close(actual, compiled(name, method)(*args))
 
 
-@distinct_faster_method
+@law
 def test_nested_vmaps_are_batch_axes(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
@@ -30,7 +31,7 @@ def test_nested_vmaps_are_batch_axes(name, method):
     assert_close(jit(outcome(nested))(*args, mask, resets), expected)
 
 
-@distinct_faster_method
+@law
 def test_vmap_within_a_batch_is_a_batch_axis(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
@@ -41,7 +42,7 @@ def test_vmap_within_a_batch_is_a_batch_axis(name, method):
 
 
 @pytest.mark.parametrize(("mapped", "axis"), [("xs", 2), ("carry", 0), ("mask", 1), ("resets", 0)])
-@distinct_faster_method
+@law
 def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
     args = (*inputs(name), *FLOWS["packed_holes"])
     at = ("params", "xs", "carry", "mask", "resets").index(mapped)
@@ -56,7 +57,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
         assert_close(entry(actual, b), expected)
 
 
-@distinct_way
+@law
 def test_ensembles_are_each_member_alone(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
@@ -69,7 +70,7 @@ def test_ensembles_are_each_member_alone(name, method):
         assert_close(entry(actual, m), expected)
 
 
-@distinct_faster_method
+@law
 def test_members_with_data_of_their_own(name, method):
     """Each member has its rows, and shares all parameters but one with the others."""
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
