@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -152,7 +153,7 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
         return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
     cell, space = make(name), space_of(name)
-    params = jax.tree.map(random, jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = jax.tree.map(random, shapes_of(cell, D))
     carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, (*batch, *space)), params))
     return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
 

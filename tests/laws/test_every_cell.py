@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from compare import assert_close
 from laws.cells import FLOWS, B, T, every_direction, inputs, make, space_of, spread, steps
 from laws.reference import (
     ROWS,
-    assert_close,
     cast,
     compiled,
     definition,
     entry,
-    outcome,
     repeated_cotangent,
     row,
     stacked,
     unrolled,
+    with_gradients,
 )
 from laws.table import law
 from quick import jit
@@ -47,7 +47,7 @@ def test_the_plain_loop_equals_the_definition(name, method):
 
 @cache
 def by_definition(name, *, reverse):
-    return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
+    return with_gradients(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
 
 
 @every_direction
@@ -186,10 +186,10 @@ def test_vmap_of_gradient_is_each_example_alone(name, method):
     """Mapped inputs within mapped parameters: each member sees each row."""
     args = (*inputs(name), *FLOWS["packed_holes"])
     members = [inputs(name, seed=seed)[0] for seed in range(2)]
-    rows = jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"])
+    rows = jax.vmap(with_gradients(unrolled(name, method)), in_axes=ROWS["in_axes"])
     actual = jit(jax.vmap(rows, in_axes=(0, None, None, None, None)))(stacked(members), *args[1:])
     b = B - 1
-    assert_close(entry(actual, (1, b)), outcome(definition(name))(*row((members[1], *args[1:]), b)))
+    assert_close(entry(actual, (1, b)), with_gradients(definition(name))(*row((members[1], *args[1:]), b)))
 
 
 @law
@@ -198,7 +198,7 @@ def test_gradient_of_vmap_is_the_sum_over_examples(name, method):
     members = [inputs(name, seed=seed)[0] for seed in range(T)]
     rest = (*inputs(name)[1:], *FLOWS["packed_holes"])
     rows = jax.vmap(jax.jit(unrolled(name, method)), **ROWS)
-    actual = jit(outcome(jax.vmap(rows, in_axes=(0, None, None, None, None)), repeated_cotangent))(
+    actual = jit(with_gradients(jax.vmap(rows, in_axes=(0, None, None, None, None)), repeated_cotangent))(
         stacked(members), *rest
     )
     alone = [compiled(name, "scan")(member, *rest) for member in members]

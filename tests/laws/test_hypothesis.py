@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import jaxrnn
+from compare import assert_close
 from laws.cells import B, T, every_direction, inputs, make
-from laws.reference import assert_close, compiled, definition
+from laws.reference import compiled, definition
 from laws.table import LAWS, law
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from laws.cells import FLOWS, B, D, inputs, make, space_of
-from laws.reference import assert_close, cast, compiled, outcome
+from laws.reference import cast, compiled, with_gradients
 from laws.table import law
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -61,7 +63,7 @@ def check_dtypes(name, method, case):
 
     params, xs, carry = inputs(name)
     args = (cast(params, param_dtype), cast(xs, xs_dtype), cast(carry, carry_dtype))
-    out = jax.jit(outcome(run)).lower(*args, *FLOWS["packed_holes"]).out_info
+    out = jax.jit(with_gradients(run)).lower(*args, *FLOWS["packed_holes"]).out_info
     found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(tree)} for key, tree in out.items()}
     assert found == {
         "carry": {carry_expected.dtype.name},
@@ -76,7 +78,7 @@ def check_dtypes(name, method, case):
 @law
 def test_dtypes_of_initial_parameters_and_carry(name, param_dtype):
     cell = make(name, param_dtype=param_dtype)
-    params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    params = shapes_of(cell, D)
     carry = jax.eval_shape(lambda params: cell.init_carry(params, (B, *space_of(name))), params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(param_dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.promote_types(param_dtype, f32)}

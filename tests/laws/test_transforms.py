@@ -9,8 +9,9 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
+from compare import assert_close
 from laws.cells import CELLS, FLOWS, B, H, inputs, make, space_of
-from laws.reference import assert_close, compiled, outcome, unrolled
+from laws.reference import compiled, unrolled, with_gradients
 from laws.table import law
 from quick import jit
 
@@ -30,7 +31,7 @@ def sharded(run, *in_specs):
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
-    assert_close(jit(outcome(run))(*args), compiled(name, method)(*args))
+    assert_close(jit(with_gradients(run))(*args), compiled(name, method)(*args))
 
 
 @law
@@ -44,7 +45,7 @@ def test_shard_map_may_leave_the_carry_out(name, method):
 def test_strict_promotion_of_dtypes(name, method):
     """In half precision, too, where sums and carries have another dtype than parameters and inputs."""
     params, xs, carry = inputs(name)
-    run = outcome(unrolled(name, method))
+    run = with_gradients(unrolled(name, method))
     for dtype in (xs.dtype, jnp.bfloat16):
         cast = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), (params, xs))
         with jax.numpy_dtype_promotion("strict"):
