@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
+from arrays import zero_params
 from jaxrnn import initializers
 
 T, B, D, H = 4, 2, 3, 4
@@ -19,12 +20,7 @@ XS = jnp.ones((T, B, D))
 CELL = jaxrnn.lstm(H)
 
 
-def zeros(made: Any) -> Any:
-    """Of the shapes that `init` gives."""
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda k: made.init(k, D), KEY))
-
-
-PARAMS = zeros(CELL)
+PARAMS = zero_params(CELL, D)
 CARRY = jaxrnn.LSTMCarry(np.zeros((B, H), np.float32), np.zeros((B, H), np.float32))
 ZEROS = np.zeros((D,), np.float32)
 

@@ -11,8 +11,9 @@ import numpy as np
 from flax import nnx
 
 import jaxrnn
+from arrays import zero_params
 from jaxrnn import initializers, interop
-from nonsense import CARRY, CELL, KEY, PARAMS, XS, ZEROS, B, D, H, T, Wrong, of_signature, zeros
+from nonsense import CARRY, CELL, KEY, PARAMS, XS, ZEROS, B, D, H, T, Wrong, of_signature
 
 NOT_ARRAYS = {"str": "a", "list": [[0.0]], "tuple": (XS,), "dict": {"a": XS}, "object": object()}
 NOT_FLOATS = {"ints": jnp.ones((T, B, D), int), "bools": np.ones((T, B, D), bool)}
@@ -92,22 +93,23 @@ def _shapes(call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     return jax.eval_shape(lambda: call(**arguments))
 
 
-def same(*names: str) -> dict[str, str]:
+def own_kinds(*names: str) -> dict[str, str]:
+    """Says that what is wrong for each argument stands in `WRONG` under its own name."""
     return dict(zip(names, names, strict=True))
 
 
 def runs() -> Iterator[Wrong]:
     """Of what runs cells and layers, and of the functions of their records."""
-    steps = same("lengths", "mask", "resets", "key")
-    how = same("reverse", "method", "remat", "unroll")
+    steps = own_kinds("lengths", "mask", "resets", "key")
+    how = own_kinds("reverse", "method", "remat", "unroll")
     valid = {"model": CELL, "params": PARAMS, "xs": XS}
     for run in (jaxrnn.unroll, jaxrnn.unroll_with_aux):
-        yield from tried(run.__name__, run, valid, same("params", "xs", "carry") | steps | how)
-    yield from tried("last", jaxrnn.last, {"ys": XS}, same("lengths", "mask") | {"ys": "xs"})
+        yield from tried(run.__name__, run, valid, own_kinds("params", "xs", "carry") | steps | how)
+    yield from tried("last", jaxrnn.last, {"ys": XS}, own_kinds("lengths", "mask") | {"ys": "xs"})
     first = {"model": CELL, "in_features": D, "batch_shape": ()}
-    yield from tried("initial_carry", jaxrnn.initial_carry, first, same("in_features", "batch_shape"))
+    yield from tried("initial_carry", jaxrnn.initial_carry, first, own_kinds("in_features", "batch_shape"))
     one = {"model": CELL, "params": PARAMS, "carry": CARRY, "x": XS[0]}
-    yield from tried("step", jaxrnn.step, one, same("params", "carry") | {"x": "xs", "resets": "lengths"})
+    yield from tried("step", jaxrnn.step, one, own_kinds("params", "carry") | {"x": "xs", "resets": "lengths"})
     for word, value in {"None": None, "str": "lstm", "class": jaxrnn.Cell, "zero": 0, "function": jnp.tanh}.items():
         for call, given in ((jaxrnn.unroll, valid), (jaxrnn.step, one), (jaxrnn.initial_carry, first)):
             yield Wrong(call.__name__, "model", word, partial(_shapes, call, given | {"model": value}))
@@ -126,21 +128,21 @@ def runs() -> Iterator[Wrong]:
         "mlstm_block": jaxrnn.mlstm_block(4, heads=2),
     }
     for name, layer in layers.items():
-        params = zeros(layer)
+        params = zero_params(layer, D)
         valid = {"params": params, "carry": None, "xs": XS}
-        names = steps | same("xs", "carry") | (same("params") if params else {})
+        names = steps | own_kinds("xs", "carry") | (own_kinds("params") if params else {})
         yield from tried(name, partial(jaxrnn.unroll, layer), valid, names)
-        yield from tried(name, layer.init, {"key": KEY, "in_features": D}, same("key", "in_features"))
-        yield from tried(name, layer.init_carry, {"params": params, "batch_shape": ()}, same("batch_shape"))
+        yield from tried(name, layer.init, {"key": KEY, "in_features": D}, own_kinds("key", "in_features"))
+        yield from tried(name, layer.init_carry, {"params": params, "batch_shape": ()}, own_kinds("batch_shape"))
         if layer.step is not None:
             shapes = jax.eval_shape(lambda p, layer=layer: layer.init_carry(p, (B,)), params)
             carry = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
             valid = {"params": params, "carry": carry, "x": XS[0]}
-            yield from tried(name, partial(jaxrnn.step, layer), valid, same("carry") | {"x": "xs"})
+            yield from tried(name, partial(jaxrnn.step, layer), valid, own_kinds("carry") | {"x": "xs"})
     for cell in (CELL, jaxrnn.lru(H), jaxrnn.gla(H, heads=2), jaxrnn.zoneout(CELL, 0.5), jaxrnn.conv_gru(2, (3,))):
-        params = zeros(cell)
-        yield from tried("init", cell.init, {"key": KEY, "in_features": D}, same("key", "in_features"))
-        yield from tried("init_carry", cell.init_carry, {"params": params, "batch_shape": ()}, same("batch_shape"))
+        params = zero_params(cell, D)
+        yield from tried("init", cell.init, {"key": KEY, "in_features": D}, own_kinds("key", "in_features"))
+        yield from tried("init_carry", cell.init_carry, {"params": params, "batch_shape": ()}, own_kinds("batch_shape"))
     for record in (CELL, layers["dense"]):
         yield Wrong("", "cell" if record is CELL else "layer", "call", (lambda record=record: record(XS)))
 
@@ -153,10 +155,10 @@ def scans() -> Iterator[Wrong]:
     WRONG["start"] = {word: value for word, value in plain.items() if word != "None"}
     WRONG["log_decay"] = WRONG["start"] | {"wide": np.ones((T, B, 2, 7))}
     yield from tried("linear_scan", jaxrnn.linear_scan, valid, {"a": "operand", "b": "operand", "carry": "start"})
-    yield from tried("linear_scan", jaxrnn.linear_scan, valid, same("reverse", "method") | {"resets": "mask"})
+    yield from tried("linear_scan", jaxrnn.linear_scan, valid, own_kinds("reverse", "method") | {"resets": "mask"})
     x = jnp.ones((T, B, 2, 3))
     names = dict.fromkeys("qkv", "operand") | {"log_decay": "log_decay", "beta": "start", "carry": "start"}
-    names |= same("resets", "method") | {"chunk": "unroll"}
+    names |= own_kinds("resets", "method") | {"chunk": "unroll"}
     yield from tried("matrix_scan", jaxrnn.matrix_scan, {"q": x, "k": x, "v": x}, names)
 
 

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+from compare import assert_close
 from jaxrnn.recurrence import delayed, kernels
 
 T, B, D, H = 6, 4, 3, 5
@@ -30,10 +31,6 @@ def program(cell: jaxrnn.Cell, method: str, remat: Any) -> Callable[..., Any]:
     return run
 
 
-def close(got: Any, wanted: Any) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, wanted)
-
-
 def check_shard_map(cell: jaxrnn.Cell, arguments: Any) -> None:
     specs = (WHOLE, ROWS, ROWS, ROWS)
     for method, remat in (("scan", None), ("fused", None), ("fused", "carries")):
@@ -46,7 +43,7 @@ def check_shard_map(cell: jaxrnn.Cell, arguments: Any) -> None:
         for check_vma in (True, False):
             mapped = jax.shard_map(run, mesh=mesh(), in_specs=specs, out_specs=ROWS, check_vma=check_vma)
             got = jax.jit(jax.grad(lambda *a, mapped=mapped: (mapped(*a) ** 2).sum(), (0, 1)))(*arguments)
-            close(got, wanted)
+            assert_close(got, wanted, 1e-5)
             # check_vma sums the gradient of what all shards share by itself
             total = (lambda g: g) if check_vma else (lambda g: jax.lax.psum(g, "batch"))
             inside = jax.shard_map(
@@ -56,7 +53,7 @@ def check_shard_map(cell: jaxrnn.Cell, arguments: Any) -> None:
                 out_specs=WHOLE,
                 check_vma=check_vma,
             )
-            close(jax.jit(inside)(*arguments), wanted[0])
+            assert_close(jax.jit(inside)(*arguments), wanted[0], 1e-5)
             print("shard_map", method, remat, check_vma)
 
 
@@ -66,7 +63,7 @@ def check_sharded_jit(cell: jaxrnn.Cell, arguments: Any) -> None:
     placed = [
         jax.device_put(a, NamedSharding(mesh(), s)) for a, s in zip(arguments, (WHOLE, ROWS, ROWS, ROWS), strict=True)
     ]
-    close(grad(*placed), grad(*arguments))
+    assert_close(grad(*placed), grad(*arguments), 1e-5)
     found = set(re.findall(COLLECTIVES, grad.lower(*placed).compile().as_text()))
     assert found == {"all-reduce"}, found
     print("jit", found)
@@ -86,7 +83,7 @@ def check_explicit_mode(cell: jaxrnn.Cell, arguments: Any) -> None:
             specs = (WHOLE, ROWS, ROWS, ROWS)
             placed = [jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(arguments, specs, strict=True)]
             assert jax.typeof(run(*placed)).sharding.spec[1] == "batch"
-            close(jax.jit(jax.grad(loss, (0, 1)))(*placed), wanted)
+            assert_close(jax.jit(jax.grad(loss, (0, 1)))(*placed), wanted, 1e-5)
         print("explicit", method, remat)
 
 
@@ -110,7 +107,7 @@ def check_explicit_parts(draw: Any) -> None:
         with jax.set_mesh(explicit):
             specs = [P("batch") if a is arguments[1] and run is window else ROWS for a in arguments]
             placed = [jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(arguments, specs, strict=True)]
-            close(jax.jit(run)(*placed), wanted)
+            assert_close(jax.jit(run)(*placed), wanted, 1e-5)
         print("explicit", run.__name__)
 
 

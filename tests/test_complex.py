@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import zero_params
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -45,12 +46,6 @@ LAYERS = {
 }
 
 
-def zeros(made, in_features=3):
-    """Parameters of the right shapes."""
-    shapes = jax.eval_shape(lambda key: made.init(key, in_features), KEY)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-
 def refused(call, *fragments):
     with pytest.raises(ValueError) as raised:
         call()
@@ -63,7 +58,7 @@ def refused(call, *fragments):
 def test_of_a_cell_no_argument_may_be_complex(name):
     cell = CELLS[name](4)
     space = (2,) * (cell.num_feature_axes - 1)
-    params, xs = zeros(cell), jnp.ones((5, 2, *space, 3))
+    params, xs = zero_params(cell, 3), jnp.ones((5, 2, *space, 3))
     carry = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda p: cell.init_carry(p, (2, *space)), params))
     wrong = xs.astype(jnp.complex64)
     refused(lambda: jaxrnn.unroll(cell, params, wrong), "unroll: xs has dtype complex64, expected a floating one; jnp")
@@ -78,11 +73,13 @@ def test_of_a_cell_no_argument_may_be_complex(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_of_a_layer_no_argument_may_be_complex(name):
     layer = LAYERS[name]
-    params = zeros(layer)
+    params = zero_params(layer, 3)
     refused(lambda: jaxrnn.unroll(layer, params, COMPLEX), "xs has dtype complex64, expected a floating one; ")
     if layer.step is not None:
         carry = layer.init_carry(params, (2,))
-        refused(lambda: jaxrnn.step(layer, params, carry, COMPLEX[0]), "x has dtype complex64, expected a floating one; ")
+        refused(
+            lambda: jaxrnn.step(layer, params, carry, COMPLEX[0]), "x has dtype complex64, expected a floating one; "
+        )
     if params:
         wrong = jax.tree.map(lambda leaf: leaf.astype(jnp.complex64), params)
         refused(lambda: jaxrnn.unroll(layer, wrong, XS), "params", "has dtype complex64, expected a floating one")
@@ -90,7 +87,7 @@ def test_of_a_layer_no_argument_may_be_complex(name):
 
 def test_parameters_that_are_drawn_so_are_refused_too():
     cell = jaxrnn.lru(4, param_dtype=jnp.float32)
-    drawn = jax.tree.map(lambda leaf: leaf.astype(jnp.complex64), zeros(cell))
+    drawn = jax.tree.map(lambda leaf: leaf.astype(jnp.complex64), zero_params(cell, 3))
     own = cell._replace(init=lambda key, in_features: drawn)
     refused(lambda: jaxrnn.unroll(own, drawn, XS), "unroll: params", "has dtype complex64")
     refused(lambda: jaxrnn.dense(4, dtype=complex), "dense: dtype is <class 'complex'>, expected a floating")
@@ -136,5 +133,6 @@ def test_a_cell_of_ones_own_may_have_a_complex_state():
     gradient = jax.grad(lambda params: jaxrnn.unroll(cell, params, XS, carry)[1].sum())(params)
     assert np.isfinite(gradient["kernel"]).all()
     refused(
-        lambda: jaxrnn.unroll(jaxrnn.gru(4), zeros(jaxrnn.gru(4)), XS, jaxrnn.HiddenCarry(start.z)), "carry.h has dtype"
+        lambda: jaxrnn.unroll(jaxrnn.gru(4), zero_params(jaxrnn.gru(4), 3), XS, jaxrnn.HiddenCarry(start.z)),
+        "carry.h has dtype",
     )

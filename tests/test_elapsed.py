@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -29,7 +31,7 @@ EVERY, NEVER = np.ones((T, B), bool), np.zeros((T, B), bool)
 @cache
 def problem():
     draw = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: CELL.init(key, D), jax.random.key(0))
+    shapes = shapes_of(CELL, D)
     params = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape), shapes)
     gaps = np.diff(TIMES, axis=0, prepend=TIMES[:1] - 0.5)  # the first input comes half a unit after the carry
     xs = np.concatenate([draw.normal(size=(T, B, D - 1)), gaps[..., None]], -1)
@@ -95,7 +97,7 @@ def test_flags_that_are_not_given_say_nothing(options, reverse):
     params, xs, carry = problem()
     (_, expected), _ = unrolled(reverse)(params, xs, carry, EVERY, options.get("resets", NEVER))
     actual = jaxrnn.unroll(CELL, params, xs, carry, reverse=reverse, **options)
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-12), actual, expected)
+    assert_close(actual, expected, 1e-12)
 
 
 @both_directions
@@ -161,7 +163,7 @@ def test_composed(reverse):
     args = (*problem(), MASK, RESETS)
     expected = unrolled(reverse)(*args)
     again = unrolled(reverse, remat=3)(*args)
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-11), again, expected)
+    assert_close(again, expected, 1e-11)
     alone = jax.vmap(unrolled(reverse), in_axes=(None, 1, 0, 1, 1), out_axes=0)(*args)
     np.testing.assert_allclose(np.moveaxis(alone[0][1][1], 0, 1), expected[0][1][1], rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.moveaxis(alone[1][1], 0, 1), expected[1][1], rtol=0, atol=1e-12)
@@ -209,7 +211,7 @@ def test_the_backward_direction_of_a_layer_has_the_times_of_its_way(name):
     own, xs, _ = problem()
     layer = jaxrnn.bidirectional(around(CELL)[name], merge="concat")
     params = jax.tree.unflatten(
-        jax.tree.structure(jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))),
+        jax.tree.structure(shapes_of(layer, D)),
         2 * jax.tree.leaves(own),
     )
     _, ys = jaxrnn.unroll(layer, params, xs, mask=MASK, resets=RESETS)

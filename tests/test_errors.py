@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import zero_params
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -15,19 +16,13 @@ ROW = np.array([1, 2])
 FLAGS = np.ones((5, 2), bool)
 
 
-def params_of(made):
-    """Zeros of the shapes that `init` gives."""
-    shapes = jax.eval_shape(lambda key: made.init(key, 3), jax.random.key(0))
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-
 CELL = jaxrnn.lstm(4)
-PARAMS = params_of(CELL)
+PARAMS = zero_params(CELL, 3)
 CARRY = CELL.init_carry(PARAMS, (2,))
 STACK = jaxrnn.stack(jaxrnn.rnn(CELL), jaxrnn.dropout(0.5), jaxrnn.dense(2))
-STACK_PARAMS = params_of(STACK)
+STACK_PARAMS = zero_params(STACK, 3)
 DENSE = jaxrnn.dense(2)
-DENSE_PARAMS = params_of(DENSE)
+DENSE_PARAMS = zero_params(DENSE, 3)
 
 
 def unroll(xs=XS, carry=None, *, cell=CELL, params=PARAMS, **options):
@@ -250,4 +245,4 @@ def test_a_layer_that_looks_ahead_has_no_step():
 
 @pytest.mark.parametrize("maker", [jaxrnn.elman, jaxrnn.lstm, jaxrnn.gru, jaxrnn.dense])
 def test_features_may_be_an_integer_of_numpy(maker):
-    assert params_of(maker(np.int64(4)))["kernel"].shape[-1] == 4
+    assert zero_params(maker(np.int64(4)), 3)["kernel"].shape[-1] == 4

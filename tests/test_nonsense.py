@@ -46,7 +46,7 @@ def calls() -> list[Wrong]:
     return [*makers(), *runs(), *scans(), *faces(), *frameworks()]
 
 
-def outcome(wrong: Wrong) -> str:
+def verdict(wrong: Wrong) -> str:
     """`clear`, `raw: …` or `silent`."""
     try:
         wrong.call()
@@ -68,7 +68,7 @@ def reason(wrong: Wrong) -> str | None:
 
 def failures(wrongs: list[Wrong]) -> list[tuple[str, str]]:
     """The calls whose outcome is not clear, with what it was."""
-    found = [(f"{w.function}({w.argument}={w.nonsense})", outcome(w)) for w in wrongs if reason(w) is None]
+    found = [(f"{w.function}({w.argument}={w.nonsense})", verdict(w)) for w in wrongs if reason(w) is None]
     return [(call, said) for call, said in found if said != "clear"]
 
 

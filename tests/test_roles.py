@@ -16,6 +16,7 @@ from layers.cases import LAYERS
 from optax.contrib import MuonDimensionNumbers
 
 import jaxrnn
+from arrays import shapes_of
 from jaxrnn.roles import NAMES, ROLES
 from jaxrnn.types import Cell, Layer
 from quick import jit
@@ -36,13 +37,9 @@ FURTHER: dict[str, Cell | Layer] = {
 MODELS = {**{name: make(name) for name in CELLS}, **LAYERS, **FURTHER}
 
 
-def shapes(model: Cell | Layer, in_features: int = D) -> Any:
-    return jax.eval_shape(lambda key: model.init(key, in_features), jax.random.key(0))
-
-
 @cache
-def shapes_of(name: str) -> Any:
-    return shapes(MODELS[name], 3)
+def shapes_by_name(name: str) -> Any:
+    return shapes_of(MODELS[name], 3)
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -53,8 +50,8 @@ def named(tree: Any) -> dict[str, Any]:
 AXIS = {"kernel": -3, "recurrent_kernel": -3, "projection": -2}  # along which the inputs of each matrix lie
 
 
-def numbers(params: Any) -> Any:
-    """Of Muon, as the docstring of `roles` makes them."""
+def muon_numbers(params: Any) -> Any:
+    """The dimension numbers that Muon asks for, as the docstring of `roles` makes them."""
 
     def of(role: str, p: Any) -> MuonDimensionNumbers | None:
         return MuonDimensionNumbers(max(AXIS[role], -p.ndim), -1) if role in AXIS else None
@@ -65,20 +62,20 @@ def numbers(params: Any) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_of_the_package_has_a_role(name: str) -> None:
     """By a name of its own, but for those of cells that only the tests have."""
-    params = shapes_of(name)
+    params = shapes_by_name(name)
     roles = jaxrnn.roles(params)
     assert jax.tree.structure(roles) == jax.tree.structure(params)
     unknown = {path for path, role in named(roles).items() if role == "other"}
     assert unknown <= {"['scales']", "['start']"} if name == "odd" else not unknown
     names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(params)}
     assert {n for n in names if n not in ROLES and not n.startswith("initial_")} <= {"scales", "start"}
-    for of in jax.tree.leaves(numbers(params), is_leaf=lambda x: isinstance(x, MuonDimensionNumbers)):
+    for of in jax.tree.leaves(muon_numbers(params), is_leaf=lambda x: isinstance(x, MuonDimensionNumbers)):
         assert of.reduction_axis < of.output_axis == -1  # two axes that differ, as Muon needs
 
 
 def test_no_name_has_a_role_without_a_parameter() -> None:
     """So that the list does not outlive what it lists; the embedding is Flax's."""
-    found = {path[-1].key for m in MODELS for path, _ in jax.tree_util.tree_leaves_with_path(shapes_of(m))}
+    found = {path[-1].key for m in MODELS for path, _ in jax.tree_util.tree_leaves_with_path(shapes_by_name(m))}
     assert set(ROLES) - found == {"embedding"}
     assert sum(map(len, NAMES.values())) == len(ROLES)  # no name twice
 
@@ -142,8 +139,8 @@ TREES: dict[str, tuple[Cell | Layer, dict[str, str]]] = {
 @pytest.mark.parametrize("name", TREES)
 def test_roles_are_those_of_the_equations(name: str) -> None:
     model, expected = TREES[name]
-    assert jaxrnn.roles(shapes(model)) == expected
-    outer = jaxrnn.roles({"layer_0": {"forward": shapes(model), "backward": {}}})
+    assert jaxrnn.roles(shapes_of(model, D)) == expected
+    outer = jaxrnn.roles({"layer_0": {"forward": shapes_of(model, D), "backward": {}}})
     assert outer == {"layer_0": {"forward": expected, "backward": {}}}
 
 
@@ -223,11 +220,11 @@ MUON: dict[str, Callable[[], Cell | Layer]] = {
 
 def test_muon_makes_each_gates_update_orthogonal_and_leaves_the_rest_to_adam() -> None:
     rate = 0.5
-    params = {name: shapes(model(), 4 if name == "mlstm_block" else D) for name, model in MUON.items()}
+    params = {name: shapes_of(model(), 4 if name == "mlstm_block" else D) for name, model in MUON.items()}
     draw = np.random.default_rng(0)
     params = jax.tree.map(lambda p: jnp.asarray(draw.normal(size=p.shape), jnp.float32), params)
     gradients = jax.tree.map(lambda p: jnp.asarray(draw.normal(size=p.shape), jnp.float32), params)
-    tx = optax.contrib.muon(rate, muon_weight_dimension_numbers=numbers(params))
+    tx = optax.contrib.muon(rate, muon_weight_dimension_numbers=muon_numbers(params))
     updates = first_updates(tx, gradients, params)
     by_adam = named(first_updates(optax.adam(rate, nesterov=True), gradients, params))
     roles, gradients, tried = named(jaxrnn.roles(params)), named(gradients), set()
@@ -251,7 +248,7 @@ def test_muon_makes_each_gates_update_orthogonal_and_leaves_the_rest_to_adam() -
 def test_weight_decay_and_groups_by_role() -> None:
     """With a gradient of zero only decay moves a parameter."""
     layer = jaxrnn.stack(jaxrnn.rnn(jaxrnn.learned_carry(jaxrnn.layer_norm_lstm(H))), jaxrnn.rnn(jaxrnn.s5(H)))
-    params = jax.tree.map(lambda p: jnp.ones(p.shape), shapes(layer))
+    params = jax.tree.map(lambda p: jnp.ones(p.shape), shapes_of(layer, D))
     zero, roles = jax.tree.map(jnp.zeros_like, params), jaxrnn.roles(params)
 
     def moved(tx: optax.GradientTransformation) -> dict[str, str]:
@@ -263,7 +260,9 @@ def test_weight_decay_and_groups_by_role() -> None:
     assert {"['layer_0']['kernel']", "['layer_0']['recurrent_kernel']", "['layer_1']['readout']"} <= matrices.keys()
     assert set(named(roles).values()) - set(matrices.values()) == {"bias", "norm", "carry", "decay", "step_size"}
     assert moved(optax.adamw(0.1, weight_decay=0.1, mask=mask)) == matrices
-    assert moved(optax.contrib.muon(0.1, weight_decay=0.1, muon_weight_dimension_numbers=numbers(params))) == matrices
+    assert (
+        moved(optax.contrib.muon(0.1, weight_decay=0.1, muon_weight_dimension_numbers=muon_numbers(params))) == matrices
+    )
     groups = jax.tree.map(lambda role: "slow" if role in ("decay", "step_size") else "rest", roles)
     decayed = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1))
     slow = moved(optax.multi_transform({"slow": decayed, "rest": optax.set_to_zero()}, groups))
@@ -275,7 +274,7 @@ def test_weight_decay_and_groups_by_role() -> None:
 def test_an_nnx_model_is_trained_by_role() -> None:
     model = jaxrnn.nnx.RNN(jaxrnn.elman(H), D, rngs=nnx.Rngs(0))
     state = nnx.state(model, nnx.Param)
-    tx = optax.contrib.muon(0.1, weight_decay=0.1, muon_weight_dimension_numbers=numbers)
+    tx = optax.contrib.muon(0.1, weight_decay=0.1, muon_weight_dimension_numbers=muon_numbers)
     before = nnx.to_pure_dict(state)
     nnx.update(model, optax.apply_updates(state, first_updates(tx, jax.tree.map(jnp.zeros_like, state), state)))
     after = nnx.to_pure_dict(nnx.state(model, nnx.Param))

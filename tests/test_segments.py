@@ -31,7 +31,7 @@ def in_segments(monkeypatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT", 0)
 
 
-def outcome(cell, params, carry, xs, method, **options):
+def value_and_gradients(cell, params, carry, xs, method, **options):
     def loss(params, carry, xs):
         carry, ys = jaxrnn.unroll(cell, params, xs, carry, method=method, **options)
         return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(carry)), (carry, ys)
@@ -50,7 +50,9 @@ def test_segments_equal_the_whole(name, reverse):
     flags = {"mask": jnp.arange(T * B).reshape(T, B) % 5 > 0, "resets": jnp.arange(T * B).reshape(T, B) % 7 == 3}
     program = jax.make_jaxpr(lambda xs: jaxrnn.unroll(cell, params, xs, carry, reverse=reverse))(xs)
     assert "length=5" in str(program)  # of two steps each, and one that is left over
-    got, expected = (outcome(cell, params, carry, xs, how, reverse=reverse, **flags) for how in ("auto", "scan"))
+    got, expected = (
+        value_and_gradients(cell, params, carry, xs, how, reverse=reverse, **flags) for how in ("auto", "scan")
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), got, expected)
 
 

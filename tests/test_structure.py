@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from jaxrnn.recurrence import fused_chunks
 
 T, B, D, H = 6, 4, 3, 5
@@ -136,7 +138,7 @@ def test_an_array_type_says_over_which_mesh_axes_it_varies() -> None:
 
 def test_a_long_forward_pass_makes_gates_chunk_by_chunk() -> None:
     cell = jaxrnn.lstm(256)
-    params = jax.eval_shape(lambda key: cell.init(key, 8), jax.random.key(0))
+    params = shapes_of(cell, 8)
     xs = jax.ShapeDtypeStruct((64, 64, 8), np.float32)
     program = jax.jit(lambda params, xs: jaxrnn.unroll(cell, params, xs)[1]).lower(params, xs).compile()
     assert program.memory_analysis().temp_size_in_bytes < fused_chunks.LARGE // 2
@@ -150,4 +152,4 @@ def test_chunks_forward_equal_the_loop(monkeypatch: pytest.MonkeyPatch, reverse:
     params, xs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (7, 2, 3))
     flow = {"mask": jnp.arange(14).reshape(7, 2) % 5 > 0, "resets": jnp.arange(14).reshape(7, 2) % 6 == 0}
     by_chunks, by_loop = (jaxrnn.unroll(cell, params, xs, reverse=reverse, method=m, **flow) for m in ("auto", "scan"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), by_chunks, by_loop)
+    assert_close(by_chunks, by_loop, 1e-6)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from jaxrnn.recurrence.loop import select
 
 D, H, T, B = 3, 4, 6, 2
@@ -22,15 +24,9 @@ def problem(cell, *, time=T, batch=(B,), seed=0):
     def random(shape):
         return jnp.asarray(0.7 * draw.normal(size=shape.shape))
 
-    params = jax.tree.map(random, jax.eval_shape(lambda key: cell.init(key, D), KEY))
+    params = jax.tree.map(random, shapes_of(cell, D))
     carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, batch), params))
     return params, random(jax.ShapeDtypeStruct((time, *batch, D), np.float64)), carry
-
-
-def close(actual, expected, tolerance=1e-12):
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance)
 
 
 def gradients(cell, method, args, **how):
@@ -59,7 +55,7 @@ RESETS = np.array([[0, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0]], bool).T
 def test_the_engine_equals_the_loop_with_the_same_masks(how):
     args = problem(all_at_once())
     how = {"key": KEY, "mask": MASK, "resets": RESETS} | how
-    close(gradients(all_at_once(), "fused", args, **how), gradients(all_at_once(), "scan", args, **how))
+    assert_close(gradients(all_at_once(), "fused", args, **how), gradients(all_at_once(), "scan", args, **how))
 
 
 def test_vmap_over_keys_is_each_key_alone():
@@ -68,13 +64,13 @@ def test_vmap_over_keys_is_each_key_alone():
     together = jax.vmap(lambda key: jaxrnn.unroll(cell, params, xs, carry, key=key))(keys)
     for i, key in enumerate(keys):
         alone = jaxrnn.unroll(cell, params, xs, carry, key=key)
-        close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
 
 
 def test_a_draw_is_another_for_another_key_and_the_same_for_the_same():
     cell, args = all_at_once(), problem(all_at_once())
     one, again, other = (jaxrnn.unroll(cell, *args, key=jax.random.key(seed))[1][0] for seed in (1, 1, 2))
-    close(one, again)
+    assert_close(one, again)
     assert not np.allclose(one, other)
 
 
@@ -86,7 +82,7 @@ def test_streaming_is_deterministic():
     for x in xs:
         carry, y = jaxrnn.step(cell, params, carry, x)
         ys.append(y)
-    close((carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)), whole)
+    assert_close((carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)), whole)
 
 
 def test_zoneout_is_the_expectation_without_a_key():
@@ -94,8 +90,8 @@ def test_zoneout_is_the_expectation_without_a_key():
     params, xs, carry = problem(cell)
     _, plain = jaxrnn.unroll(jaxrnn.lstm(H), params, xs[:1], carry)
     after, ys = jaxrnn.unroll(cell, params, xs[:1], carry)
-    close(ys, 0.1 * carry.h[None] + 0.9 * plain)
-    close(after.h, ys[0])
+    assert_close(ys, 0.1 * carry.h[None] + 0.9 * plain)
+    assert_close(after.h, ys[0])
 
 
 def test_zoneout_keeps_each_feature_at_its_rate():
@@ -110,7 +106,7 @@ def test_zoneout_keeps_each_feature_at_its_rate():
         kept = now == old
         np.testing.assert_allclose(np.where(kept, new, now), new, rtol=0, atol=1e-12)
         assert abs(kept.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / kept.size)
-    close(ys[0], after.h)
+    assert_close(ys[0], after.h)
 
 
 def test_zoneout_draws_anew_at_every_step():
@@ -133,8 +129,8 @@ def test_recurrent_dropout_drops_the_same_of_a_row_at_every_step():
     for b in range(B):
         own = params | {"recurrent_kernel": params["recurrent_kernel"] * mask[b][:, None, None]}
         expected = jaxrnn.unroll(plain, own, xs[:, b], jax.tree.map(lambda leaf, b=b: leaf[b], carry))
-        close(jax.tree.map(lambda leaf, b=b: leaf[b], actual[0]), expected[0])
-        close(actual[1][:, b], expected[1])
+        assert_close(jax.tree.map(lambda leaf, b=b: leaf[b], actual[0]), expected[0])
+        assert_close(actual[1][:, b], expected[1])
 
 
 def test_recurrent_dropout_drops_at_its_rate_row_by_row():
@@ -152,30 +148,30 @@ def test_weight_dropout_drops_entries_of_the_kernel_for_all_rows():
     dropped = cell.draw(KEY, params, xs.shape[:-1])[1]
     kernel, before = dropped["recurrent_kernel"], params["recurrent_kernel"]
     kept = kernel != 0
-    close(kernel, np.where(kept, before / (1 - rate), 0))
+    assert_close(kernel, np.where(kept, before / (1 - rate), 0))
     assert abs((~kept).mean() - rate) < 5 * np.sqrt(0.21 / kept.size)
     expected = jaxrnn.unroll(jaxrnn.lstm(50), params | {"recurrent_kernel": kernel}, xs, carry)
-    close(jaxrnn.unroll(cell, params, xs, carry, key=KEY), expected)
+    assert_close(jaxrnn.unroll(cell, params, xs, carry, key=KEY), expected)
 
 
 def test_weight_dropout_takes_cells_of_the_plain_loop():
     cell = jaxrnn.weight_dropout(jaxrnn.gru(H, reset="before"), 0.5)
     args = problem(cell)
     plain, noisy = jaxrnn.unroll(cell, *args), jaxrnn.unroll(cell, *args, key=KEY)
-    close(plain, jaxrnn.unroll(jaxrnn.gru(H, reset="before"), *args))
+    assert_close(plain, jaxrnn.unroll(jaxrnn.gru(H, reset="before"), *args))
     assert not np.allclose(plain[1], noisy[1])
 
 
 def test_weight_norm_starts_as_the_cell_and_keeps_lengths_apart():
     cell, plain = jaxrnn.weight_norm(jaxrnn.lstm(H)), jaxrnn.lstm(H)
     params, xs = cell.init(KEY, D), problem(plain)[1]
-    close(jaxrnn.unroll(cell, params, xs), jaxrnn.unroll(plain, plain.init(KEY, D), xs), 1e-6)
+    assert_close(jaxrnn.unroll(cell, params, xs), jaxrnn.unroll(plain, plain.init(KEY, D), xs), 1e-6)
     longer = params | {name: 3 * params[name] for name in ("kernel", "recurrent_kernel")}
-    close(jaxrnn.unroll(cell, longer, xs), jaxrnn.unroll(cell, params, xs), 1e-6)
+    assert_close(jaxrnn.unroll(cell, longer, xs), jaxrnn.unroll(cell, params, xs), 1e-6)
     scaled = plain.init(KEY, D)
     scaled["recurrent_kernel"] = scaled["recurrent_kernel"] * 2
     twice = params | {"recurrent_kernel_scale": 2 * params["recurrent_kernel_scale"]}
-    close(jaxrnn.unroll(cell, twice, xs), jaxrnn.unroll(plain, scaled, xs), 1e-6)
+    assert_close(jaxrnn.unroll(cell, twice, xs), jaxrnn.unroll(plain, scaled, xs), 1e-6)
 
 
 def test_weight_norm_leaves_a_column_of_zeros_finite():
@@ -199,8 +195,10 @@ def test_with_carry_emits_what_streaming_passes_through():
         new, y = jaxrnn.step(jaxrnn.lstm(H), params, carry, xs[t])
         valid = jnp.asarray(MASK[t][:, None])
         carry = select(valid, new, carry)
-        close(ys[t], valid * y)
-        close(jax.tree.map(lambda leaf, t=t: leaf[t], carries), jax.tree.map(lambda n, valid=valid: valid * n, new))
+        assert_close(ys[t], valid * y)
+        assert_close(
+            jax.tree.map(lambda leaf, t=t: leaf[t], carries), jax.tree.map(lambda n, valid=valid: valid * n, new)
+        )
 
 
 def test_with_carry_keeps_the_state_out_of_half_precision():
@@ -216,7 +214,7 @@ def test_learned_carry_is_where_sequences_and_resets_begin():
     own = {name: p for name, p in params.items() if not name.startswith("initial_")}
     _, ys = jaxrnn.unroll(cell, params, xs[:, 0], resets=RESETS[:, 0])
     for first, last in ((0, 2), (2, 5), (5, 6)):
-        close(ys[first:last], jaxrnn.unroll(plain, own, xs[first:last, 0], start)[1])
+        assert_close(ys[first:last], jaxrnn.unroll(plain, own, xs[first:last, 0], start)[1])
     grads = jax.grad(lambda p: jaxrnn.unroll(cell, p, xs)[1].sum())(params)
     assert np.abs(grads["initial_c"]).min() > 0
 
@@ -232,12 +230,12 @@ def test_heads_are_blocks_of_a_dense_kernel(make):
         whole[part, :, part] = block
     expected = jaxrnn.unroll(plain, params | {"recurrent_kernel": jnp.asarray(whole)}, xs, carry)
     for method in ("scan", "fused"):
-        close(jaxrnn.unroll(cell, params, xs, carry, method=method), expected)
+        assert_close(jaxrnn.unroll(cell, params, xs, carry, method=method), expected)
 
 
 def test_heads_are_drawn_one_by_one():
     drawn = jaxrnn.heads(jaxrnn.gru(H), 2).init(KEY, D)["recurrent_kernel"][1, :, 2]
-    close(drawn @ drawn.T, jnp.eye(2), 1e-6)
+    assert_close(drawn @ drawn.T, jnp.eye(2), 1e-6)
 
 
 def test_a_layer_hands_its_key_to_the_cell():

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxrnn
+from compare import assert_close
 
 T, B, V = 7, 3, 11
 MODEL = jaxrnn.stack(
@@ -20,11 +21,6 @@ RESETS = np.random.default_rng(1).random((T, B)) < 0.3
 LENGTHS = np.array([7, 0, 4])
 
 
-def same(actual, expected, atol=1e-6):
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=atol), actual, expected)
-
-
 def streamed(model, params, xs, resets):
     carry, ys = model.init_carry(params, (B,)), []
     for x, reset in zip(xs, resets, strict=True):
@@ -34,14 +30,14 @@ def streamed(model, params, xs, resets):
 
 
 def test_steps_with_resets_equal_the_whole_model_with_resets():
-    same(streamed(MODEL, PARAMS, TOKENS, RESETS), jaxrnn.unroll(MODEL, PARAMS, TOKENS, resets=RESETS))
+    assert_close(streamed(MODEL, PARAMS, TOKENS, RESETS), jaxrnn.unroll(MODEL, PARAMS, TOKENS, resets=RESETS), 1e-6)
 
 
 @pytest.mark.parametrize("make", [jaxrnn.lstm, jaxrnn.lru, lambda n: jaxrnn.learned_carry(jaxrnn.gru(n))])
 def test_steps_with_resets_equal_the_cell_with_resets(make):
     cell, xs = make(4), np.random.default_rng(2).normal(size=(T, B, 3)).astype(np.float32)
     params = jax.tree.map(lambda p: p + 0.1, cell.init(jax.random.key(0), 3))  # a learned carry that is not 0
-    same(streamed(cell, params, xs, RESETS), jaxrnn.unroll(cell, params, xs, resets=RESETS), atol=1e-5)
+    assert_close(streamed(cell, params, xs, RESETS), jaxrnn.unroll(cell, params, xs, resets=RESETS), 1e-5)
 
 
 def test_a_model_is_its_parts_one_after_another():
@@ -49,9 +45,10 @@ def test_a_model_is_its_parts_one_after_another():
     xs = np.eye(V)[TOKENS] @ PARAMS["layer_0"]["embedding"]
     _, hs = jaxrnn.unroll(jaxrnn.gru(5), PARAMS["layer_1"], xs)
     _, hs = jaxrnn.unroll(jaxrnn.lstm(4), PARAMS["layer_4"], jnp.tanh(hs))
-    same(
+    assert_close(
         jaxrnn.unroll(MODEL, PARAMS, TOKENS)[1],
         np.asarray(hs @ PARAMS["layer_5"]["kernel"]) + np.asarray(PARAMS["layer_5"]["bias"]),
+        1e-6,
     )
 
 
@@ -84,12 +81,12 @@ def test_singular_functions_in_a_stack_see_no_padding():
 def test_an_initial_carry_needs_no_parameters(model):
     in_features = None if model is MODEL else 3
     params = model.init(jax.random.key(3), in_features)
-    same(jaxrnn.initial_carry(model, in_features, (B,)), model.init_carry(params, (B,)), atol=0)
+    assert_close(jaxrnn.initial_carry(model, in_features, (B,)), model.init_carry(params, (B,)), 0)
 
 
 def test_initial_carries_of_learned_ones_are_those_that_learning_begins_with():
     cell = jaxrnn.learned_carry(jaxrnn.lstm(4))
-    same(jaxrnn.initial_carry(cell, 3, (B,)), cell.init_carry(cell.init(jax.random.key(0), 3), (B,)), atol=0)
+    assert_close(jaxrnn.initial_carry(cell, 3, (B,)), cell.init_carry(cell.init(jax.random.key(0), 3), (B,)), 0)
 
 
 def test_an_initial_carry_draws_nothing():
@@ -102,13 +99,13 @@ def test_an_initial_carry_draws_nothing():
 def test_the_last_valid_output():
     ys = np.random.default_rng(0).normal(size=(T, B, 2)).astype(np.float32)
     expected = np.stack([ys[6, 0], np.zeros(2), ys[3, 2]])
-    same(jaxrnn.last(ys, lengths=LENGTHS), expected, atol=0)
+    assert_close(jaxrnn.last(ys, lengths=LENGTHS), expected, 0)
     mask = np.zeros((T, B), bool)
     mask[[0, 3, 5], 0], mask[2, 2] = True, True
-    same(jaxrnn.last(ys, mask=mask), np.stack([ys[5, 0], np.zeros(2), ys[2, 2]]), atol=0)
-    same(jaxrnn.last(ys), ys[-1], atol=0)
-    same(jaxrnn.last(ys[:0], lengths=np.zeros(B, int)), np.zeros((B, 2)), atol=0)
-    same(jaxrnn.last(ys[:, 0]), ys[-1, 0], atol=0)
+    assert_close(jaxrnn.last(ys, mask=mask), np.stack([ys[5, 0], np.zeros(2), ys[2, 2]]), 0)
+    assert_close(jaxrnn.last(ys), ys[-1], 0)
+    assert_close(jaxrnn.last(ys[:0], lengths=np.zeros(B, int)), np.zeros((B, 2)), 0)
+    assert_close(jaxrnn.last(ys[:, 0]), ys[-1, 0], 0)
     gradient = jax.grad(lambda ys: jaxrnn.last(ys, lengths=LENGTHS).sum())(ys)
     assert gradient.sum() == 4 and gradient[6, 0].sum() == 2
 
@@ -143,7 +140,7 @@ def test_a_context_reaches_the_layers_that_attend():
     carry = jaxrnn.initial_carry(model, 3, (B,))
     for x, y in zip(xs, ys, strict=True):
         carry, actual = jaxrnn.step(model, params, carry, x, context=memory)
-        same(actual, y)
+        assert_close(actual, y, 1e-6)
     with pytest.raises(ValueError, match="context is None, expected what the layers of stack"):
         jaxrnn.unroll(model, params, xs)
     both = jaxrnn.bidirectional(model)
@@ -163,7 +160,7 @@ def test_costs_of_a_name_are_added_up_through_every_combinator():
     steps = LENGTHS.sum()
     # The inputs of the four are 1, 2, and twice 6, at valid steps.
     assert aux == {"size": steps * (1 + 4 + 36 + 36), "count": 4}
-    same(jaxrnn.unroll(model, {}, xs, lengths=LENGTHS), (carry, ys), atol=0)
+    assert_close(jaxrnn.unroll(model, {}, xs, lengths=LENGTHS), (carry, ys), 0)
     assert jaxrnn.unroll_with_aux(jaxrnn.gru(3), jaxrnn.gru(3).init(jax.random.key(0), 1), xs)[2] == {}
     gradient = jax.grad(lambda xs: jaxrnn.unroll_with_aux(model, {}, xs, lengths=LENGTHS)[2]["size"])(xs)
     np.testing.assert_allclose(gradient[0], [[2 * 77.0], [0.0], [2 * 77.0]])
@@ -181,7 +178,7 @@ def test_a_layer_that_changes_the_axis_of_time_hands_on_its_own_steps():
     params, xs = model.init(jax.random.key(0), 3), np.random.default_rng(0).normal(size=(T, B, 3)).astype(np.float32)
     found = jaxrnn.unroll(model, params, xs, lengths=LENGTHS)
     expected = jaxrnn.unroll(jaxrnn.gru(4), params["layer_1"], xs[::2], lengths=(LENGTHS + 1) // 2)
-    same((found[0][1], found[1]), expected)
+    assert_close((found[0][1], found[1]), expected, 1e-6)
 
 
 def test_a_key_reaches_only_what_draws():
@@ -226,17 +223,17 @@ def test_the_flax_faces_take_a_step_and_say_how_they_begin(face):
         begin = partial(module.apply, variables, None, (B,), method="initialize_carry")
         step = partial(module.apply, variables, method="step")
         whole = partial(module.apply, variables, TOKENS.T)
-        same(module.initialize_carry(None, (B,)), jaxrnn.initial_carry(model, None, (B,)), atol=0)
+        assert_close(module.initialize_carry(None, (B,)), jaxrnn.initial_carry(model, None, (B,)), 0)
     else:
         module = jaxrnn.nnx.RNN(model, None, rngs=nnx.Rngs(0))
         params = nnx.to_pure_dict(nnx.state(module))
         begin, step, whole = partial(module.initialize_carry, (B,)), module.step, partial(module, TOKENS.T)
     carry, ys = begin(), whole()
-    same(carry, model.init_carry(params, (B,)), atol=0)
+    assert_close(carry, model.init_carry(params, (B,)), 0)
     for t in range(T):
         carry, y = step(carry, TOKENS[t], resets=RESETS[t])
     after, outputs = streamed(model, params, TOKENS, RESETS)
-    same((carry, y), (after, outputs[-1]))
+    assert_close((carry, y), (after, outputs[-1]), 1e-6)
     assert ys.shape == (B, T, 2)
 
 
@@ -246,6 +243,6 @@ def test_a_call_of_a_face_takes_unroll(face):
     run = jaxrnn.nnx.RNN(cell, 3, rngs=nnx.Rngs(0))
     if face == "linen":
         run = partial(jaxrnn.linen.RNN(cell).apply, {"params": cell.init(jax.random.key(0), 3)})
-    same(run(x, unroll=3), run(x))
+    assert_close(run(x, unroll=3), run(x), 1e-6)
     with pytest.raises(ValueError, match="unroll is 0, expected an int of 1 or more"):
         run(x, unroll=0)

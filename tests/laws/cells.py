@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -111,8 +112,8 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
 }
 
 
-# Cells that take different paths through the engines, and which: what surrounds and composes a recurrence, derivatives
-# of derivatives above all, is tried on these alone. The laws in `test_every_cell.py` hold for all.
+# Cells that take different paths through the engines, and which path. `table.py` says which laws are tried on these
+# alone.
 DISTINCT = {
     "odd": "the dense engine with all that it has: paired gates, small parameters, outputs of another width",
     "narrow": "the dense engine with the rest: sums of gates alone, heads, a projection, no bias",
@@ -126,38 +127,7 @@ def make(name: str, **options: Any) -> jaxrnn.Cell:
     return CELLS[name](H, **options)
 
 
-def _faster(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [pair for pair in pairs if pair[1] != "scan"]
-
-
-def _ways(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without the plain loop of cells that have a faster method: what surrounds that loop is the same for all."""
-    return [pair for pair in pairs if pair[1] != "scan" or len(jaxrnn.methods(make(pair[0]))) == 1]
-
-
-def _parametrized(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("name", "method"), pairs, ids=map("-".join, pairs))
-
-
-def _tried(cell: jaxrnn.Cell) -> tuple[str, ...]:
-    """One of the ways through an elementwise recurrence is enough: `test_linear_scan.py` holds them to the same."""
-    return tuple(m for m in jaxrnn.methods(cell) if m != "chunked" or cell.structure == "linear_matrix")
-
-
-PAIRS = [(name, method) for name in CELLS for method in _tried(make(name))]
-WAYS = _ways(PAIRS)
-DISTINCT_PAIRS = [pair for pair in PAIRS if pair[0] in DISTINCT]
 every_cell = pytest.mark.parametrize("name", CELLS)
-every_method = _parametrized(PAIRS)
-every_way = _parametrized(WAYS)
-# Where the way that is chosen when none is named is an operation of its own.
-CHOSEN = [(name, "auto") for name in ("gla", "rwkv7")]
-every_way_and_the_chosen = _parametrized(WAYS + CHOSEN)
-every_plain_loop = _parametrized([pair for pair in PAIRS if pair not in WAYS])
-distinct_cell = pytest.mark.parametrize("name", DISTINCT)
-distinct_method = _parametrized(DISTINCT_PAIRS)
-distinct_faster_method = _parametrized(_faster(DISTINCT_PAIRS))
-distinct_way = _parametrized(_ways(DISTINCT_PAIRS))
 every_direction = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 
@@ -183,7 +153,7 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
         return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
     cell, space = make(name), space_of(name)
-    params = jax.tree.map(random, jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = jax.tree.map(random, shapes_of(cell, D))
     carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, (*batch, *space)), params))
     return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
 

@@ -90,7 +90,7 @@ def unrolled(name: str, method: str, **options: Any) -> Callable[..., Any]:
     return run
 
 
-def outcome(run: Callable[..., Any], weights: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
+def with_gradients(run: Callable[..., Any], weights: Callable[[Any], Any] | None = None) -> Callable[..., Any]:
     """`run(params, xs, carry, *rest) -> (carry, ys)` with its gradients, given cotangents on all that it returns."""
     weights = weights or cotangent
 
@@ -143,20 +143,10 @@ def repeated_cotangent(leaf: Any) -> Any:
 
 
 def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -> Callable[..., Any]:
-    """The outcome of `unrolled`, compiled once for all tests that ask for it."""
+    """`unrolled` with its gradients, compiled once for all tests that ask for it."""
     return _compiled(name, method, reverse=reverse, **options)
 
 
 @cache
 def _compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
-    return jit(outcome(unrolled(name, method, **options)))
-
-
-def assert_close(actual: Any, expected: Any, tolerance: float = 1e-10) -> None:
-    """Two pytrees, leaf by leaf, relative to the largest entry of each expected leaf."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for (path, a), e in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        wide = np.complex128 if np.iscomplexobj(e) else np.float64
-        a, e = np.asarray(a, wide), np.asarray(e, wide)
-        bound = tolerance * max(1.0, np.abs(e[np.isfinite(e)]).max(initial=0.0))
-        np.testing.assert_allclose(a, e, rtol=0, atol=bound, err_msg=jax.tree_util.keystr(path))
+    return jit(with_gradients(unrolled(name, method, **options)))

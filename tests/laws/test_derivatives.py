@@ -9,8 +9,10 @@ import pytest
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from laws.cells import FLOWS, distinct_faster_method, every_way, inputs
-from laws.reference import assert_close, compiled, cotangent, outcome, unrolled
+from compare import assert_close
+from laws.cells import FLOWS, inputs
+from laws.reference import compiled, cotangent, unrolled, with_gradients
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -53,13 +55,13 @@ def directions(point, count):
 
 
 @pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
-@distinct_faster_method
+@law
 def test_jacobian(name, method, derivative):
     point, f = flat(name, method)
     assert_close(jit(derivative(f))(point), jacobian_by_scan(name))
 
 
-@distinct_faster_method
+@law
 def test_jvp_and_its_vmap(name, method):
     point, f = flat(name, method)
     vs = directions(point, 2)
@@ -67,7 +69,7 @@ def test_jvp_and_its_vmap(name, method):
     assert_close(actual, vs @ jacobian_by_scan(name).T)
 
 
-@distinct_faster_method
+@law
 def test_linearize_and_its_transpose(name, method):
     point, f = flat(name, method)
     v = directions(point, 1)[0]
@@ -88,7 +90,7 @@ HESSIAN_TIMES_VECTOR = {
 
 
 @pytest.mark.parametrize("order", HESSIAN_TIMES_VECTOR)
-@distinct_faster_method
+@law
 def test_second_derivatives_along_a_direction(name, method, order):
     point, f = flat(name, method)
     v = directions(point, 1)[0]
@@ -96,7 +98,7 @@ def test_second_derivatives_along_a_direction(name, method, order):
     assert_close(actual, hessian_by_scan(name) @ v)
 
 
-@distinct_faster_method
+@law
 def test_forward_over_forward(name, method):
     point, f = flat(name, method)
     v, w = directions(point, 2)
@@ -107,13 +109,13 @@ def test_forward_over_forward(name, method):
     assert_close(jit(lambda x: jax.jvp(along_v, (x,), (w,))[1])(point), v @ hessian_by_scan(name) @ w)
 
 
-@distinct_faster_method
+@law
 def test_forward_over_reverse(name, method):
     point, f = flat(name, method)
     assert_close(jit(jax.hessian(scalar(f)))(point), hessian_by_scan(name))
 
 
-@distinct_faster_method
+@law
 def test_checkpoint(name, method):
     point, f = flat(name, method)
     cotangents = cotangent(jacobian_by_scan(name)[:, 0])
@@ -121,7 +123,7 @@ def test_checkpoint(name, method):
     assert_close(actual, cotangents @ jacobian_by_scan(name))
 
 
-@distinct_faster_method
+@law
 def test_within_a_scan(name, method):
     """Truncated windows inside an outer loop: the carry is handed on, the gradient runs through all of them."""
 
@@ -132,10 +134,10 @@ def test_within_a_scan(name, method):
 
     params, xs, carry = inputs(name, time=4)
     args = (params, xs, carry, *(flags[:4] for flags in FLOWS["packed_holes"]))
-    assert_close(jit(outcome(windows))(*args), compiled(name, "scan")(*args))
+    assert_close(jit(with_gradients(windows))(*args), compiled(name, "scan")(*args))
 
 
-@every_way
+@law
 def test_jvp_equals_a_finite_difference(name, method):
     args, flow = inputs(name), FLOWS["packed_holes"]
     point, restore = ravel_pytree(args)

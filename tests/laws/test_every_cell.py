@@ -8,34 +8,21 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import (
-    FLOWS,
-    B,
-    T,
-    every_cell,
-    every_direction,
-    every_plain_loop,
-    every_way,
-    every_way_and_the_chosen,
-    inputs,
-    make,
-    space_of,
-    spread,
-    steps,
-)
+from compare import assert_close
+from laws.cells import FLOWS, B, T, every_direction, inputs, make, space_of, spread, steps
 from laws.reference import (
     ROWS,
-    assert_close,
     cast,
     compiled,
     definition,
     entry,
-    outcome,
     repeated_cotangent,
     row,
     stacked,
     unrolled,
+    with_gradients,
 )
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -44,14 +31,14 @@ NEVER = np.zeros((T, B), bool)
 
 
 @every_direction
-@every_way
+@law
 def test_equals_the_definition(name, method, reverse):
     """Values and every gradient, of packed rows with holes."""
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS["packed_holes"])
     assert_close(actual, by_definition(name, reverse=reverse))
 
 
-@every_plain_loop
+@law
 def test_the_plain_loop_equals_the_definition(name, method):
     """That of cells which have a faster method."""
     actual = compiled(name, method)(*inputs(name), *FLOWS["packed_holes"])
@@ -60,11 +47,11 @@ def test_the_plain_loop_equals_the_definition(name, method):
 
 @cache
 def by_definition(name, *, reverse):
-    return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
+    return with_gradients(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
 
 
 @every_direction
-@every_way
+@law
 def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     params, xs, carry = inputs(name)
     mask = steps("00000", "01100")
@@ -75,7 +62,7 @@ def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
 
 
 @every_direction
-@every_way
+@law
 def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
     params, xs, carry = inputs(name)
     mask, resets = FLOWS["packed_holes"]
@@ -86,7 +73,7 @@ def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
         jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
-@every_way
+@law
 def test_nothing_of_the_carry_survives_a_reset(name, method):
     params, xs, carry = inputs(name)
     mask, resets = steps("01111", "11111"), steps("10000", "10010")
@@ -99,7 +86,7 @@ def test_nothing_of_the_carry_survives_a_reset(name, method):
 
 
 @every_direction
-@every_way
+@law
 def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     """A NaN within the sequence that runs first."""
     params, xs, carry = inputs(name)
@@ -115,7 +102,7 @@ def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
 
 
 @every_direction
-@every_way
+@law
 def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     """Two chunks, each the whole with the other's steps masked; no time passes where inputs carry times, for neither of
     the two knows how much of it lies between them.
@@ -130,7 +117,7 @@ def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     assert_close((second["carry"], first["ys"] + second["ys"]), (whole["carry"], whole["ys"]))
 
 
-@every_way
+@law
 def test_a_carry_times_0_begins_anew_and_times_1_goes_on(name, method):
     """As agents multiply it by `1 - done`, before the first step or later; `odd` learns its start, which is not 0."""
     params, xs, _ = inputs(name)
@@ -151,7 +138,7 @@ def test_a_carry_times_0_begins_anew_and_times_1_goes_on(name, method):
                 assert_close(actual[key][:, 0], started[key][:, 0])
 
 
-@every_way
+@law
 def test_streaming_equals_unrolling(name, method):
     params, xs, carry = inputs(name)
     expected = compiled(name, method)(params, xs, carry, *FLOWS["plain"])
@@ -162,7 +149,7 @@ def test_streaming_equals_unrolling(name, method):
     assert_close((carry, jnp.stack(ys)), (expected["carry"], expected["ys"]))
 
 
-@every_way
+@law
 def test_one_more_batch_axis(name, method):
     """By the method that is chosen where none is named."""
     params, xs, carry = inputs(name)
@@ -171,14 +158,14 @@ def test_one_more_batch_axis(name, method):
     assert_close((entry(after, (slice(None), 0)), ys[:, :, 0]), (expected["carry"], expected["ys"]))
 
 
-@every_cell
+@law
 def test_projection_is_the_same_for_one_step_and_for_many(name):
     params, xs, _ = inputs(name)
     project = jit(make(name).project)
     assert_close(entry(project(params, xs), T - 1), project(params, xs[T - 1]))
 
 
-@every_cell
+@law
 def test_no_steps_and_no_rows(name):
     """Shapes tell all that there is to tell."""
 
@@ -194,24 +181,24 @@ def test_no_steps_and_no_rows(name):
         assert jax.tree.map(jnp.shape, (after, gradients)) == jax.tree.map(jnp.shape, (carry, params))
 
 
-@every_way
+@law
 def test_vmap_of_gradient_is_each_example_alone(name, method):
     """Mapped inputs within mapped parameters: each member sees each row."""
     args = (*inputs(name), *FLOWS["packed_holes"])
     members = [inputs(name, seed=seed)[0] for seed in range(2)]
-    rows = jax.vmap(outcome(unrolled(name, method)), in_axes=ROWS["in_axes"])
+    rows = jax.vmap(with_gradients(unrolled(name, method)), in_axes=ROWS["in_axes"])
     actual = jit(jax.vmap(rows, in_axes=(0, None, None, None, None)))(stacked(members), *args[1:])
     b = B - 1
-    assert_close(entry(actual, (1, b)), outcome(definition(name))(*row((members[1], *args[1:]), b)))
+    assert_close(entry(actual, (1, b)), with_gradients(definition(name))(*row((members[1], *args[1:]), b)))
 
 
-@every_way_and_the_chosen
+@law
 def test_gradient_of_vmap_is_the_sum_over_examples(name, method):
     """Of mapped inputs within mapped parameters, as many as there are steps: none takes the place of another axis."""
     members = [inputs(name, seed=seed)[0] for seed in range(T)]
     rest = (*inputs(name)[1:], *FLOWS["packed_holes"])
     rows = jax.vmap(jax.jit(unrolled(name, method)), **ROWS)
-    actual = jit(outcome(jax.vmap(rows, in_axes=(0, None, None, None, None)), repeated_cotangent))(
+    actual = jit(with_gradients(jax.vmap(rows, in_axes=(0, None, None, None, None)), repeated_cotangent))(
         stacked(members), *rest
     )
     alone = [compiled(name, "scan")(member, *rest) for member in members]
@@ -221,7 +208,7 @@ def test_gradient_of_vmap_is_the_sum_over_examples(name, method):
     assert_close(actual, expected)
 
 
-@every_way
+@law
 def test_half_precision_is_that_of_the_products_alone(name, method):
     params, xs, carry = cast(inputs(name), jnp.bfloat16)  # the same rounded numbers for both
     actual = compiled(name, method)(params, xs, cast(carry, jnp.float32), *FLOWS["holes"])

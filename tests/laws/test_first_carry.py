@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from laws.cells import CELLS, B, D, H
-from laws.reference import assert_close
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -25,7 +26,7 @@ def test_an_slstm_starts_anew_whatever_its_gates_are(forget):
     also where the stabiliser that is left over would outweigh it.
     """
     cell = jaxrnn.slstm(H, heads=2, forget=forget, use_bias=False)
-    shapes = jax.eval_shape(lambda key: cell.init(key, 4), jax.random.key(0))
+    shapes = shapes_of(cell, 4)
     params = {key: jnp.zeros(p.shape, jnp.float32) for key, p in shapes.items()}
 
     @partial(jax.grad, argnums=(0, 1, 2), has_aux=True)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import FLOWS, B, T, distinct_cell, distinct_method, distinct_way, every_direction, inputs, make
-from laws.reference import assert_close, compiled, outcome, unrolled
+from compare import assert_close
+from laws.cells import FLOWS, B, T, every_direction, inputs, make
+from laws.reference import compiled, unrolled, with_gradients
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 NEVER = np.zeros((T, B), bool)
 
 
-@distinct_cell
+@law
 def test_lengths_are_a_mask_from_the_left(name):
     args = inputs(name)
     run = jit(lambda *args: jaxrnn.unroll(make(name), *args[:3], lengths=args[3]))
@@ -24,7 +26,7 @@ def test_lengths_are_a_mask_from_the_left(name):
         assert_close(run(*args, np.array(lengths)), (expected["carry"], expected["ys"]))
 
 
-@distinct_method
+@law
 def test_reverse_is_flip_unroll_flip(name, method):
     params, xs, carry = inputs(name)
     mask, resets = FLOWS["packed_holes"]
@@ -34,7 +36,7 @@ def test_reverse_is_flip_unroll_flip(name, method):
     assert_close((actual["carry"], actual["ys"]), (expected["carry"], jnp.flip(expected["ys"], 0)))
 
 
-@distinct_way
+@law
 def test_chunks_equal_the_whole(name, method):
     def chunked(params, xs, carry, mask, resets):
         run = unrolled(name, method)
@@ -43,17 +45,17 @@ def test_chunks_equal_the_whole(name, method):
         return carry, jnp.concatenate([early, late])
 
     args = (*inputs(name), *FLOWS["packed_holes"])
-    assert_close(jit(outcome(chunked))(*args), compiled(name, method)(*args))
+    assert_close(jit(with_gradients(chunked))(*args), compiled(name, method)(*args))
 
 
 @every_direction
-@pytest.mark.parametrize("method", jaxrnn.methods(make("lstm")))
-def test_a_packed_row_equals_its_sequences(method, reverse):
+@law
+def test_a_packed_row_equals_its_sequences(name, method, reverse):
     """The same law as in `test_every_cell.py`, in the words of a user."""
-    params, xs, _ = inputs("lstm", batch=())
+    params, xs, _ = inputs(name, batch=())
 
     def run(xs, **options):
-        return jaxrnn.unroll(make("lstm"), params, xs, method=method, reverse=reverse, **options)
+        return jaxrnn.unroll(make(name), params, xs, method=method, reverse=reverse, **options)
 
     (first, first_ys), (second, second_ys) = run(xs[:3]), run(xs[3:])
     carry, ys = run(xs, resets=np.array([True, False, False, True, False]))

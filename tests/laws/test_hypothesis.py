@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import jaxrnn
-from laws.cells import DISTINCT_PAIRS, B, T, distinct_method, every_direction, inputs, make
-from laws.reference import assert_close, compiled, definition
+from compare import assert_close
+from laws.cells import B, T, every_direction, inputs, make
+from laws.reference import compiled, definition
+from laws.table import LAWS, law
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -16,7 +18,7 @@ flags = arrays(bool, (T, B))
 
 
 @every_direction
-@distinct_method
+@law
 @settings(max_examples=15)
 @given(mask=flags, resets=flags)
 def test_any_pattern(name, method, reverse, mask, resets):
@@ -28,7 +30,7 @@ def test_any_pattern(name, method, reverse, mask, resets):
 @st.composite
 def calls(draw):
     """A cell, a method, a shape of up to three batch axes, and all that `unroll` may be told."""
-    name, method = draw(st.sampled_from(DISTINCT_PAIRS))
+    name, method = draw(st.sampled_from(LAWS["test_hypothesis"]["any_call"]))
     time = draw(st.integers(0, 6))
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     resets = draw(st.none() | arrays(bool, (time, *batch)))

@@ -5,15 +5,18 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
-from laws.cells import DISTINCT, FLOWS, WAYS, B, D, distinct_way, every_cell, inputs, make, space_of
-from laws.reference import assert_close, cast, compiled, outcome
+from arrays import shapes_of
+from compare import assert_close
+from laws.cells import FLOWS, B, D, inputs, make, space_of
+from laws.reference import cast, compiled, with_gradients
+from laws.table import law
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 bf16, f16, f32, f64 = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 
 
-@distinct_way
+@law
 def test_single_precision_is_close_to_double(name, method):
     args = inputs(name)
     actual = compiled(name, method)(*cast(args, f32), *FLOWS["packed_holes"])
@@ -35,13 +38,23 @@ DTYPES = {
 }
 
 
-# For most cells, the cases that a user meets.
-COMMON = ("half parameters and inputs", "half computation", "double inputs promote")
-TRIED = [(*way, case) for way in WAYS for case in DTYPES if case in COMMON or way[0] in DISTINCT]
+COMMON = ("half parameters and inputs", "half computation", "double inputs promote")  # what a user meets
 
 
-@pytest.mark.parametrize(("name", "method", "case"), TRIED, ids=map("-".join, TRIED))
-def test_dtypes_of_results_and_gradients(name, method, case):
+@pytest.mark.parametrize("case", COMMON)
+@law
+def test_common_dtypes_of_results_and_gradients(name, method, case):
+    check_dtypes(name, method, case)
+
+
+@pytest.mark.parametrize("case", [case for case in DTYPES if case not in COMMON])
+@law
+def test_rare_dtypes_of_results_and_gradients(name, method, case):
+    check_dtypes(name, method, case)
+
+
+def check_dtypes(name, method, case):
+    """Compares the dtypes of a compiled outcome, leaf by leaf, with what `DTYPES` says."""
     dtype, param_dtype, xs_dtype, carry_dtype, ys_expected, carry_expected = DTYPES[case]
     cell = make(name, dtype=dtype, param_dtype=param_dtype)
 
@@ -50,7 +63,7 @@ def test_dtypes_of_results_and_gradients(name, method, case):
 
     params, xs, carry = inputs(name)
     args = (cast(params, param_dtype), cast(xs, xs_dtype), cast(carry, carry_dtype))
-    out = jax.jit(outcome(run)).lower(*args, *FLOWS["packed_holes"]).out_info
+    out = jax.jit(with_gradients(run)).lower(*args, *FLOWS["packed_holes"]).out_info
     found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(tree)} for key, tree in out.items()}
     assert found == {
         "carry": {carry_expected.dtype.name},
@@ -62,10 +75,10 @@ def test_dtypes_of_results_and_gradients(name, method, case):
 
 
 @pytest.mark.parametrize("param_dtype", [bf16, f32, f64])
-@every_cell
+@law
 def test_dtypes_of_initial_parameters_and_carry(name, param_dtype):
     cell = make(name, param_dtype=param_dtype)
-    params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    params = shapes_of(cell, D)
     carry = jax.eval_shape(lambda params: cell.init_carry(params, (B, *space_of(name))), params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(param_dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.promote_types(param_dtype, f32)}

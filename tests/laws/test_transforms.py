@@ -9,8 +9,10 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
-from laws.cells import CELLS, FLOWS, B, H, distinct_cell, distinct_way, every_way, inputs, make, space_of
-from laws.reference import assert_close, compiled, outcome, unrolled
+from compare import assert_close
+from laws.cells import CELLS, FLOWS, B, H, inputs, make, space_of
+from laws.reference import compiled, unrolled, with_gradients
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -25,25 +27,25 @@ def sharded(run, *in_specs):
     return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), *in_specs), out_specs=(ROWS, TIMED))
 
 
-@distinct_way
+@law
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     run = sharded(unrolled(name, method), TIMED, ROWS, TIMED, TIMED)
-    assert_close(jit(outcome(run))(*args), compiled(name, method)(*args))
+    assert_close(jit(with_gradients(run))(*args), compiled(name, method)(*args))
 
 
-@distinct_way
+@law
 def test_shard_map_may_leave_the_carry_out(name, method):
     params, xs, _ = inputs(name)
     run = sharded(lambda params, xs: unrolled(name, method)(params, xs, None), TIMED)
     assert_close(jit(run)(params, xs), jaxrnn.unroll(make(name), params, xs))
 
 
-@every_way
+@law
 def test_strict_promotion_of_dtypes(name, method):
     """In half precision, too, where sums and carries have another dtype than parameters and inputs."""
     params, xs, carry = inputs(name)
-    run = outcome(unrolled(name, method))
+    run = with_gradients(unrolled(name, method))
     for dtype in (xs.dtype, jnp.bfloat16):
         cast = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), (params, xs))
         with jax.numpy_dtype_promotion("strict"):
@@ -68,7 +70,7 @@ def counted_compilations() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@every_way
+@law
 def test_a_second_unroll_compiles_nothing(name, method):
     cell = CELLS[name](H)  # made anew, so that nothing of it is compiled yet
     params, xs, carry = inputs(name)
@@ -85,7 +87,7 @@ def test_a_second_unroll_compiles_nothing(name, method):
         assert not events
 
 
-@distinct_cell
+@law
 def test_a_second_step_compiles_nothing(name):
     cell = CELLS[name](H)
     params, xs, carry = inputs(name)
@@ -99,7 +101,7 @@ def test_a_second_step_compiles_nothing(name):
         assert not events
 
 
-@distinct_cell
+@law
 def test_a_second_compiled_gradient_traces_nothing(name):
     cell, traced = CELLS[name](H), []
 

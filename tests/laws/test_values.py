@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from laws.cells import (
-    FLOWS,
-    distinct_cell,
-    distinct_faster_method,
-    distinct_method,
-    distinct_way,
-    every_direction,
-    every_flow,
-    inputs,
-    make,
-)
-from laws.reference import assert_close, compiled, definition, outcome, unrolled
+from compare import assert_close
+from laws.cells import FLOWS, every_direction, every_flow, inputs, make
+from laws.reference import compiled, definition, unrolled, with_gradients
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -26,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 @every_flow
 @every_direction
-@distinct_method
+@law
 def test_equals_the_definition(name, method, reverse, flow):
     actual = compiled(name, method, reverse=reverse)(*inputs(name), *FLOWS[flow])
     assert_close(actual, by_definition(name, flow, reverse=reverse))
@@ -34,19 +26,19 @@ def test_equals_the_definition(name, method, reverse, flow):
 
 @cache
 def by_definition(name, flow, *, reverse):
-    return outcome(definition(name, reverse=reverse))(*inputs(name), *FLOWS[flow])
+    return with_gradients(definition(name, reverse=reverse))(*inputs(name), *FLOWS[flow])
 
 
 @pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
-@distinct_way
+@law
 def test_any_number_of_steps_and_batch_axes(name, method, time, batch):
     args = inputs(name, time=time, batch=batch)
     draw = np.random.default_rng(1)
     mask, resets = draw.random((time, *batch)) < 0.7, draw.random((time, *batch)) < 0.3
-    assert_close(compiled(name, method)(*args, mask, resets), outcome(definition(name))(*args, mask, resets))
+    assert_close(compiled(name, method)(*args, mask, resets), with_gradients(definition(name))(*args, mask, resets))
 
 
-@distinct_way
+@law
 def test_no_steps_return_the_carry(name, method):
     params, xs, carry = inputs(name, time=0)
     none = np.zeros(xs.shape[:-1], bool)
@@ -55,7 +47,7 @@ def test_no_steps_return_the_carry(name, method):
     assert actual["ys"].shape[:2] == (0, 2)
 
 
-@distinct_way
+@law
 def test_the_carry_and_every_flag_may_be_left_out(name, method):
     """Without a carry the cell's own is the first one, learned where the cell learns it."""
 
@@ -64,11 +56,11 @@ def test_the_carry_and_every_flag_may_be_left_out(name, method):
         return definition(name)(params, xs, make(name).init_carry(params, xs.shape[1:-1]), *flow)
 
     params, xs, _ = inputs(name)
-    actual = jit(outcome(unrolled(name, method)))(params, xs, None)
-    assert_close(actual, outcome(from_rest)(params, xs, None, *FLOWS["plain"]))
+    actual = jit(with_gradients(unrolled(name, method)))(params, xs, None)
+    assert_close(actual, with_gradients(from_rest)(params, xs, None, *FLOWS["plain"]))
 
 
-@distinct_cell
+@law
 def test_auto_is_one_of_the_methods(name):
     params, xs, carry = inputs(name)
     actual = jaxrnn.unroll(make(name), params, xs, carry)
@@ -76,45 +68,45 @@ def test_auto_is_one_of_the_methods(name):
     assert_close(actual, (expected["carry"], expected["ys"]))
 
 
-@distinct_faster_method
+@law
 def test_eager_equals_compiled(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
-    assert_close(outcome(unrolled(name, method))(*args), compiled(name, method)(*args))
+    assert_close(with_gradients(unrolled(name, method))(*args), compiled(name, method)(*args))
 
 
-@pytest.mark.parametrize(("name", "method"), [("odd", "fused"), ("gru_before", "scan")])
+@law
 def test_runs_without_jit(name, method):
     args = (*inputs(name, time=2), *(flags[:2] for flags in FLOWS["packed_holes"]))
     with jax.disable_jit():
-        actual = outcome(unrolled(name, method))(*args)
-    assert_close(actual, outcome(definition(name))(*args))
+        actual = with_gradients(unrolled(name, method))(*args)
+    assert_close(actual, with_gradients(definition(name))(*args))
 
 
 @pytest.mark.parametrize("remat", [None, "carries", 2])
-@distinct_faster_method
+@law
 def test_an_empty_batch_has_empty_results(name, method, remat):
     args = inputs(name, batch=(0,))
     none = np.zeros((5, 0), bool)
-    out = jit(outcome(unrolled(name, method, remat=remat))).lower(*args, none, none).out_info
+    out = jit(with_gradients(unrolled(name, method, remat=remat))).lower(*args, none, none).out_info
     assert out["ys"].shape[:2] == (5, 0)
     for key, arg in zip(("d_params", "d_xs", "d_carry"), args, strict=True):
         assert jax.tree.map(lambda leaf: leaf.shape, out[key]) == jax.tree.map(lambda leaf: leaf.shape, arg)
 
 
-@pytest.mark.parametrize("method", jaxrnn.methods(make("elman")))
-def test_written_out_steps_equal_the_loop(method):
-    args = (*inputs("elman"), *FLOWS["packed_holes"])
-    assert_close(compiled("elman", method, unroll=2)(*args), compiled("elman", method)(*args))
+@law
+def test_written_out_steps_equal_the_loop(name, method):
+    args = (*inputs(name), *FLOWS["packed_holes"])
+    assert_close(compiled(name, method, unroll=2)(*args), compiled(name, method)(*args))
 
 
-@distinct_way
+@law
 def test_remat_of_steps_changes_nothing(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
     assert_close(compiled(name, method, remat="carries")(*args), compiled(name, method)(*args))
 
 
 @pytest.mark.parametrize(("remat", "reverse"), [("step", True), (2, True), (3, False)])
-@pytest.mark.parametrize(("name", "method"), [("odd", "fused"), ("gru_before", "scan")])
+@law
 def test_remat_of_segments_changes_nothing(name, method, remat, reverse):
     """Segments are cut before any cell is looked at: one cell a method stands for all."""
     args = (*inputs(name), *FLOWS["packed_holes"])

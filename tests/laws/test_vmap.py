@@ -5,21 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laws.cells import FLOWS, B, distinct_faster_method, distinct_way, inputs
-from laws.reference import ROWS, assert_close, compiled, definition, entry, outcome, row, unrolled
+from compare import assert_close
+from laws.cells import FLOWS, B, inputs
+from laws.reference import ROWS, compiled, definition, entry, row, unrolled, with_gradients
+from laws.table import law
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 
-@distinct_way
+@law
 def test_gradient_of_vmap_is_a_batch_axis(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])
-    actual = jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args)
+    actual = jit(with_gradients(jax.vmap(unrolled(name, method), **ROWS)))(*args)
     assert_close(actual, compiled(name, method)(*args))
 
 
-@distinct_faster_method
+@law
 def test_nested_vmaps_are_batch_axes(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
@@ -27,21 +29,21 @@ def test_nested_vmaps_are_batch_axes(name, method):
     expected = compiled(name, method)(*args, mask, resets)
     inner = jax.vmap(unrolled(name, method), **ROWS)
     nested = jax.vmap(inner, in_axes=(None, 2, 1, 2, 2), out_axes=(1, 2))
-    assert_close(jit(outcome(nested))(*args, mask, resets), expected)
+    assert_close(jit(with_gradients(nested))(*args, mask, resets), expected)
 
 
-@distinct_faster_method
+@law
 def test_vmap_within_a_batch_is_a_batch_axis(name, method):
     args = inputs(name, time=3, batch=(2, 3))
     draw = np.random.default_rng(1)
     mask, resets = draw.random((3, 2, 3)) < 0.7, draw.random((3, 2, 3)) < 0.3
     expected = compiled(name, method)(*args, mask, resets)
-    actual = jit(outcome(jax.vmap(unrolled(name, method), **ROWS)))(*args, mask, resets)
+    actual = jit(with_gradients(jax.vmap(unrolled(name, method), **ROWS)))(*args, mask, resets)
     assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(("mapped", "axis"), [("xs", 2), ("carry", 0), ("mask", 1), ("resets", 0)])
-@distinct_faster_method
+@law
 def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
     args = (*inputs(name), *FLOWS["packed_holes"])
     at = ("params", "xs", "carry", "mask", "resets").index(mapped)
@@ -56,20 +58,20 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
         assert_close(entry(actual, b), expected)
 
 
-@distinct_way
+@law
 def test_ensembles_are_each_member_alone(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
     _, xs, carry = inputs(name)
     flow = FLOWS["packed_holes"]
-    run = jax.vmap(outcome(unrolled(name, method)), in_axes=(0, None, None, None, None))
+    run = jax.vmap(with_gradients(unrolled(name, method)), in_axes=(0, None, None, None, None))
     actual = jit(run)(params, xs, carry, *flow)
     for m, member in enumerate(members):
         expected = compiled(name, method)(member, xs, carry, *flow)
         assert_close(entry(actual, m), expected)
 
 
-@distinct_faster_method
+@law
 def test_members_with_data_of_their_own(name, method):
     """Each member has its rows, and shares all parameters but one with the others."""
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_params
 
 T, B, D, H = 5, 2, 3, 4
 LENGTHS = np.array([3, 5])
@@ -85,19 +86,7 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def params_of(layer: jaxrnn.Layer | jaxrnn.Cell, in_features: int = D) -> dict:
-    """Random numbers of the shapes that `init` gives."""
-    shapes = jax.eval_shape(lambda key: layer.init(key, in_features), jax.random.key(0))
-    leaves, tree = jax.tree.flatten(shapes)
-    return jax.tree.unflatten(tree, [random(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
-
-
 def numbers(name: str) -> tuple[dict, np.ndarray]:
     """`(params, xs)` of a layer, xs `[T, B, *spatial, D]`."""
     layer = LAYERS[name]
-    return params_of(layer), random(T, B, *[3] * (layer.num_feature_axes - 1), D)
-
-
-def close(actual: object, expected: object) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-12), actual, expected)
+    return random_params(layer, D), random(T, B, *[3] * (layer.num_feature_axes - 1), D)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws.cells import FLOWS, B, D, H, T, inputs, make
-from laws.reference import assert_close, definition, outcome
+from laws.reference import definition, with_gradients
 
 import jaxrnn
+from arrays import shapes_of
+from compare import assert_close
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -39,7 +41,7 @@ def merged(params, xs, carry, mask, resets):
 def test_equals_the_two_directions_alone():
     """Values and all gradients, whatever is masked and wherever sequences begin."""
     args = (*arguments(), *FLOWS["packed_holes"])
-    assert_close(jit(outcome(merged))(*args), outcome(alone)(*args))
+    assert_close(jit(with_gradients(merged))(*args), with_gradients(alone)(*args))
 
 
 def test_a_layer_goes_backwards_as_a_whole():
@@ -133,7 +135,7 @@ def test_one_cell_is_drawn_once_a_direction():
 
 def test_widths_are_inferred():
     layer = jaxrnn.stack(jaxrnn.bidirectional(LSTM, make("odd")), jaxrnn.bidirectional(GRU, merge="sum"), READOUT)
-    params = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
+    params = shapes_of(layer, D)
     assert params["layer_1"]["forward"]["kernel"].shape == (2 * H + 1, 3, H)
     assert params["layer_2"]["kernel"].shape == (H, 3)
 

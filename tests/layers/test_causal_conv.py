@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import B, D, H, T, params_of, random
+from arrays import random_params
+from layers.cases import B, D, H, T, random
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -26,7 +27,7 @@ def looped(params, xs):
 @pytest.mark.parametrize(("kernel_size", "features"), [(1, H), (3, None), (T + 1, H)])
 def test_equals_a_loop_in_numpy(kernel_size, features):
     layer = jaxrnn.causal_conv(kernel_size, features=features, activation=jnp.tanh)
-    params, xs = params_of(layer), random(T, B, D)
+    params, xs = random_params(layer, D), random(T, B, D)
     _, ys = jit(partial(jaxrnn.unroll, layer))(params, xs)
     np.testing.assert_allclose(ys, np.tanh(looped(params, xs)), rtol=0, atol=1e-13)
 
@@ -34,7 +35,7 @@ def test_equals_a_loop_in_numpy(kernel_size, features):
 def test_holes_are_not_seen_and_a_reset_empties_the_window():
     """A reset at a hole acts, too."""
     layer = jaxrnn.causal_conv(3)
-    params, xs = params_of(layer), random(7, D)
+    params, xs = random_params(layer, D), random(7, D)
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
     _, ys = jit(partial(jaxrnn.unroll, layer))(params, np.where(mask[:, None], xs, np.nan), mask=mask, resets=resets)
     expected = np.concatenate([looped(params, xs[[0, 2, 3]]), looped(params, xs[[5, 6]])])
@@ -44,7 +45,7 @@ def test_holes_are_not_seen_and_a_reset_empties_the_window():
 
 def test_half_precision_is_summed_in_single():
     layer = jaxrnn.causal_conv(4)
-    params, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (params_of(layer), random(T, D)))
+    params, xs = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (random_params(layer, D), random(T, D)))
     carry, ys = jit(partial(jaxrnn.unroll, layer))(params, xs)
     exact = looped(*jax.tree.map(lambda a: np.asarray(a, np.float64), (params, xs)))
     np.testing.assert_array_equal(ys, jnp.asarray(exact, jnp.float32).astype(jnp.bfloat16))
@@ -55,7 +56,7 @@ def test_looks_as_far_back_in_a_stream_from_behind():
     """`bidirectional` flips it: what comes later is its past."""
     layer = jaxrnn.causal_conv(3)
     both = jaxrnn.bidirectional(layer)
-    params, xs = params_of(both), random(T, B, D)
+    params, xs = random_params(both, D), random(T, B, D)
     _, ys = jit(partial(jaxrnn.unroll, both))(params, xs)
     np.testing.assert_allclose(ys[..., D:], looped(params["backward"], xs[::-1])[::-1], rtol=0, atol=1e-13)
 
@@ -74,7 +75,7 @@ ERRORS = {
     "causal_conv: features is -1, expected an int of 1 or more": lambda: jaxrnn.causal_conv(3, features=-1),
     r"unroll: xs has shape \(3,\), expected \[T, \*batch, D\]": lambda: jaxrnn.unroll(LAYER, {}, jnp.ones(D)),
     r"step: carry\.pending has shape \(1, 3\), expected \(2, 3\) from x of shape": lambda: jaxrnn.step(
-        LAYER, params_of(LAYER), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
+        LAYER, random_params(LAYER, D), jaxrnn.CausalConvCarry(jnp.ones((1, D))), jnp.ones(D)
     ),
 }
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import B, D, T, close, params_of, random
+from arrays import random_params, shapes_of
+from compare import assert_close
+from layers.cases import B, D, T, random
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 LENGTHS = np.array([3, 0])
@@ -14,15 +16,15 @@ LENGTHS = np.array([3, 0])
 
 def test_dense_is_an_affine_map():
     layer, xs = jaxrnn.dense(2), random(T, B, D)
-    params = params_of(layer)
+    params = random_params(layer, D)
     carry, ys = jaxrnn.unroll(layer, params, xs)
-    close(ys, xs @ params["kernel"] + params["bias"])
+    assert_close(ys, xs @ params["kernel"] + params["bias"])
     assert carry == layer.init_carry(params, (B,)) == ()
 
 
 def test_dense_padding_is_harmless_to_an_activation_that_zero_is_not():
     layer = jaxrnn.dense(2, activation=lambda ys: ys / jnp.linalg.norm(ys, axis=-1, keepdims=True))
-    params, xs = params_of(layer) | {"bias": np.zeros(2)}, random(T, B, D)
+    params, xs = random_params(layer, D) | {"bias": np.zeros(2)}, random(T, B, D)
     grads = jax.grad(lambda params: jaxrnn.unroll(layer, params, xs, lengths=LENGTHS)[1].sum())(params)
     assert all(np.isfinite(leaf).all() for leaf in grads.values())
 
@@ -50,7 +52,7 @@ def test_dense_initial_parameters():
 )
 def test_dense_dtypes(dtype, param_dtype, xs_dtype, expected):
     layer = jaxrnn.dense(2, dtype=dtype, param_dtype=param_dtype)
-    params = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
+    params = shapes_of(layer, D)
     assert {leaf.dtype.name for leaf in params.values()} == {param_dtype}
     ys = jax.eval_shape(
         lambda params, xs: jaxrnn.unroll(layer, params, xs)[1], params, jax.ShapeDtypeStruct((T, D), xs_dtype)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import B, D, T, close, random
+from compare import assert_close
+from layers.cases import B, D, T, random
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -33,9 +34,9 @@ def test_dropout_per_sequence_keeps_a_row_s_mask():
 @pytest.mark.parametrize("layer", [jaxrnn.dropout(0.5), jaxrnn.dropout(0.0), jaxrnn.dropout(0.5, per_sequence=True)])
 def test_dropout_without_a_key_or_a_rate_is_the_identity(layer):
     xs = random(T, B, D)
-    close(jaxrnn.unroll(layer, {}, xs), ((), xs))
-    close(layer.step({}, (), xs[0]), ((), xs[0]))
-    close(jaxrnn.unroll(jaxrnn.dropout(0.0), {}, xs, key=jax.random.key(0)), ((), xs))
+    assert_close(jaxrnn.unroll(layer, {}, xs), ((), xs))
+    assert_close(layer.step({}, (), xs[0]), ((), xs[0]))
+    assert_close(jaxrnn.unroll(jaxrnn.dropout(0.0), {}, xs, key=jax.random.key(0)), ((), xs))
 
 
 def test_dropout_is_a_function_of_its_key():

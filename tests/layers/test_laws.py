@@ -11,18 +11,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import (
-    LAYERS,
-    LENGTHS,
-    LSTM,
-    RESETS,
-    B,
-    T,
-    close,
-    every_causal_layer,
-    every_layer,
-    numbers,
-)
+from compare import assert_close
+from layers.cases import LAYERS, LENGTHS, LSTM, RESETS, B, T, every_causal_layer, every_layer, numbers
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -64,7 +54,7 @@ def test_lengths_equal_each_row_alone(name: str) -> None:
     params, xs = numbers(name)
     carry, ys = applied(name)(params, xs, lengths=LENGTHS)
     for b, length in enumerate(LENGTHS):
-        close((row(carry, b), ys[:length, b]), applied(name)(params, xs[:length, b]))
+        assert_close((row(carry, b), ys[:length, b]), applied(name)(params, xs[:length, b]))
         assert (ys[length:, b] == 0).all()
 
 
@@ -74,7 +64,7 @@ def test_a_packed_row_equals_its_sequences_apart(name: str) -> None:
     ys = applied(name)(params, xs, resets=RESETS)[1]
     for b in range(B):
         for begin, end in pairwise([0, *np.flatnonzero(RESETS[:, b]), T]):
-            close(ys[begin:end, b], applied(name)(params, xs[begin:end, b])[1])
+            assert_close(ys[begin:end, b], applied(name)(params, xs[begin:end, b])[1])
 
 
 @every_layer
@@ -111,14 +101,14 @@ def test_vmap_is_a_batch_axis(name: str) -> None:
         ys = jax.vmap(one, in_axes=(1, 0), out_axes=1)(xs, LENGTHS)
         return jnp.vdot(cotangent(ys), ys), ys
 
-    close(jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, xs), graded(name)(params, xs, None))
+    assert_close(jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, xs), graded(name)(params, xs, None))
 
 
 @every_layer
 def test_no_steps_leave_the_carry(name: str) -> None:
     params, xs = numbers(name)
     carry, ys = applied(name)(params, xs[:0, 0])
-    close(carry, LAYERS[name].init_carry(params, xs.shape[2:-1]))
+    assert_close(carry, LAYERS[name].init_carry(params, xs.shape[2:-1]))
     assert ys.shape == (0, *applied(name)(params, xs[:, 0])[1].shape[1:])
 
 
@@ -127,7 +117,7 @@ def test_chunks_equal_the_whole(name: str) -> None:
     params, xs = numbers(name)
     carry, early = applied(name)(params, xs[:3, 0])
     carry, late = jit(partial(jaxrnn.unroll, LAYERS[name]))(params, xs[3:, 0], carry)
-    close((carry, jnp.concatenate([early, late])), applied(name)(params, xs[:, 0]))
+    assert_close((carry, jnp.concatenate([early, late])), applied(name)(params, xs[:, 0]))
 
 
 @every_causal_layer
@@ -138,7 +128,7 @@ def test_a_stream_equals_the_whole(name: str) -> None:
     for x in xs[:, 0]:
         carry, y = step(params, carry, x)
         ys.append(y)
-    close((carry, jnp.stack(ys)), applied(name)(params, xs[:, 0]))
+    assert_close((carry, jnp.stack(ys)), applied(name)(params, xs[:, 0]))
 
 
 def test_what_looks_ahead_is_known() -> None:

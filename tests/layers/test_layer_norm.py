@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import GRU, RESETS, B, D, T, close, params_of, random
+from arrays import random_params
+from compare import assert_close
+from layers.cases import GRU, RESETS, B, D, T, random
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -14,13 +16,13 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 @pytest.mark.parametrize("epsilon", [1e-6, 0.1])
 def test_layer_norm_is_its_equation(epsilon):
     layer, xs = jaxrnn.layer_norm(epsilon=epsilon), 3 + 2 * random(T, B, D)
-    params, expected = params_of(layer), np.empty_like(xs)
+    params, expected = random_params(layer, D), np.empty_like(xs)
     for at in np.ndindex(T, B):
         x = xs[at]
         deviation = np.sqrt(((x - x.mean()) ** 2).mean() + epsilon)
         expected[at] = params["scale"] * (x - x.mean()) / deviation + params["bias"]
     assert set(params) == {"scale", "bias"}
-    close(jaxrnn.unroll(layer, params, xs), ((), expected))
+    assert_close(jaxrnn.unroll(layer, params, xs), ((), expected))
 
 
 def test_layer_norm_begins_as_the_normalisation_alone():
@@ -34,7 +36,7 @@ def test_layer_norm_begins_as_the_normalisation_alone():
 
 def test_layer_norm_of_equal_features_has_a_finite_gradient():
     layer = jaxrnn.layer_norm()
-    params = params_of(layer)
+    params = random_params(layer, D)
     ys, grad = jax.value_and_grad(lambda xs: jaxrnn.unroll(layer, params, xs)[1].sum())(np.ones((T, D)))
     np.testing.assert_allclose(ys, T * params["bias"].sum(), rtol=1e-12)
     assert np.isfinite(grad).all()
@@ -53,10 +55,10 @@ def test_layer_norm_takes_its_moments_in_float32():
 
 def test_residual_adds_its_input_where_valid():
     layer, xs = jaxrnn.residual(GRU), random(T, B, D)
-    params, lengths = params_of(layer), np.array([3, 0])
+    params, lengths = random_params(layer, D), np.array([3, 0])
     carry, ys = jaxrnn.unroll(GRU, params, xs, lengths=lengths, resets=RESETS)
     valid = np.arange(T)[:, None, None] < lengths[:, None]
-    close(jaxrnn.unroll(layer, params, xs, lengths=lengths, resets=RESETS), (carry, ys + np.where(valid, xs, 0)))
+    assert_close(jaxrnn.unroll(layer, params, xs, lengths=lengths, resets=RESETS), (carry, ys + np.where(valid, xs, 0)))
 
 
 def test_residual_hands_its_key_on():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from layers.cases import GRU, LSTM, SOFTMAX, B, D, H, T, close, params_of, random
+from arrays import random_params, shapes_of
+from compare import assert_close
+from layers.cases import GRU, LSTM, SOFTMAX, B, D, H, T, random
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 MASK = np.array([[1, 1], [0, 1], [1, 0], [1, 0], [0, 0]], bool)
@@ -29,34 +31,34 @@ STACK = jaxrnn.stack(
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "method": "scan", "remat": 2, "unroll": 2}], ids=str)
 def test_rnn_is_unroll(options):
-    layer, params, xs = jaxrnn.rnn(LSTM, **options), params_of(LSTM), random(T, B, D)
+    layer, params, xs = jaxrnn.rnn(LSTM, **options), random_params(LSTM, D), random(T, B, D)
     carry = LSTM.init_carry(params, (B,))._replace(c=random(B, H))
     for start, flow in ((None, FLOWS["lengths"]), (carry, FLOWS["mask and resets"])):
-        close(
+        assert_close(
             jaxrnn.unroll(layer, params, xs, start, **flow), jaxrnn.unroll(LSTM, params, xs, start, **options, **flow)
         )
 
 
 def test_rnn_keeps_the_cell_s_parameters_and_carry():
     layer, key = jaxrnn.rnn(GRU), jax.random.key(3)
-    close(layer.init(key, D), GRU.init(key, D))
-    close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.HiddenCarry(np.zeros((B, D))))
+    assert_close(layer.init(key, D), GRU.init(key, D))
+    assert_close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.HiddenCarry(np.zeros((B, D))))
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_stack_is_each_layer_by_hand(flow):
     """Lengths, masks and resets reach every layer, also those that run backwards or stand within another stack."""
-    params, xs = params_of(STACK), random(T, B, D)
+    params, xs = random_params(STACK, D), random(T, B, D)
     inner = params["layer_2"]
     lstm_carry, hs = jaxrnn.unroll(LSTM, params["layer_0"], xs, **flow)
     gru_carry, hs = jaxrnn.unroll(GRU, inner["layer_0"], hs, reverse=True, **flow)
     _, hs = jaxrnn.unroll(SOFTMAX, inner["layer_1"], hs, **{k: v for k, v in flow.items() if k != "resets"})
     elman_carry, ys = jaxrnn.unroll(jaxrnn.elman(H), params["layer_3"], hs, **flow)
-    close(jaxrnn.unroll(STACK, params, xs, **flow), ((lstm_carry, (), (gru_carry, ()), elman_carry), ys))
+    assert_close(jaxrnn.unroll(STACK, params, xs, **flow), ((lstm_carry, (), (gru_carry, ()), elman_carry), ys))
 
 
 def test_stack_parameters_are_named_by_place():
-    params = jax.eval_shape(lambda key: STACK.init(key, D), jax.random.key(0))
+    params = shapes_of(STACK, D)
     assert set(params) == {"layer_0", "layer_2", "layer_3"}  # dropout has none
     assert set(params["layer_2"]) == {"layer_0", "layer_1"}
     assert params["layer_0"]["kernel"].shape == (D, 4, H)
@@ -72,15 +74,15 @@ def test_stack_draws_each_layer_apart():
 
 
 def test_stack_of_one_is_the_layer():
-    params, xs = params_of(SOFTMAX), random(T, B, D)
+    params, xs = random_params(SOFTMAX, D), random(T, B, D)
     _, ys = jaxrnn.unroll(jaxrnn.stack(SOFTMAX), {"layer_0": params}, xs)
-    close(ys, jaxrnn.unroll(SOFTMAX, params, xs)[1])
+    assert_close(ys, jaxrnn.unroll(SOFTMAX, params, xs)[1])
 
 
 def test_stack_trains():
     """Gradients reach all parameters, and equal a finite difference."""
-    params, xs, cotangent = params_of(STACK), random(T, B, D), random(T, B, H)
-    moved = params_of(STACK) | {"layer_3": params_of(jaxrnn.elman(H), 2)}
+    params, xs, cotangent = random_params(STACK, D), random(T, B, D), random(T, B, H)
+    moved = random_params(STACK, D) | {"layer_3": random_params(jaxrnn.elman(H), 2)}
 
     @jax.jit
     def loss(params):
@@ -98,7 +100,7 @@ def test_a_stack_splits_its_key():
     layer, xs = jaxrnn.stack(jaxrnn.dropout(0.5), jaxrnn.dropout(0.5)), np.ones((T, B, 200))
     _, ys = jaxrnn.unroll(layer, {}, xs, key=jax.random.key(0))
     np.testing.assert_allclose((ys != 0).mean(), 0.25, atol=0.05)  # 0.5 if both drew the same
-    close(jaxrnn.unroll(layer, {}, xs), (((), ()), xs))
+    assert_close(jaxrnn.unroll(layer, {}, xs), (((), ()), xs))
 
 
 def test_a_fresh_carry_can_be_donated():

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_like, random_params, shapes_of, sigma
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H, N = 7, 2, 3, 4, 5
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def gates(p, x):
@@ -104,12 +101,6 @@ CELLS = {
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
 
 
-def drawn(tree, seed=0):
-    """Random numbers in place of a pytree's leaves."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), tree)
-
-
 def state(carry):
     return np.asarray(carry.h) if hasattr(carry, "h") else np.asarray(carry.real) + 1j * np.asarray(carry.imag)
 
@@ -117,8 +108,8 @@ def state(carry):
 @every_cell
 def test_equals_a_loop_in_numpy(equation):
     cell = CELLS[equation]
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
-    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    params = random_params(cell, D)
+    carry = random_like(cell.init_carry(params, (B,)), seed=1)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     h, expected = state(carry), []
     begun = [carry.begun] if hasattr(carry, "begun") else []
@@ -137,8 +128,8 @@ def test_equals_a_loop_in_numpy(equation):
 def test_the_way_that_auto_takes_has_the_gradients_of_the_definition(equation):
     """On the CPU no method's name stands for it: under masks and resets, from behind, with a carry from before."""
     cell = CELLS[equation]
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
-    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    params = random_params(cell, D)
+    carry = random_like(cell.init_carry(params, (B,)), seed=1)
     rng = np.random.default_rng(2)
     xs, mask, resets = rng.normal(size=(T, B, D)), rng.random((T, B)) < 0.7, rng.random((T, B)) < 0.3
 
@@ -157,7 +148,7 @@ def test_the_way_that_auto_takes_has_the_gradients_of_the_definition(equation):
 @pytest.mark.parametrize("equation", [lru, rg_lru], ids=lambda e: e.__name__)
 def test_a_prefill_is_followed_by_single_steps(equation):
     cell = CELLS[equation]
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = random_params(cell, D)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     expected = jaxrnn.unroll(cell, params, xs)[1]
     carry, _ = jaxrnn.unroll(cell, params, xs[:4], method="chunked")
@@ -173,7 +164,7 @@ def test_a_prefill_is_followed_by_single_steps(equation):
 @pytest.mark.parametrize("make", [jaxrnn.min_gru, jaxrnn.min_lstm])
 def test_saturated_gates_stay_finite_over_many_steps(make, size):
     cell = make(1)
-    shapes = jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0))
+    shapes = shapes_of(cell, 1)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, size, jnp.float32), shapes)
     xs = jnp.asarray(np.random.default_rng(0).choice([-1, 1], (4096, 1, 1)), jnp.float32)
     loss = jax.value_and_grad(lambda params, xs: (jaxrnn.unroll(cell, params, xs)[1] / 1e3).mean(), (0, 1))
@@ -216,7 +207,7 @@ def test_signed_eigenvalues_compute_parity_exactly():
 def test_positive_eigenvalues_cannot(make):
     """Under a constant input each coordinate moves to one side, while the parity of 1 1 1 … flips at every step."""
     cell = make(16)
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, 1), jax.random.key(0)))
+    params = random_params(cell, 1)
     _, ys = jaxrnn.unroll(cell, params, np.ones((50, 1)))
     moves = np.sign(np.round(np.diff(ys, axis=0), 12))
     assert ((moves >= 0).all(0) | (moves <= 0).all(0)).all()
@@ -235,7 +226,7 @@ def test_lru_keeps_the_scale_of_its_input():
 
 def test_rg_lru_finds_the_first_step_through_holes_and_resets():
     cell = jaxrnn.rg_lru(H)
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = random_params(cell, D)
     mask = np.array([0, 1, 1, 0, 0, 1, 1], bool)
     resets = np.array([0, 0, 0, 1, 0, 0, 0], bool)
     r, i, v = gates(params, np.ones(D))

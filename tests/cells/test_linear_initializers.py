@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import softplus
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -13,10 +14,6 @@ def initial(maker, in_features):
     """Of a cell or a layer, in double precision: what is made of them here is not rounded."""
     params = jax.jit(maker.init, static_argnums=1)(jax.random.key(0), in_features)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-
-
-def softplus(x):
-    return np.log1p(np.exp(x))
 
 
 def uniform(values, low, high):

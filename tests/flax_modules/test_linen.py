@@ -10,27 +10,13 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from compare import assert_close, assert_equal
+from flax_modules.examples import CELLS, LENGTHS, B, D, H, T, X, normal, perturbed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def normal(seed: int, *shape: int) -> Any:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-B, T, D, H = 3, 5, 3, 4
-LENGTHS = np.array([5, 2, 3])
-CELLS = {"elman": jaxrnn.elman(H), "lstm": jaxrnn.lstm(H), "gru": jaxrnn.gru(H)}
 STACK = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(H)), jaxrnn.dropout(0.5), jaxrnn.rnn(jaxrnn.lstm(H)), jaxrnn.dense(2))
-X = normal(0, B, T, D)
-close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-same = np.testing.assert_array_equal
-
-
-def perturbed(cell: Any) -> Any:
-    """Parameters without a zero in them, so that none can be left out or swapped unseen."""
-    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
-    return jax.tree.map(lambda p: normal(p.size, *p.shape) / 2, shapes)
 
 
 def run(cell: Any, params: Any, x: Any, **call: Any) -> Any:
@@ -83,8 +69,8 @@ def test_numbers_are_flaxs(name: str, call: dict[str, Any]) -> None:
     lengths = call.get("seq_lengths", np.full(B, T))
     valid = (np.arange(T) < lengths[:, None])[..., None]
     valid = valid.swapaxes(0, 1) if call.get("time_major") else valid
-    close(ys, np.where(valid, peer_ys, 0))
-    jax.tree.map(close, jax.tree.leaves(carry), jax.tree.leaves(peer_carry))
+    assert_close(ys, np.where(valid, peer_ys, 0), 1e-5)
+    assert_close(jax.tree.leaves(carry), jax.tree.leaves(peer_carry), 1e-5)
 
 
 def test_attributes_mean_what_the_arguments_mean() -> None:
@@ -92,9 +78,9 @@ def test_attributes_mean_what_the_arguments_mean() -> None:
     params = perturbed(cell)
     by_attribute = jaxrnn.linen.RNN(cell, **call)
     by_argument = run(cell, params, X, **call)
-    jax.tree.map(same, by_attribute.apply({"params": params}, X), by_argument)
+    assert_equal(by_attribute.apply({"params": params}, X), by_argument)
     overridden = by_attribute.apply({"params": params}, X, **dict.fromkeys(call, False))
-    same(overridden, run(cell, params, X))
+    assert_equal(overridden, run(cell, params, X))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -109,8 +95,8 @@ def test_any_batch_axes_and_rows_of_length_0(reverse: bool) -> None:
     for row in np.ndindex(2, 3):
         length, begin = min(lengths[row], T), jax.tree.map(lambda leaf, row=row: leaf[row], start)
         alone_carry, alone = run(cell, params, x[row][:length], initial_carry=begin, **flags)
-        jax.tree.map(lambda a, b, row=row: close(a[row], b), carry, alone_carry)
-        close(ys[row], jnp.zeros((T, H)).at[:length].set(alone))
+        jax.tree.map(lambda a, b, row=row: assert_close(a[row], b, 1e-5), carry, alone_carry)
+        assert_close(ys[row], jnp.zeros((T, H)).at[:length].set(alone), 1e-5)
 
 
 @pytest.mark.parametrize("time_major", [False, True])
@@ -128,7 +114,7 @@ def test_mask_and_resets_equal_unroll(padding: str, reverse: bool, time_major: b
     steps = {"mask": lead(mask)} if padding == "mask" else {"seq_lengths": LENGTHS}
     flags = {"time_major": time_major, "return_carry": True, "reverse": reverse, "keep_order": True}
     carry, ys = run(cell, params, lead(X), initial_carry=start, resets=lead(resets), **steps, **flags)
-    jax.tree.map(close, (carry, ys), (expected[0], expected[1] if time_major else expected[1].swapaxes(0, 1)))
+    assert_close((carry, ys), (expected[0], expected[1] if time_major else expected[1].swapaxes(0, 1)), 1e-5)
 
 
 def test_reverse_runs_a_layer_over_the_flipped_sequence() -> None:
@@ -138,11 +124,11 @@ def test_reverse_runs_a_layer_over_the_flipped_sequence() -> None:
     _, aligned = run(STACK, params, X, seq_lengths=LENGTHS, keep_order=True, **flags)
     for row, length in enumerate(LENGTHS):
         alone_carry, alone = jaxrnn.unroll(STACK, params, X[row, :length][::-1])
-        jax.tree.map(lambda a, b, row=row: close(a[row], b), carry, alone_carry)
-        close(ys[row], jnp.zeros((T, 2)).at[:length].set(alone))
-        close(aligned[row], jnp.zeros((T, 2)).at[:length].set(alone[::-1]))
+        jax.tree.map(lambda a, b, row=row: assert_close(a[row], b, 1e-5), carry, alone_carry)
+        assert_close(ys[row], jnp.zeros((T, 2)).at[:length].set(alone), 1e-5)
+        assert_close(aligned[row], jnp.zeros((T, 2)).at[:length].set(alone[::-1]), 1e-5)
     masked = run(STACK, params, X, mask=np.arange(T) < LENGTHS[:, None], **flags)
-    jax.tree.map(close, masked, (carry, aligned[:, ::-1]))  # a mask is flipped as it stands
+    assert_close(masked, (carry, aligned[:, ::-1]), 1e-5)  # a mask is flipped as it stands
 
 
 @pytest.mark.parametrize("shape", [(0, T, D), (B, 0, D), (T, D)], ids=["no rows", "no steps", "no batch axes"])
@@ -153,7 +139,7 @@ def test_edges_of_shape(shape: tuple[int, ...]) -> None:
     carry, ys = run(CELLS["lstm"], params, jnp.ones(shape), seq_lengths=lengths, **flags)
     assert ys.shape == (*shape[:-1], H) and carry.h.shape == (*shape[:-2], H)
     if shape[-2] == 0:
-        same(carry.c, jnp.zeros((B, H)))
+        assert_equal(carry.c, jnp.zeros((B, H)))
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), STACK], ids=[*CELLS, "stack"])
@@ -168,13 +154,15 @@ def test_one_parameter_tree(cell: Any) -> None:
     for params in (variables["params"], raw):
         carry, ys = run(cell, params, X, return_carry=True)
         raw_carry, raw_ys = jaxrnn.unroll(layer, params, X.swapaxes(0, 1))
-        jax.tree.map(same, (carry, ys), (raw_carry, raw_ys.swapaxes(0, 1)))
+        assert_equal((carry, ys), (raw_carry, raw_ys.swapaxes(0, 1)))
 
 
 def test_initial_parameters_are_the_cells_own_draw() -> None:
     """One `init` draws the whole tree: no two parameters share a key."""
     kernels = jaxrnn.linen.RNN(STACK).init(jax.random.key(0), X)["params"]
-    close(jnp.einsum("hgi,hgj->gij", *[kernels["layer_0"]["recurrent_kernel"]] * 2), np.stack([np.eye(H)] * 3))
+    assert_close(
+        jnp.einsum("hgi,hgj->gij", *[kernels["layer_0"]["recurrent_kernel"]] * 2), np.stack([np.eye(H)] * 3), 1e-5
+    )
     similar = jnp.corrcoef(kernels["layer_0"]["recurrent_kernel"].ravel(), kernels["layer_2"]["kernel"][:, :3].ravel())
     assert abs(similar[0, 1]) < 0.5
     other = jaxrnn.linen.RNN(STACK).init(jax.random.key(1), X)["params"]
@@ -206,7 +194,7 @@ def test_a_module_called_twice_shares_its_parameters() -> None:
     params = variables["params"]["rnn"]
     assert list(variables["params"]) == ["rnn"]
     assert len(draws) == 2  # one for the values, and one for the shapes to check them against
-    same(model.apply(variables, X), run(cell, params, run(cell, params, X)))
+    assert_equal(model.apply(variables, X), run(cell, params, run(cell, params, X)))
 
 
 def test_modules_with_equal_fields_are_equal() -> None:
@@ -226,14 +214,14 @@ def test_lifted_transformations() -> None:
 
     plain = jax.grad(partial(loss, jaxrnn.linen.RNN(cell)))(params)
     rematted = jax.jit(jax.grad(partial(loss, nn.remat(jaxrnn.linen.RNN)(cell))))(params)
-    jax.tree.map(close, rematted, plain)
+    assert_close(rematted, plain, 1e-5)
 
     axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": None, "axis_size": 2}
     ensemble = nn.vmap(jaxrnn.linen.RNN, **axes)(cell)
     variables = ensemble.init(jax.random.key(0), X)
     members = [jax.tree.map(lambda p, k=k: p[k], variables["params"]) for k in range(2)]
     assert not np.array_equal(members[0]["kernel"], members[1]["kernel"])
-    close(ensemble.apply(variables, X), jnp.stack([run(cell, member, X) for member in members]))
+    assert_close(ensemble.apply(variables, X), jnp.stack([run(cell, member, X) for member in members]), 1e-5)
 
 
 def test_inside_flaxs_own_containers() -> None:
@@ -243,11 +231,11 @@ def test_inside_flaxs_own_containers() -> None:
     params = {"forward": perturbed(forward), "backward": perturbed(backward)}
     variables = {"params": {f"{name}_rnn": tree for name, tree in params.items()}}
     ys = both.apply(variables, X, seq_lengths=LENGTHS)
-    close(ys, run(jaxrnn.bidirectional(forward, backward), params, X, seq_lengths=LENGTHS))
+    assert_close(ys, run(jaxrnn.bidirectional(forward, backward), params, X, seq_lengths=LENGTHS), 1e-5)
     for row, length in enumerate(LENGTHS):
         x = X[row, :length]
         there, back = run(forward, params["forward"], x), run(backward, params["backward"], x[::-1])[::-1]
-        close(ys[row], jnp.zeros((T, 2 * H)).at[:length].set(jnp.concatenate([there, back], -1)))
+        assert_close(ys[row], jnp.zeros((T, 2 * H)).at[:length].set(jnp.concatenate([there, back], -1)), 1e-5)
     model = nn.Sequential([both, nn.Dense(2)])
     assert model.apply(model.init(jax.random.key(0), X), X).shape == (B, T, 2)
 
@@ -263,7 +251,7 @@ def test_calling_again_compiles_nothing() -> None:
     params = cell.init(jax.random.key(0), D)
     first = run(cell, params, X)
     once = len(traces)
-    same(run(cell, params, X), first)
+    assert_equal(run(cell, params, X), first)
     assert once > 0 and len(traces) == once
 
 

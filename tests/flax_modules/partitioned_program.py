@@ -1,4 +1,4 @@
-"""Run by `test_flax_partitioning.py` in a process with two CPU devices: both modules, made and run in parts."""
+"""Run by `test_partitioning.py` in a process with two CPU devices: both modules, made and run in parts."""
 
 from typing import Any
 

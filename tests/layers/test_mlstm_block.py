@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_params, sigma, silu
+from compare import assert_close
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -17,23 +19,8 @@ LAYER = jaxrnn.mlstm_block(H, expand=3, heads=N, block_size=4, kernel_size=3, ch
 RUN = jax.jit(partial(jaxrnn.unroll, LAYER))
 
 
-def drawn(layer, in_features=D, dtype=np.float64, seed=0):
-    """Random numbers in place of all parameters."""
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda key: layer.init(key, in_features), jax.random.key(0))
-    return jax.tree.map(lambda leaf: (0.7 * rng.normal(size=leaf.shape)).astype(dtype), shapes)
-
-
-def inputs(*shape, dtype=np.float64, seed=1):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def silu(x):
-    return x * sigma(x)
+def random(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 def by_blocks(kernels, x):
@@ -64,7 +51,7 @@ def by_numpy(p, xs):
 
 
 def test_equals_the_unscaled_equations_in_single_precision():
-    params, xs = drawn(LAYER), inputs(T, B, D)
+    params, xs = random_params(LAYER, D), random(T, B, D)
     expected = np.stack([by_numpy(params, xs[:, b]) for b in range(B)], axis=1)
     ys = RUN(*jax.tree.map(np.float32, (params, xs)))[1]
     assert ys.dtype == np.float32
@@ -72,8 +59,8 @@ def test_equals_the_unscaled_equations_in_single_precision():
 
 
 def test_equals_the_unscaled_equations_and_their_gradient():
-    params, xs = drawn(LAYER), inputs(T, D)
-    weights = inputs(T, H, seed=2)
+    params, xs = random_params(LAYER, D), random(T, D)
+    weights = random(T, H, seed=2)
 
     def loss(params, xs):
         ys = jaxrnn.unroll(LAYER, params, xs)[1]
@@ -81,7 +68,7 @@ def test_equals_the_unscaled_equations_and_their_gradient():
 
     gradient, ys = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, xs)
     np.testing.assert_allclose(ys, by_numpy(params, xs), rtol=0, atol=1e-11)
-    direction = drawn(LAYER, seed=3), inputs(T, D, seed=4)
+    direction = random_params(LAYER, D, seed=3), random(T, D, seed=4)
 
     def along(size):
         return (weights * by_numpy(*jax.tree.map(lambda a, d: a + size * d, (params, xs), direction))).sum()
@@ -91,7 +78,7 @@ def test_equals_the_unscaled_equations_and_their_gradient():
 
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
-    params, xs = drawn(LAYER), inputs(T, D)
+    params, xs = random_params(LAYER, D), random(T, D)
 
     @jax.jit
     def parted(params, xs):
@@ -100,11 +87,11 @@ def test_a_prefill_in_chunks_is_followed_by_single_steps():
         return carry, jnp.concatenate([early, late])
 
     whole, ys = RUN(params, xs)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), parted(params, xs), (whole, ys))
+    assert_close(parted(params, xs), (whole, ys), 1e-12)
 
 
 def test_half_precision_is_only_that_of_inputs_and_outputs():
-    params, xs = drawn(LAYER, dtype=np.float32), inputs(T, B, D, dtype=np.float32)
+    params, xs = jax.tree.map(np.float32, (random_params(LAYER, D), random(T, B, D)))
     carry, ys = RUN(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params), xs.astype(jnp.bfloat16))
     assert ys.dtype == jnp.bfloat16
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(carry))
@@ -115,7 +102,7 @@ def test_half_precision_is_only_that_of_inputs_and_outputs():
 def test_gates_of_any_size_stay_finite_over_many_steps():
     """Where no input comes in, only what goes past the memory is left."""
     layer = jaxrnn.mlstm_block(2, heads=1)
-    params, xs = drawn(layer, 2, np.float32), inputs(4096, 2, dtype=np.float32)
+    params, xs = jax.tree.map(np.float32, (random_params(layer, 2), random(4096, 2)))
     cell = params["branch"]["layer_1"]
     cell["rate"] = np.zeros_like(cell["rate"])
 
@@ -166,7 +153,7 @@ ERRORS = {
         4, block_size=3
     ),
     "unroll: lengths and mask are both given": lambda: jaxrnn.unroll(
-        LAYER, drawn(LAYER), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+        LAYER, random_params(LAYER, D), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
     ),
 }
 

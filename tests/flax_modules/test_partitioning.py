@@ -15,6 +15,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+from compare import assert_equal
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 B, T, D, H = 2, 5, 3, 4
@@ -43,20 +44,15 @@ def nnx_of(partitioning: Any) -> Any:
         return nnx.jit(lambda: jaxrnn.nnx.RNN(STACK, D, partitioning=partitioning, rngs=nnx.Rngs(0)))()
 
 
-def same(actual: Any, expected: Any) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
 def test_linen_finds_the_names() -> None:
     model, variables = linen_of(NAMES)
     assert nn.get_partition_spec(variables) == {"params": SPECS}
     assert type(variables["params"]["layer_0"]["kernel"]) is nn.Partitioned
     plain, expected = linen_of(None)
-    same(nn.meta.unbox(variables), expected)
+    assert_equal(nn.meta.unbox(variables), expected)
     assert hash(model) == hash(model.clone()) and model != plain
     for held in (variables, expected):  # boxed as they were made, or not
-        same(model.apply(held, X), plain.apply(expected, X))
+        assert_equal(model.apply(held, X), plain.apply(expected, X))
 
 
 def test_linen_adds_the_axis_of_a_lifted_transformation() -> None:
@@ -70,8 +66,8 @@ def test_nnx_finds_the_names() -> None:
     model, plain = nnx_of(NAMES), nnx_of(None)
     state = nnx.state(model)
     assert nnx.to_pure_dict(nnx.get_partition_spec(state)) == SPECS
-    same(nnx.to_pure_dict(state), nnx.to_pure_dict(nnx.state(plain)))
-    same(model(X), plain(X))
+    assert_equal(nnx.to_pure_dict(state), nnx.to_pure_dict(nnx.state(plain)))
+    assert_equal(model(X), plain(X))
     assert type(model.layer_0["kernel"]) is nnx.Param
 
 

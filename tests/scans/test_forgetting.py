@@ -58,7 +58,7 @@ def by_numpy(q, k, v, log_decay, beta, state, resets, weights, last):
 
 @cache
 def program(rule):
-    def outcome(arrays, resets, weights, last):
+    def results(arrays, resets, weights, last):
         def loss(arrays):
             width, delta = RULES[rule]
             options = {"carry": arrays["carry"], "resets": resets}
@@ -71,13 +71,14 @@ def program(rule):
         grads, out = jax.grad(loss, has_aux=True)(arrays)
         return out, grads
 
-    return jit(outcome)
+    return jit(results)
 
 
 LEVELS = (0.0, -1e-4, -0.01, -0.3, -2.0, -5.0, -20.0, -50.0, -87.0, -1e4, -np.inf)
 
 
-def close(got, want, tolerance):
+def assert_digits(got, want, tolerance):
+    """Compares arrays by name, relative to the largest entry of each, or to a thousandth of the largest of all."""
     largest = {name: np.abs(expected).max() for name, expected in want.items()}
     for name, expected in want.items():
         bound = tolerance * max(largest[name], 1e-3 * max(largest.values()))
@@ -112,5 +113,5 @@ def test_no_pattern_of_decays_costs_digits(rule, seed, levels, runs, apart, ofte
     wide = {name: x.astype(np.float64) for name, x in arrays.items()}
     want, grads = by_numpy(*(wide.get(n) for n in NAMES), resets, weights.astype(float), last.astype(float))
     got, got_grads = program(rule)(arrays, resets, weights, last)
-    close(got, want, VALUES)
-    close(got_grads, grads, GRADIENTS)
+    assert_digits(got, want, VALUES)
+    assert_digits(got_grads, grads, GRADIENTS)

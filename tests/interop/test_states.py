@@ -1,7 +1,7 @@
 """Carries from and to Flax and Haiku, round trips, and errors.
 
-Outputs from PyTorch's and Keras's states, and what becomes of these, stand in `test_interop_torch.py` and
-`test_interop_keras.py`.
+Outputs from PyTorch's and Keras's states, and what becomes of these, stand in `test_torch.py` and
+`test_keras.py`.
 """
 
 import re

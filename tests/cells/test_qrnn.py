@@ -5,20 +5,13 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_params, shapes_of, sigma
+from compare import assert_close
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H = 7, 2, 3, 4
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def drawn(cell, seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes), rng.normal(size=(T, B, D))
+XS = np.random.default_rng(1).normal(size=(T, B, D))
 
 
 def looped(p, xs, pooling):
@@ -36,7 +29,7 @@ def looped(p, xs, pooling):
 @pytest.mark.parametrize(("pooling", "window"), [("f", 1), ("fo", 2), ("ifo", 4)])
 def test_equals_a_loop_in_numpy(pooling, window):
     cell = jaxrnn.qrnn(H, kernel_size=window, pooling=pooling)
-    params, xs = drawn(cell)
+    params, xs = random_params(cell, D), XS
     c, expected = looped(params, xs, pooling)
     carry, ys = jaxrnn.unroll(cell, params, xs)
     np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-12)
@@ -46,7 +39,7 @@ def test_equals_a_loop_in_numpy(pooling, window):
 def test_a_window_wider_than_a_chunk_goes_on():
     """Chunks of 2 and 5 steps, with a window of 4."""
     cell = jaxrnn.qrnn(H, kernel_size=4)
-    params, xs = drawn(cell)
+    params, xs = random_params(cell, D), XS
     carry, outputs = None, []
     for chunk in np.split(xs, [2]):
         carry, ys = jaxrnn.unroll(cell, params, chunk, carry)
@@ -56,7 +49,7 @@ def test_a_window_wider_than_a_chunk_goes_on():
 
 def test_holes_are_not_in_the_window_and_a_reset_empties_it():
     cell = jaxrnn.qrnn(H, kernel_size=3)
-    params, xs = drawn(cell)
+    params, xs = random_params(cell, D), XS
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
     first, second = looped(params, xs[[0, 2, 3], 0], "fo")[1], looped(params, xs[[5, 6], 0], "fo")[1]
     _, ys = jaxrnn.unroll(cell, params, xs[:, 0], mask=mask, resets=resets)
@@ -67,11 +60,11 @@ def test_holes_are_not_in_the_window_and_a_reset_empties_it():
 def test_a_learned_carry_is_what_resets_start_from():
     """Its window, too: what was due before the beginning."""
     cell = jaxrnn.learned_carry(jaxrnn.qrnn(H, kernel_size=3))
-    params, xs = drawn(cell)
+    params, xs = random_params(cell, D), XS
     resets = np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]], bool)
     expected = jaxrnn.unroll(cell, params, xs, resets=resets, reverse=True, method="scan")
     actual = jaxrnn.unroll(cell, params, xs, resets=resets, reverse=True)
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-12), actual, expected)
+    assert_close(actual, expected, 1e-12)
 
 
 def test_kernels_start_with_the_variance_of_their_window():
@@ -79,7 +72,7 @@ def test_kernels_start_with_the_variance_of_their_window():
     np.testing.assert_allclose(params["kernel"].std(), 1 / np.sqrt(4 * 32), rtol=0.03)
     assert params["kernel"].shape == (4, 32, 3, 64)
     bare = jaxrnn.qrnn(4, use_bias=False)
-    assert sorted(jax.eval_shape(lambda key: bare.init(key, 2), jax.random.key(0))) == ["kernel"]
+    assert sorted(shapes_of(bare, 2)) == ["kernel"]
 
 
 ERRORS = {

@@ -11,6 +11,7 @@ from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxrnn
+from compare import assert_close
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -51,7 +52,7 @@ def test_a_program_for_several_platforms_runs_here():
     for f in (run, gradient):
         program = export.export(jax.jit(f), platforms=["cpu", "cuda"])(*args)
         got, expected = program.call(*args), jit(f)(*args)
-        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), got, expected)
+        assert_close(got, expected, 1e-10)
 
 
 @pytest.mark.parametrize("mapped", range(4))
@@ -80,11 +81,11 @@ def test_within_shard_map():
     rows, args = PartitionSpec(None, "data"), example(3, 2)
     sharded = jax.shard_map(run, mesh=mesh, in_specs=(rows, rows, rows, PartitionSpec()), out_specs=rows)
 
-    def outcome(f, *args):
+    def results(f, *args):
         return f(*args), jax.grad(lambda *args: (f(*args) ** 2).sum(), (0, 3))(*args)
 
-    got, expected = (jit(partial(outcome, f))(*args) for f in (sharded, partial(run, method="scan")))
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-11), got, expected)
+    got, expected = (jit(partial(results, f))(*args) for f in (sharded, partial(run, method="scan")))
+    assert_close(got, expected, 1e-11)
 
 
 def test_without_jit():

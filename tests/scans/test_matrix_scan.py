@@ -181,7 +181,7 @@ def test_extreme_gates_stay_finite_over_many_steps(rule):
     options = {"beta": np.full((4096, 1), 2, np.float32)} if "delta" in rule else {}
 
     @jax.jit
-    def outcome(q, k, v, gate):
+    def results(q, k, v, gate):
         def loss(*args):
             S, ys = jaxrnn.matrix_scan(*args[:3], log_decay=args[3], **options, method="chunked")
             return (ys**2).mean() + (S**2).mean()
@@ -192,7 +192,7 @@ def test_extreme_gates_stay_finite_over_many_steps(rule):
     forgets = np.full_like(keeps, -50)
     both = np.where(np.arange(4096)[(slice(None), *[None] * (keeps.ndim - 1))] % 3, forgets, keeps)
     for gate in (keeps, forgets, both):
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome(q, k, v, gate)))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results(q, k, v, gate)))
 
 
 @pytest.mark.parametrize("least", [-1e9, -np.inf])
@@ -201,13 +201,13 @@ def test_a_step_may_forget_everything(least):
     q, k, v = (np.ones((32, 1, 1), np.float32) for _ in range(3))
     gate = np.where(np.arange(32) == 5, least, -0.05).astype(np.float32)[:, None]
 
-    def outcome(method):
+    def results(method):
         def loss(gate):
             return jnp.sin(jaxrnn.matrix_scan(q, k, v, log_decay=gate, method=method)[1]).sum()
 
         return jax.value_and_grad(loss)(gate)
 
-    for got, expected in zip(outcome("chunked"), outcome("scan"), strict=True):
+    for got, expected in zip(results("chunked"), results("scan"), strict=True):
         np.testing.assert_allclose(got, expected, atol=5e-4 * np.abs(expected).max())
 
 

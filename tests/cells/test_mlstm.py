@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_like, random_params, sigma
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H, N, K, V = 7, 2, 3, 6, 2, 4, 5
 CELL = jaxrnn.mlstm(H, heads=N, keys=K, values=V, chunk=3)
-
-
-def drawn(tree, seed=0):
-    """Random numbers in place of a pytree's leaves."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), tree)
-
-
-def params_of(cell, in_features=D):
-    return drawn(jax.eval_shape(lambda key: cell.init(key, in_features), jax.random.key(0)))
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def by_numpy(p, xs, C, n, epsilon=0.0, scale=None):
@@ -51,8 +38,8 @@ def by_numpy(p, xs, C, n, epsilon=0.0, scale=None):
 
 def test_equals_the_unscaled_equations():
     """From any carry: what it stands for is `exp(m) C`."""
-    params = params_of(CELL)
-    carry = drawn(CELL.init_carry(params, (B,)), seed=1)
+    params = random_params(CELL, D)
+    carry = random_like(CELL.init_carry(params, (B,)), seed=1)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     C = np.exp(carry.m)[..., None, None] * carry.C
     n = np.exp(carry.m)[..., None] * carry.n
@@ -66,8 +53,8 @@ def test_equals_the_unscaled_equations():
 
 def test_eps_is_added_on_the_scale_of_the_carry():
     cell = jaxrnn.mlstm(H, heads=N, keys=K, values=V, chunk=3, epsilon=0.5)
-    params, xs = params_of(cell), np.random.default_rng(2).normal(size=(T, B, D))
-    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    params, xs = random_params(cell, D), np.random.default_rng(2).normal(size=(T, B, D))
+    carry = random_like(cell.init_carry(params, (B,)), seed=1)
     scale = np.exp(carry.m)
     C, n = scale[..., None, None] * carry.C, scale[..., None] * carry.n
     expected = np.stack([by_numpy(params, xs[:, b], C[b], n[b], 0.5, scale[b]) for b in range(B)], 1)
@@ -80,7 +67,7 @@ def test_eps_is_added_on_the_scale_of_the_carry():
 def test_digits_that_the_stabilizer_loses_are_given_back():
     """In single precision, of memory that decays slowly far from where it began."""
     cell = jaxrnn.mlstm(2, heads=1)
-    params = jax.tree.map(np.float32, params_of(cell, 1))
+    params = jax.tree.map(np.float32, random_params(cell, 1))
     params |= {"rate": np.zeros_like(params["rate"]), "rate_bias": np.float32([[-60], [5]])}
     steps, f = 400, sigma(5.0)
     carry = jaxrnn.carries.MLSTMCarry(*(np.full(s, 1, np.float32) for s in ((1, 2, 2), (1, 2), (1,))))
@@ -92,7 +79,7 @@ def test_digits_that_the_stabilizer_loses_are_given_back():
 
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
-    params, xs = params_of(CELL), np.random.default_rng(2).normal(size=(T, B, D))
+    params, xs = random_params(CELL, D), np.random.default_rng(2).normal(size=(T, B, D))
     expected = jaxrnn.unroll(CELL, params, xs)[1]
     carry, _ = jaxrnn.unroll(CELL, params, xs[:5], method="chunked")
     for t in range(5, T):
@@ -105,7 +92,7 @@ def test_a_prefill_in_chunks_is_followed_by_single_steps():
 def test_extreme_gates_stay_finite_over_many_steps(gain, forget):
     """`exp(200)` is not a number of single precision, and `50 · 4096` not an exponent of any."""
     cell = jaxrnn.mlstm(2, heads=1)
-    params = jax.tree.map(np.float32, params_of(cell, 1))
+    params = jax.tree.map(np.float32, random_params(cell, 1))
     params |= {"rate": np.zeros_like(params["rate"]), "rate_bias": np.float32([[gain], [forget]])}
     xs = np.random.default_rng(0).normal(size=(4096, 1)).astype(np.float32)
     loss = jax.jit(jax.value_and_grad(lambda params, xs: (jaxrnn.unroll(cell, params, xs)[1] ** 2).mean(), (0, 1)))

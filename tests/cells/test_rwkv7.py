@@ -8,22 +8,15 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_params, sigma
+from compare import assert_close
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H, N, K, V = 7, 2, 3, 6, 2, 4, 5
 CELL = jaxrnn.rwkv7(H, heads=N, keys=K, values=V, rank=2, gate_rank=3, chunk=3)
+PARAMS, XS = random_params(CELL, D), np.random.default_rng(1).normal(size=(T, B, D))
 RESETS = np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]], bool)
-
-
-def drawn(seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda key: CELL.init(key, D), jax.random.key(0))
-    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), shapes), rng.normal(size=(T, B, D))
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def looped(p, xs):
@@ -52,7 +45,7 @@ def looped(p, xs):
 
 @pytest.mark.parametrize("method", ["auto", "scan", "chunked"])
 def test_equals_a_loop_in_numpy(method):
-    params, xs = drawn()
+    params, xs = PARAMS, XS
     expected, states = zip(*(looped(params, xs[:, b]) for b in range(B)), strict=True)
     carry, ys = jaxrnn.unroll(CELL, params, xs, method=method)
     np.testing.assert_allclose(ys, np.stack(expected, 1), rtol=0, atol=1e-12)
@@ -65,7 +58,7 @@ def test_equals_a_loop_in_numpy(method):
 
 
 def test_the_last_input_is_the_last_valid_one_and_a_reset_forgets_it():
-    params, xs = drawn()
+    params, xs = PARAMS, XS
     mask, resets = np.array([1, 0, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 0, 1, 0, 0], bool)
     expected = np.concatenate([looped(params, xs[steps, 0])[0] for steps in ([0, 2, 3], [5, 6])])
     carry, ys = jaxrnn.unroll(CELL, params, xs[:, 0], mask=mask, resets=resets)
@@ -79,14 +72,14 @@ def test_the_last_input_is_the_last_valid_one_and_a_reset_forgets_it():
 def test_a_learned_carry_is_what_resets_start_from():
     """Both of its parts."""
     cell = jaxrnn.learned_carry(CELL)
-    params, xs = drawn()
+    params, xs = PARAMS, XS
     params |= {"initial_x": np.arange(1.0, D + 1), "initial_S": np.cos(np.arange(N * K * V)).reshape(N, K, V)}
     run = partial(jaxrnn.unroll, cell, params, xs, resets=RESETS, reverse=True)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12), run(method="chunked"), run(method="scan"))
+    assert_close(run(method="chunked"), run(method="scan"), 1e-12)
 
 
 def test_half_precision_carries_what_it_has_seen_in_single():
-    params, xs = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), drawn())
+    params, xs = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), (PARAMS, XS))
     carry, ys = jaxrnn.unroll(CELL, params, xs)
     assert (carry.x.dtype, carry.S.dtype, ys.dtype) == (jnp.float32, jnp.float32, jnp.bfloat16)
     np.testing.assert_array_equal(carry.x, xs[-1])

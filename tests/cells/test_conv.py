@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of, sigma
 
 T, B, D, H = 3, 2, 2, 3
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def convolved(image, kernel, padding="same", strides=1, dilation=1):
@@ -43,15 +40,15 @@ def lstm_step(p, carry, x, **window):
     c, h = carry
     W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
     i, f, g, o = (convolved(x, W[..., k, :], **window) + convolved(h, U[..., k, :]) + b[k] for k in range(4))
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return c, sigmoid(o) * np.tanh(c)
+    c = sigma(f) * c + sigma(i) * np.tanh(g)
+    return c, sigma(o) * np.tanh(c)
 
 
 def gru_step(p, carry, x, *, before, **window):
     (h,) = carry
     W, U, b = p["kernel"], p["recurrent_kernel"], p["bias"]
     from_x = [convolved(x, W[..., k, :], **window) + b[k] for k in range(3)]
-    r, z = (sigmoid(from_x[k] + convolved(h, U[..., k, :])) for k in range(2))
+    r, z = (sigma(from_x[k] + convolved(h, U[..., k, :])) for k in range(2))
     if before:
         n = np.tanh(from_x[2] + convolved(r * h, U[..., 2, :]))
     else:
@@ -98,14 +95,14 @@ WAVES = {
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", WAVES)
 def test_gates_take_another_activation(case, monkeypatch):
-    monkeypatch.setitem(globals(), "sigmoid", lambda x: np.sin(x) ** 2)
+    monkeypatch.setitem(globals(), "sigma", lambda x: np.sin(x) ** 2)
     hold(WAVES[case], *CASES[case][1:])
 
 
 def hold(cell, step, space):
     """Compares outputs and the final carry with a loop over `step`."""
     draw = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    shapes = shapes_of(cell, D)
     params = {name: draw.normal(size=p.shape) * 0.5 for name, p in shapes.items()}
     xs, lengths = draw.normal(size=(T, B, *space, D)), np.array([3, 2])
     carry = jax.tree.map(lambda c: draw.normal(size=c.shape), cell.init_carry(params, (B, *space)))

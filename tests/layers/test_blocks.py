@@ -8,22 +8,11 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_params, shapes_of, sigma, silu, softplus
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H, N, R = 6, 2, 3, 4, 5, 2
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def silu(x):
-    return x * sigma(x)
-
-
-def softplus(x):
-    return np.log1p(np.exp(x))
 
 
 def gelu(x):
@@ -84,13 +73,6 @@ LAYERS = {
 }
 
 
-def drawn(layer):
-    """Random numbers in place of all parameters."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0))
-    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), shapes)
-
-
 def initial(layer, in_features):
     return jax.jit(layer.init, static_argnums=1)(jax.random.key(0), in_features)
 
@@ -98,7 +80,7 @@ def initial(layer, in_features):
 @pytest.mark.parametrize("equation", LAYERS, ids=lambda e: e.__name__)
 def test_equals_a_loop_in_numpy(equation):
     layer = LAYERS[equation]
-    params, xs = drawn(layer), np.random.default_rng(1).normal(size=(T, B, D))
+    params, xs = random_params(layer, D), np.random.default_rng(1).normal(size=(T, B, D))
     expected = np.stack([equation(params, xs[:, b]) for b in range(B)], axis=1)
     np.testing.assert_allclose(jax.jit(partial(jaxrnn.unroll, layer))(params, xs)[1], expected, rtol=0, atol=1e-12)
 
@@ -137,16 +119,20 @@ ERRORS = {
     "mamba: states is 0, expected": lambda: jaxrnn.mamba(4, states=0),
     "mamba: rank is 0, expected": lambda: jaxrnn.mamba(4, rank=0),
     "mamba: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.mamba(4, dt_min=0.2),
-    "mamba: inputs have 3 features, expected 4, the width of the state": lambda: drawn(
-        jaxrnn.mamba(4, use_value_kernel=False)
+    "mamba: inputs have 3 features, expected 4, the width of the state": lambda: shapes_of(
+        jaxrnn.mamba(4, use_value_kernel=False), D
     ),
-    "rg_lru: inputs have 3 features, expected 4, the width of the state": lambda: drawn(
-        jaxrnn.rg_lru(4, use_value_kernel=False)
+    "rg_lru: inputs have 3 features, expected 4, the width of the state": lambda: shapes_of(
+        jaxrnn.rg_lru(4, use_value_kernel=False), D
     ),
     "griffin_block: width is 0, expected an int of 1 or more": lambda: jaxrnn.griffin_block(4, width=0),
     "mamba_block: expand is 0, expected an int of 1 or more": lambda: jaxrnn.mamba_block(4, expand=0),
     "unroll: lengths and mask are both given": lambda: jaxrnn.unroll(
-        LAYERS[mamba_block], drawn(LAYERS[mamba_block]), jnp.ones((T, D)), lengths=jnp.array(3), mask=jnp.ones(T)
+        LAYERS[mamba_block],
+        random_params(LAYERS[mamba_block], D),
+        jnp.ones((T, D)),
+        lengths=jnp.array(3),
+        mask=jnp.ones(T),
     ),
 }
 

@@ -1,6 +1,5 @@
 """`jaxrnn.nnx.RNN`: Flax's calls with Flax's numbers, one parameter tree, and a state of parameters alone."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,27 +9,13 @@ import pytest
 from flax import nnx
 
 import jaxrnn
+from compare import assert_close, assert_equal
+from flax_modules.examples import CELLS, LENGTHS, B, D, H, T, X, normal, perturbed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def normal(seed: int, *shape: int) -> Any:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-B, T, D, H = 3, 5, 3, 4
-LENGTHS = np.array([5, 2, 3])
-CELLS = {"elman": jaxrnn.elman(H), "lstm": jaxrnn.lstm(H), "gru": jaxrnn.gru(H)}
 STACK = jaxrnn.stack(jaxrnn.rnn(jaxrnn.gru(H)), jaxrnn.dropout(0.5), jaxrnn.dense(2))
-X = normal(0, B, T, D)
-close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-same = np.testing.assert_array_equal
-
-
-def perturbed(cell: Any) -> Any:
-    """Parameters without a zero in them, so that none can be left out or swapped unseen."""
-    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
-    return jax.tree.map(lambda p: normal(p.size, *p.shape) / 2, shapes)
 
 
 def model_of(cell: Any, params: Any = None, **attributes: Any) -> Any:
@@ -88,8 +73,8 @@ def test_numbers_are_flaxs(name: str, call: dict[str, Any]) -> None:
     lengths = call.get("seq_lengths", np.full(B, T))
     valid = (np.arange(T) < lengths[:, None])[..., None]
     valid = valid.swapaxes(0, 1) if call.get("time_major") else valid
-    close(ys, np.where(valid, peer_ys, 0))
-    jax.tree.map(close, jax.tree.leaves(carry), jax.tree.leaves(peer_carry))
+    assert_close(ys, np.where(valid, peer_ys, 0), 1e-5)
+    assert_close(jax.tree.leaves(carry), jax.tree.leaves(peer_carry), 1e-5)
 
 
 CALLS: list[dict[str, Any]] = [
@@ -112,8 +97,8 @@ def test_both_faces_are_equal(call: dict[str, Any]) -> None:
     flags = {name: flag for name, flag in call.items() if isinstance(flag, bool)}
     steps = {name: value for name, value in call.items() if name not in flags}
     ours = model_of(STACK, params)(x, **call)
-    jax.tree.map(same, ours, model_of(STACK, params, **flags)(x, **steps))
-    jax.tree.map(same, ours, jaxrnn.linen.RNN(STACK).apply({"params": params}, x, **call))
+    assert_equal(ours, model_of(STACK, params, **flags)(x, **steps))
+    assert_equal(ours, jaxrnn.linen.RNN(STACK).apply({"params": params}, x, **call))
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), STACK], ids=[*CELLS, "stack"])
@@ -124,19 +109,19 @@ def test_one_parameter_tree(cell: Any) -> None:
     assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, raw)
 
     layer = cell if isinstance(cell, jaxrnn.Layer) else jaxrnn.rnn(cell)
-    same(model(X), jaxrnn.unroll(layer, tree, X.swapaxes(0, 1))[1].swapaxes(0, 1))
+    assert_equal(model(X), jaxrnn.unroll(layer, tree, X.swapaxes(0, 1))[1].swapaxes(0, 1))
     linen = jaxrnn.linen.RNN(cell)
-    same(model(X), linen.apply({"params": tree}, X))
+    assert_equal(model(X), linen.apply({"params": tree}, X))
     variables = linen.init(jax.random.key(2), X)
     nnx.update(model, variables["params"])
-    same(model(X), linen.apply(variables, X))
+    assert_equal(model(X), linen.apply(variables, X))
     nnx.update(model, raw)
-    same(model(X), jaxrnn.unroll(layer, raw, X.swapaxes(0, 1))[1].swapaxes(0, 1))
+    assert_equal(model(X), jaxrnn.unroll(layer, raw, X.swapaxes(0, 1))[1].swapaxes(0, 1))
 
 
 def test_parameters_are_the_cells_own_draw() -> None:
     key = nnx.Rngs(0).params()
-    jax.tree.map(same, tree_of(model_of(STACK)), STACK.init(key, D))
+    assert_equal(tree_of(model_of(STACK)), STACK.init(key, D))
 
 
 def test_state_holds_parameters_alone() -> None:
@@ -145,7 +130,7 @@ def test_state_holds_parameters_alone() -> None:
     assert len(leaves) == 6 and all(type(leaf) is nnx.Param for leaf in leaves)
     before = tree_of(model)
     model(X, rngs=nnx.Rngs(dropout=0))
-    jax.tree.map(same, tree_of(model), before)
+    assert_equal(tree_of(model), before)
 
 
 def test_split_merge_and_clone() -> None:
@@ -153,10 +138,10 @@ def test_split_merge_and_clone() -> None:
     graph, state = nnx.split(model)
     assert hash(graph) == hash(nnx.split(model)[0]) and graph == nnx.split(nnx.clone(model))[0]
     expected = model(X)
-    same(nnx.merge(graph, state)(X), expected)
+    assert_equal(nnx.merge(graph, state)(X), expected)
     copy = nnx.clone(model)
     nnx.update(copy, jax.tree.map(jnp.zeros_like, tree_of(copy)))
-    same(model(X), expected)
+    assert_equal(model(X), expected)
     assert not np.array_equal(copy(X), expected)
 
 
@@ -166,18 +151,20 @@ def test_checkpoint_round_trip() -> None:
     kept = jax.tree.map(np.asarray, tree_of(model))
     graph, state = nnx.split(model_of(STACK))
     nnx.replace_by_pure_dict(state, kept)
-    same(nnx.merge(graph, state)(X), model(X))
+    assert_equal(nnx.merge(graph, state)(X), model(X))
 
 
 def test_transformations() -> None:
     cell = CELLS["gru"]
     model, params = model_of(cell, perturbed(cell)), perturbed(cell)
-    same(nnx.jit(lambda model, x: model(x))(model, X), jax.jit(jaxrnn.linen.RNN(cell).apply)({"params": params}, X))
+    assert_equal(
+        nnx.jit(lambda model, x: model(x))(model, X), jax.jit(jaxrnn.linen.RNN(cell).apply)({"params": params}, X)
+    )
 
     gradient = nnx.jit(nnx.grad(lambda model: (model(X) ** 2).sum()))(model)
     xs = X.swapaxes(0, 1)
     expected = jax.jit(jax.grad(lambda params: (jaxrnn.unroll(cell, params, xs)[1] ** 2).sum()))(params)
-    jax.tree.map(close, nnx.to_pure_dict(gradient), expected)
+    assert_close(nnx.to_pure_dict(gradient), expected, 1e-5)
 
     make = nnx.split_rngs(splits=2)(nnx.vmap(lambda rngs: jaxrnn.nnx.RNN(cell, D, rngs=rngs)))
     ensemble = make(nnx.Rngs(0))
@@ -185,7 +172,7 @@ def test_transformations() -> None:
     ys = nnx.vmap(lambda model, x: model(x), in_axes=(0, None))(ensemble, X)
     for k in range(2):
         member = jax.tree.map(lambda p, k=k: p[k], tree_of(ensemble))
-        close(ys[k], model_of(cell, member)(X))
+        assert_close(ys[k], model_of(cell, member)(X), 1e-5)
     assert not np.array_equal(ys[0], ys[1])
 
 
@@ -195,7 +182,7 @@ def test_inside_flaxs_bidirectional() -> None:
     forward, backward = model_of(STACK, params["forward"]), model_of(CELLS["lstm"], params["backward"])
     model = nnx.Bidirectional(forward, backward, rngs=nnx.Rngs(0))
     expected = model_of(jaxrnn.bidirectional(STACK, CELLS["lstm"]), params)(X, seq_lengths=LENGTHS)
-    close(nnx.jit(lambda model, x: model(x, seq_lengths=LENGTHS))(model, X), expected)
+    assert_close(nnx.jit(lambda model, x: model(x, seq_lengths=LENGTHS))(model, X), expected, 1e-5)
 
 
 def test_calling_again_compiles_nothing() -> None:
@@ -208,7 +195,7 @@ def test_calling_again_compiles_nothing() -> None:
     model = model_of(jaxrnn.elman(H, activation=activation))
     first = model(X)
     once = len(traces)
-    same(nnx.clone(model)(X), first)
+    assert_equal(nnx.clone(model)(X), first)
     assert once > 0 and len(traces) == once
 
 

@@ -5,14 +5,11 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import shapes_of, sigma
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, H = 6, 2, 4
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
 
 
 @pytest.mark.parametrize("width", [H, 3])
@@ -20,7 +17,7 @@ def test_equals_a_loop_in_numpy(width):
     """With the input itself on the highway, and with a projection of it."""
     cell = jaxrnn.sru(H, highway_bias=-1.0)
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: cell.init(key, width), jax.random.key(0))
+    shapes = shapes_of(cell, width)
     p = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
     xs, start = rng.normal(size=(T, B, width)), rng.normal(size=(B, H))
     W, v, b = p["kernel"], p["recurrent_kernel"], p["bias"]
@@ -39,7 +36,7 @@ def test_equals_a_loop_in_numpy(width):
 def test_gradients_reach_what_the_engine_is_not_given_as_it_stands():
     """Three gates of four in the kernel, two in the others: every entry has its own gradient."""
     cell, rng = jaxrnn.sru(H), np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda key: cell.init(key, H), jax.random.key(0))
+    shapes = shapes_of(cell, H)
     params, xs = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes), rng.normal(size=(T, B, H))
 
     def gradient(method):
@@ -78,7 +75,7 @@ def test_a_deep_stack_keeps_the_variance_of_its_input():
 
 def test_goes_without_a_bias():
     cell, xs = jaxrnn.sru(H, use_bias=False), np.ones((T, H))
-    params = jax.eval_shape(lambda key: cell.init(key, H), jax.random.key(0))
+    params = shapes_of(cell, H)
     assert sorted(params) == ["kernel", "recurrent_kernel"]
     assert jax.eval_shape(lambda p: jaxrnn.unroll(cell, p, xs), params)[1].shape == (T, H)
 

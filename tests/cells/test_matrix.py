@@ -6,22 +6,11 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from arrays import random_like, random_params, sigma, silu, softplus
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 T, B, D, H, N, K, V = 7, 2, 3, 6, 2, 4, 5
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def silu(x):
-    return x * sigma(x)
-
-
-def softplus(x):
-    return np.log1p(np.exp(x))
 
 
 def norm(x):
@@ -95,17 +84,11 @@ CELLS = {
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
 
 
-def drawn(tree, seed=0):
-    """Random numbers in place of a pytree's leaves."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: 0.7 * rng.normal(size=leaf.shape), tree)
-
-
 @every_cell
 def test_equals_a_loop_in_numpy(equation):
     cell = CELLS[equation]
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
-    carry = drawn(cell.init_carry(params, (B,)), seed=1)
+    params = random_params(cell, D)
+    carry = random_like(cell.init_carry(params, (B,)), seed=1)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     S = np.array(carry.S)
     expected = np.array([[equation(params, x[b], S[b]) for b in range(B)] for x in xs])
@@ -117,7 +100,7 @@ def test_equals_a_loop_in_numpy(equation):
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
     cell = CELLS[gated_delta_net]
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = random_params(cell, D)
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     expected = jaxrnn.unroll(cell, params, xs)[1]
     carry, _ = jaxrnn.unroll(cell, params, xs[:5], method="chunked")
@@ -129,7 +112,7 @@ def test_a_prefill_in_chunks_is_followed_by_single_steps():
 def test_a_learned_initial_state_is_what_resets_start_from():
     """The engine knows it inside chunks, too."""
     cell = jaxrnn.learned_carry(CELLS[gated_delta_net])
-    params = drawn(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    params = random_params(cell, D)
     xs = np.random.default_rng(2).normal(size=(T, D))
     resets = np.array([0, 0, 1, 0, 1, 1, 0], bool)
     expected = jaxrnn.unroll(cell, params, xs, resets=resets, method="scan")[1]

@@ -1,0 +1,1 @@
+"""The modules for Linen and NNX."""

@@ -1,0 +1,1 @@
+"""The recurrences beneath the cells, each against a loop in NumPy."""
