@@ -73,7 +73,7 @@ def test_a_learned_carry_is_what_resets_start_from():
     """Both of its parts."""
     cell = jaxrnn.learned_carry(CELL)
     params, xs = PARAMS, XS
-    params |= {"initial_x": np.arange(1.0, D + 1), "initial_S": np.cos(np.arange(N * K * V)).reshape(N, K, V)}
+    params = params | {"initial_x": np.arange(1.0, D + 1), "initial_S": np.cos(np.arange(N * K * V)).reshape(N, K, V)}
     run = partial(jaxrnn.unroll, cell, params, xs, resets=RESETS, reverse=True)
     assert_close(run(method="chunked"), run(method="scan"), 1e-12)
 
