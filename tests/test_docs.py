@@ -26,6 +26,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *GUIDE]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ADDRESSES = PROJECT["tool"]["readme"]
 every_document = pytest.mark.parametrize("document", DOCUMENTS)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def text(document):

@@ -250,11 +250,11 @@ ERRORS = [
     (lambda: jaxrnn.zoneout(jaxrnn.lstm(4), {"m": 0.1}), r"zoneout: rate names \['m'\], expected fields of the carry"),
     (lambda: jaxrnn.zoneout(jaxrnn.sru(4), 0.1), "zoneout: the output of cell is not the field h of its carry"),
     (lambda: jaxrnn.zoneout(jaxrnn.mamba(4, dtype=jnp.bfloat16), 0.1), "zoneout: the output of cell is not the field"),
-    (lambda: jaxrnn.zoneout(jaxrnn.dense(4), 0.1), "zoneout: cell is a Layer"),
+    (lambda: jaxrnn.zoneout(jaxrnn.dense(4), 0.1), "zoneout: cell is the layer"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.lstm(4), -0.1), "recurrent_dropout: rate is -0.1, expected a number"),
     (lambda: jaxrnn.recurrent_dropout(jaxrnn.gru(4, reset="before"), 0.1), "recurrent_dropout: cell has methods"),
     (lambda: jaxrnn.weight_dropout(jaxrnn.lstm(4), "half"), "weight_dropout: rate is 'half', expected a finite number"),
-    (lambda: jaxrnn.weight_norm(jaxrnn.dense(4)), "weight_norm: cell is a Layer"),
+    (lambda: jaxrnn.weight_norm(jaxrnn.dense(4)), "weight_norm: cell is the layer"),
     (lambda: jaxrnn.heads(jaxrnn.lstm(4), 3), "heads: count is 3, expected a divisor of 4, the width of the state"),
     (lambda: jaxrnn.heads(jaxrnn.gru(4, reset="before"), 2), "heads: cell has methods"),
     (
