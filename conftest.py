@@ -2,6 +2,7 @@
 more compiled programs than a process can hold.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 hypothesis.settings.register_profile("jaxrnn", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jaxrnn")
 jax.config.update("jax_numpy_rank_promotion", "raise")  # no array broadcasts by accident
+if os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # of someone who runs the tests again and again
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 @pytest.fixture(scope="module")
