@@ -106,8 +106,13 @@ def run_step(
         carry = jax.tree.map(lambda new, old: select(resets, new.astype(jnp.result_type(old)), old), fresh, carry)
     if isinstance(model, Cell):
         return step_cell(model, params, carry, x)
-    assert model.step is not None  # the caller has looked
-    return model.step(params, carry, x, context)
+    return step_layer(model, params, carry, x, context)
+
+
+def step_layer(layer: Layer, params: Params, carry: Carry, x: Array, context: Any) -> tuple[Carry, Any]:
+    """Runs one step of a causal layer, which takes the context only if it reads one."""
+    assert layer.step is not None  # or nobody would ask for a step
+    return layer.step(params, carry, x) if layer.context is None else layer.step(params, carry, x, context)
 
 
 def batch_of(model: Cell | Layer, x: Array) -> tuple[int, ...]:

@@ -144,7 +144,8 @@ class Layer(Made, _LayerFunctions):
       init_carry: `(params, batch_shape=()) -> carry`, one pytree.
       run: `(params, carry | None, xs [T, *batch, D], Steps) -> (carry, ys [T, *batch, H])`, or also a third value, the
         `Steps` for the layers above, where they differ. It checks nothing.
-      step: `(params, carry, x [*batch, D], context) -> (carry, y)`, or None where the layer is not causal.
+      step: `(params, carry, x [*batch, D]) -> (carry, y)`, or None where the layer is not causal; a layer that reads a
+        context takes it as a fourth argument.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis; 0 for
         token ids.
       any_axes: whether an input may have more of them: a layer that acts on each step alone need not know.

@@ -246,3 +246,16 @@ def test_a_call_of_a_face_takes_unroll(face):
     assert_close(run(x, unroll=3), run(x), 1e-6)
     with pytest.raises(ValueError, match="unroll is 0, expected an int of 1 or more"):
         run(x, unroll=0)
+
+
+def test_a_record_made_by_hand_runs_as_its_fields_say():
+    own = jaxrnn.Layer(
+        lambda key, in_features: {},
+        lambda params, batch_shape=(): (),
+        lambda params, carry, xs, steps: ((), 2 * xs),
+        lambda params, carry, x: (carry, 2 * x),
+    )
+    model = jaxrnn.residual(jaxrnn.stack(own, jnp.tanh))
+    xs = np.linspace(-1, 1, T * B * 2, dtype=np.float32).reshape(T, B, 2)
+    assert_close(jaxrnn.unroll(model, {}, xs)[1], xs + np.tanh(2 * xs), 1e-6)
+    assert_close(jaxrnn.step(model, {}, ((), ()), xs[0])[1], xs[0] + np.tanh(2 * xs[0]), 1e-6)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
-from jaxrnn.driver import run_layer
+from jaxrnn.driver import run_layer, step_layer
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.layer import layer
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -57,9 +57,7 @@ def gated(
         return both(params, xs, lambda xs: run_layer(branch, params["branch"], carry, xs, steps)[:2])
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        step_branch = branch.step
-        assert step_branch is not None  # the branches of blocks are causal
-        return both(params, x, lambda x: step_branch(params["branch"], carry, x))
+        return both(params, x, lambda x: step_layer(branch, params["branch"], carry, x, None))
 
     def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return branch.init_carry(params["branch"], batch_shape)

@@ -90,17 +90,11 @@ def layer(
         after = changed[0]._replace(key=steps.key, context=steps.context) if changed else steps
         return carry, silence(after.valid, ys), after
 
-    def one(params: Params, carry: Carry, x: Array, given: Any = None) -> tuple[Carry, Any]:
-        assert step is not None  # or there would be no step
-        return step(params, carry, x) if context is None else step(params, carry, x, given)
-
     def start(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         return () if init_carry is None else init_carry(params, batch_shape)
 
     ahead = () if step is not None else tuple(looks_ahead) or (name,)
-    made = Layer(
-        init, start, whole, None if step is None else one, num_feature_axes, any_axes, draws, context, ahead, timed
-    )
+    made = Layer(init, start, whole, step, num_feature_axes, any_axes, draws, context, ahead, timed)
     return made
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import initializers
-from jaxrnn.driver import run_layer
+from jaxrnn.driver import run_layer, step_layer
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.causal_conv import causal_conv
 from jaxrnn.layers.gated import gated
@@ -95,8 +95,7 @@ def _beside_input(inner: Layer) -> Layer:
         return carry, jnp.concatenate([ys, xs], -1)
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        assert inner.step is not None  # it is a causal convolution
-        carry, y = inner.step(params, carry, x)
+        carry, y = step_layer(inner, params, carry, x, None)
         return carry, jnp.concatenate([y, x], -1)
 
     return around(inner, "beside_input", run, step)

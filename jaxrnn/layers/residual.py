@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxrnn import checks
-from jaxrnn.driver import run_layer
+from jaxrnn.driver import run_layer, step_layer
 from jaxrnn.layers.layer import around
 from jaxrnn.layers.rnn import as_layer
 from jaxrnn.layers.width import width
@@ -45,9 +45,8 @@ def residual(model: Cell | Layer) -> Layer:
         carry, ys, steps = run_layer(inner, params, carry, xs, steps)
         return carry, xs + ys, steps
 
-    def step(params: Params, carry: Carry, x: Array, *context: Any) -> tuple[Carry, Array]:
-        assert inner.step is not None  # or there would be no step
-        carry, y = inner.step(params, carry, x, *context)
+    def step(params: Params, carry: Carry, x: Array, context: Any = None) -> tuple[Carry, Array]:
+        carry, y = step_layer(inner, params, carry, x, context)
         return carry, x + y
 
     return around(inner, "residual", run, step, init)

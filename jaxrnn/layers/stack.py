@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxrnn import checks
-from jaxrnn.driver import run_layer
+from jaxrnn.driver import run_layer, step_layer
 from jaxrnn.layers.layer import layer
 from jaxrnn.layers.rnn import as_layer, layer_of_function
 from jaxrnn.layers.width import width
@@ -72,8 +72,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
     def step(params: Params, carry: Carry, x: Array, context: Any = None) -> tuple[Carry, Array]:
         after = []
         for name, part, before in zip(names, layers, carry, strict=True):
-            assert part.step is not None  # or there would be no step
-            c, x = part.step(params.get(name, {}), before, x, context)
+            c, x = step_layer(part, params.get(name, {}), before, x, context)
             after.append(c)
         return tuple(after), x
 
