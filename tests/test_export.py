@@ -98,7 +98,7 @@ def test_every_layer_where_batch_and_time_are_unknown(name):
 @pytest.mark.parametrize("face", ["linen", "nnx"])
 def test_both_faces_where_batch_and_time_are_unknown(face):
     cell, xs = jaxrnn.lstm(4), np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-    options, lengths = {"reverse": True, "return_carry": True}, np.array([5, 3])
+    options, lengths = {"reverse": True, "return_carry": True}, np.array([5, 3], np.int32)
     if face == "linen":
         model = jaxrnn_linen.RNN(cell, **options)
         params = model.init(jax.random.key(0), xs)

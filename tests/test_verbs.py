@@ -127,7 +127,7 @@ def attending():
         return carry, x + context.mean(0)
 
     return jaxrnn.layer(
-        "attending", lambda key, in_features: {}, run, step, context=jax.ShapeDtypeStruct((1, 3), float)
+        "attending", lambda key, in_features: {}, run, step, context=jax.ShapeDtypeStruct((1, 3), "float32")
     )
 
 

@@ -79,7 +79,7 @@ def layer(
 
     if any(not isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(context)):
         raise ValueError(
-            f"layer: context is {checks.spelled(context)}, expected shapes such as jax.ShapeDtypeStruct((1, 64), float)"
+            f"layer: context is {checks.spelled(context)}, expected shapes such as jax.ShapeDtypeStruct((1, 64), 'f4')"
         )
 
     def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
