@@ -26,11 +26,17 @@ class Options(NamedTuple):
 
 @partial(jax.jit, static_argnames=("cell", "how"))
 def run_cell(
-    cell: Cell, how: Options, params: Params, carry: Carry | None, xs: Array, steps: Steps
+    cell: Cell,
+    how: Options,
+    params: Params,
+    carry: Carry | None,
+    xs: Array,
+    valid: Array | None,
+    resets: Array | None,
+    key: Array | None,
 ) -> tuple[Carry, Array]:
-    """Runs `cell` over the leading axis of `xs`."""
+    """Runs `cell` over the leading axis of `xs`; `valid`, `resets` and `key` are those of `Steps`."""
     reverse, method, remat, unroll = how
-    valid, resets, key = steps.valid, steps.resets, steps.key
     fresh = cell.init_carry(params, xs.shape[1:-1])
     carry = _settled(cell, params, fresh if carry is None else carry, xs)
     resets = entries(resets) if reverse else resets
@@ -91,7 +97,7 @@ def run(
     """Returns the carry and outputs of `unroll`, and the named costs."""
     steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
     if isinstance(model, Cell):
-        return *run_cell(model, how, params, carry, xs, steps), {}
+        return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key), {}
     carry, ys, after = run_layer(model, params, carry, xs, steps)
     return carry, ys, after.aux
 

@@ -38,7 +38,7 @@ class Call:
 
     def __repr__(self) -> str:
         """Returns the call as Python, with functions by name."""
-        said = [*map(spelled, self.args), *(f"{name}={spelled(value)}" for name, value in self.kwargs.items())]
+        said = [*map(as_python, self.args), *(f"{name}={as_python(value)}" for name, value in self.kwargs.items())]
         return f"{self.make.__name__}({', '.join(said)})"
 
 
@@ -72,7 +72,7 @@ class Made:
 
     def __repr__(self) -> str:
         """Returns the call that made it."""
-        return f"<a {type(self).__name__} of no constructor's>" if self.call is None else repr(self.call)
+        return f"<{type(self).__name__} without a recorded call>" if self.call is None else repr(self.call)
 
     def __copy__(self) -> Self:
         """Returns the record itself, which is immutable."""
@@ -127,34 +127,29 @@ def _again(make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
 def remembered(make: Callable[..., Any], bound: inspect.BoundArguments, build: Callable[[], Any]) -> Any:
     """Returns the result that `make` gave for equal arguments while that is in use, or else calls `build`.
 
-    Equal arguments have equal types, too: 5 and 5.0 differ. Where one is not hashable, `build` is always called.
+    `bound` holds all arguments, defaults included. Equal arguments have equal types, too: 5 and 5.0 differ. Where one
+    is not hashable, `build` is always called.
     """
-    bound.apply_defaults()
-    key = (make, *(_key(value) for value in bound.arguments.values()))
+    key: Hashable = (make, *(_key(value) for value in bound.arguments.values()))
     try:
-        hash(key)
-    except TypeError:
-        return _with_call(build(), make, bound)
-    with _LOCK:
         known = _KNOWN.get(key)
+    except TypeError:
+        known = key = None
     if known is not None:
         return known.made
-    made = _with_call(build(), make, bound)
+    made = build()
     if not isinstance(made, Made | FunctionType):
         return made
+    call = vars(made)["call"] = _call(make, bound, made)
+    if key is None:
+        return made
     with _LOCK:
-        call = _KNOWN.setdefault(key, vars(made)["call"])  # another thread may have been faster
+        call = _KNOWN.setdefault(key, call)  # another thread may have been faster
         entries: Any = call.made
         if isinstance(entries, Made):
             with suppress(TypeError):
                 _KNOWN.setdefault((type(entries), *entries), call)  # type: ignore[misc]
     return call.made
-
-
-def _with_call(made: Any, make: Callable[..., Any], bound: inspect.BoundArguments) -> Any:
-    if isinstance(made, Made | FunctionType):
-        vars(made)["call"] = _call(make, bound, made)
-    return made
 
 
 def _call(make: Callable[..., Any], bound: inspect.BoundArguments, made: Any) -> Call:
@@ -182,13 +177,13 @@ def _key(value: Any) -> Any:
     return (type(value), value.hex()) if isinstance(value, float) else (type(value), value)
 
 
-def spelled(value: Any) -> str:
+def as_python(value: Any) -> str:
     """Returns the Python expression of a value, as far as one line can show it."""
     if isinstance(value, tuple | list) and not isinstance(value, Made):
-        inner = ", ".join(map(spelled, value))
+        inner = ", ".join(map(as_python, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name!r}: {spelled(entry)}" for name, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{name!r}: {as_python(entry)}" for name, entry in value.items()) + "}"
     if not isinstance(value, type) and hasattr(value, "shape") and getattr(value, "shape", ()) != ():
         return f"<array of shape {value.shape}>"
     return getattr(value, "__name__", None) or repr(value)

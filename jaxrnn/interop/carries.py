@@ -1,4 +1,4 @@
-"""What carries from and to other frameworks have in common: the cells in a carry, and their states in another order."""
+"""Finds the cells in a carry, and orders their states as other frameworks do."""
 
 from collections.abc import Sequence
 from typing import Any

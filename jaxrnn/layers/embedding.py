@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.layer import stepwise
 from jaxrnn.options import checked
+from jaxrnn.precision import compute_dtype
 from jaxrnn.types import Array, Layer, Params
 
 
@@ -53,6 +54,6 @@ def embedding(
 
     def apply(params: Params, xs: Array) -> Array:
         ids = jnp.where(xs < 0, vocabulary, xs)  # negative ids would count from the end
-        return jnp.take(params["embedding"], ids, axis=0, mode="fill").astype(dtype or params["embedding"].dtype)
+        return jnp.take(params["embedding"], ids, axis=0, mode="fill").astype(compute_dtype(dtype, params["embedding"]))
 
     return stepwise("embedding", init, apply, num_feature_axes=0)

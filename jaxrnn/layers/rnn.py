@@ -43,11 +43,10 @@ def rnn(
     """
     trees.check_cell("rnn", cell)
     checks.check_choice("rnn", "method", method, ("auto", *methods(cell)))
-    checks.check_remat("rnn", remat)
     how = Options(reverse, method, remat, unroll)
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
-        return run_cell(cell, how, params, carry, xs, steps)
+        return run_cell(cell, how, params, carry, xs, steps.valid, steps.resets, steps.key)
 
     return layer(
         "rnn with reverse=True" if reverse else "rnn",

@@ -213,9 +213,9 @@ def _drawing(
             bias_init=bias_init,
             param_dtype=param_dtype,
         )
-        for (name, entry), own_key in zip(extra.items(), keys, strict=True):
+        for (name, entry), extra_key in zip(extra.items(), keys, strict=True):
             initializer, shape = entry if isinstance(entry, tuple) else (entry, (features,))
-            params[name] = held(f"{where}: extra[{name!r}]", initializer)(own_key, shape, param_dtype)
+            params[name] = held(f"{where}: extra[{name!r}]", initializer)(extra_key, shape, param_dtype)
         return params
 
     return init
