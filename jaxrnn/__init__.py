@@ -21,6 +21,9 @@ from jaxrnn.carries import (
 from jaxrnn.cell_options import CellOptions, DTypeOptions, KernelOptions, LinearOptions, MatrixOptions
 from jaxrnn.cells import *  # noqa: F403
 from jaxrnn.checks import ShapeError
+from jaxrnn.decode.beam_search import beam_search
+from jaxrnn.decode.generate import generate
+from jaxrnn.decode.scheduled_sampling import scheduled_sampling
 from jaxrnn.initial_carry import initial_carry
 from jaxrnn.last import last
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
@@ -74,11 +77,13 @@ __all__ = [
     "Noise",
     "ShapeError",
     "Steps",
+    "beam_search",
     "bidirectional",
     "causal_conv",
     "dense",
     "dropout",
     "embedding",
+    "generate",
     "griffin_block",
     "heads",
     "initial_carry",
@@ -102,6 +107,7 @@ __all__ = [
     "residual",
     "rnn",
     "roles",
+    "scheduled_sampling",
     "stack",
     "step",
     "step_cell",

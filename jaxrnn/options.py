@@ -24,7 +24,8 @@ from jaxrnn.types import Cell, Layer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INDICES = ("gate", "forget", "input", "num_feature_axes")  # these ints count from 0
+INDICES = ("gate", "forget", "input", "num_feature_axes", "eos")  # these ints count from 0
+ANY_INTS = ("pad",)
 FLOATING = "a floating dtype such as jnp.bfloat16"
 
 
@@ -117,6 +118,8 @@ def rule_of(name: str, annotation: Any) -> Rule | None:
         return Rule(checks.is_key, "a PRNG key such as jax.random.key(0)")
     if annotation is int and name in INDICES:
         return Rule(lambda value: _is_int(value) and value >= 0, "an int of 0 or more")
+    if annotation is int and name in ANY_INTS:
+        return Rule(_is_int, "an int")
     if annotation in _KINDS:
         return _KINDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)

@@ -51,6 +51,8 @@ FINE: dict[str, set[str]] = {
     "dtype": set(),
     "index": {"zero"},
     "other": set(),
+    "whole": {"negative", "zero"},
+    "scalar": {"negative", "zero", "fraction", "traced"},  # a number that may be traced
 }
 
 
@@ -101,6 +103,16 @@ LINEAR = {  # of `linear_cell`, whose gates are a function
 MATRIX = {"init": lambda key, in_features: {"a": jnp.ones(H)}}
 WINDOW = {"kernel_size": (3,)}
 OWN = {"linear_cell": LINEAR, "matrix_cell": MATRIX, "conv_lstm": WINDOW, "conv_gru": WINDOW}
+WRITING = {
+    "step": lambda carry, tokens: (carry, jnp.zeros((B, 5))),
+    "carry": jnp.zeros((B, 1)),
+    "first": jnp.zeros(B, int),
+    "tokens": jnp.zeros((T, B), int),
+    "key": KEY,
+    "max_new_tokens": 2,
+    "num_beams": 2,
+}
+OWN |= dict.fromkeys(("generate", "beam_search", "scheduled_sampling"), WRITING)
 OTHERS = {"unroll", "unroll_with_aux", "step", "methods", "initial_carry", "last"}
 OTHERS |= {"linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
 FUNCTIONS = {name: made for name in jaxrnn.__all__ if inspect.isfunction(made := getattr(jaxrnn, name))}
@@ -115,12 +127,16 @@ def kind_of(name: str, annotation: Any) -> tuple[str, bool]:
         return "dtype", optional
     if said == "<class 'str'>" or "str |" in said:
         return "text", optional
-    if name in ("forget", "input", "gate") and "int" in said:
+    if name == "pad" and said == "<class 'int'>":
+        return "whole", optional
+    if name in ("forget", "input", "gate", "eos") and "int" in said:
         return "index", optional
     if "Literal" in said:
         return "choice", optional
     if "Callable" in said:
         return "function", optional
+    if "float" in said and "Array" in said:
+        return "scalar", optional
     for word, kind in (("bool", "bool"), ("float", "number"), ("int", "size")):
         if re.search(rf"\b{word}\b", said):
             return kind, optional

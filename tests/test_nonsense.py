@@ -34,6 +34,8 @@ ACCEPTED |= {
     ("residual", "xs", "wide"): "the line names the model, whose width is another",
     ("residual", "x", "wide"): "the line names the model, whose width is another",
 }
+for writing in ("generate", "beam_search", "scheduled_sampling"):
+    ACCEPTED[writing, "carry", "None"] = "a model without a state"
 for layer in ("dense", "dropout", "layer_norm", "residual"):
     ACCEPTED[layer, "x", "flat"] = "a step without batch axes"
     ACCEPTED[layer, "lengths", "scalar"] = "a sequence without batch axes: the layer acts on each step of any shape"
