@@ -26,6 +26,8 @@ from jaxrnn.decode.generate import generate
 from jaxrnn.decode.scheduled_sampling import scheduled_sampling
 from jaxrnn.initial_carry import initial_carry
 from jaxrnn.last import last
+from jaxrnn.layers.attending import AttendingCarry, attending
+from jaxrnn.layers.attention import Memory, attention, init_attention
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from jaxrnn import linen, nnx
 
 __all__ = [
+    "AttendingCarry",
     "BegunCarry",
     "BidirectionalCarry",
     "CausalConvCarry",
@@ -74,9 +77,12 @@ __all__ = [
     "MLSTMCarry",
     "MatrixCarry",
     "MatrixOptions",
+    "Memory",
     "Noise",
     "ShapeError",
     "Steps",
+    "attending",
+    "attention",
     "beam_search",
     "bidirectional",
     "causal_conv",
@@ -86,6 +92,7 @@ __all__ = [
     "generate",
     "griffin_block",
     "heads",
+    "init_attention",
     "initial_carry",
     "initializers",
     "interop",

@@ -15,6 +15,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
+        *("query_kernel", "memory_kernel"),  # the two sides of additive scores
         "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
     # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
@@ -23,7 +24,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "projection": ("out", "projection"),
     # These multiply each feature by itself: they mix nothing, and near 0 does not mean unused, so an optimizer should
     # treat them as vectors whatever their number of axes.
-    "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude"),
+    "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score"),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),

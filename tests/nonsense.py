@@ -112,6 +112,14 @@ WRITING = {
     "max_new_tokens": 2,
     "num_beams": 2,
 }
+ATTENTION = {
+    "key": KEY,
+    "query_features": D,
+    "memory_features": D,
+    "query": jnp.ones((B, D)),
+    "memory": jaxrnn.Memory(jnp.ones((T, B, D))),
+}
+OWN |= dict.fromkeys(("init_attention", "attention"), ATTENTION)
 OWN |= dict.fromkeys(("generate", "beam_search", "scheduled_sampling"), WRITING)
 OTHERS = {"unroll", "unroll_with_aux", "step", "methods", "initial_carry", "last"}
 OTHERS |= {"linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
@@ -157,7 +165,8 @@ def run(made: Any) -> Any:
             xs = jnp.ones((T, B), int) if tokens else jnp.ones((T, B, *[3] * (made.num_feature_axes - 1), D))
             params = made.init(key, None if tokens else D)
             layer = jaxrnn.rnn(made) if isinstance(made, jaxrnn.Cell) else made
-            return jaxrnn.unroll(layer, params, xs, key=key)
+            context = jax.tree.map(lambda part: jnp.ones((part.shape[0], B, *part.shape[1:])), layer.context)
+            return jaxrnn.unroll(layer, params, xs, key=key, context=context)
         if callable(made):  # an initializer
             return made(key, (4, H), jnp.float32)
         return ()

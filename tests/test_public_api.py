@@ -13,6 +13,7 @@ import pytest
 import jaxrnn
 
 NAMES = [
+    "AttendingCarry",
     "BegunCarry",
     "BidirectionalCarry",
     "CausalConvCarry",
@@ -29,9 +30,12 @@ NAMES = [
     "MLSTMCarry",
     "MatrixCarry",
     "MatrixOptions",
+    "Memory",
     "Noise",
     "ShapeError",
     "Steps",
+    "attending",
+    "attention",
     "beam_search",
     "bidirectional",
     "causal_conv",
@@ -41,6 +45,7 @@ NAMES = [
     "generate",
     "griffin_block",
     "heads",
+    "init_attention",
     "initial_carry",
     "initializers",
     "interop",

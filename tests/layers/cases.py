@@ -76,6 +76,9 @@ LAYERS = {
         jaxrnn.bidirectional(neighbours(D)),
     ),
     "spatial_causal": jaxrnn.residual(neighbours(D)),
+    "attending": jaxrnn.stack(
+        jaxrnn.attending(jaxrnn.zoneout(LSTM, 0.5), heads=2, memory_features=6, features=3), jaxrnn.dense(D)
+    ),
 }
 CAUSAL = [name for name, layer in LAYERS.items() if layer.step is not None]
 every_layer = pytest.mark.parametrize("name", LAYERS)
@@ -84,6 +87,28 @@ every_causal_layer = pytest.mark.parametrize("name", CAUSAL)
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
+
+
+def unroll(name: str, params: Any, xs: Any, carry: Any = None, **steps: Any) -> Any:
+    """`jaxrnn.unroll` of a layer by name, with a context where it reads one."""
+    return jaxrnn.unroll(LAYERS[name], params, xs, carry, **steps, **context(name, xs.shape[1:-1]))
+
+
+def step(name: str, params: Any, carry: Any, x: Any) -> Any:
+    """`jaxrnn.step` of a layer by name, with a context where it reads one."""
+    return jaxrnn.step(LAYERS[name], params, carry, x, **context(name, x.shape[:-1]))
+
+
+def context(name: str, batch: tuple[int, ...]) -> dict[str, jaxrnn.Memory]:
+    """The same memory for each sequence, some of it NaN and invalid."""
+    if LAYERS[name].context is None:
+        return {}
+    depth = LAYERS[name].context.values.shape[-1]
+    valid, values = np.array([True, False, True, True]), random(4, depth, seed=1)
+    values[1] = np.nan
+    axes = [1] * len(batch)
+    values = np.broadcast_to(values.reshape(4, *axes, depth), (4, *batch, depth))
+    return {"context": jaxrnn.Memory(values, np.broadcast_to(valid.reshape(4, *axes), (4, *batch)))}
 
 
 def numbers(name: str) -> tuple[dict, np.ndarray]:

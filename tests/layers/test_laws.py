@@ -12,7 +12,7 @@ import pytest
 
 import jaxrnn
 from compare import assert_close
-from layers.cases import LAYERS, LENGTHS, LSTM, RESETS, B, T, every_causal_layer, every_layer, numbers
+from layers.cases import LAYERS, LENGTHS, LSTM, RESETS, B, T, every_causal_layer, every_layer, numbers, step, unroll
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -21,11 +21,10 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 @cache
 def applied(name: str) -> Callable[..., Any]:
     """`apply` from the layer's own carry; compiled once for all laws, which therefore share their shapes."""
-    layer = LAYERS[name]
 
     @jit
     def run(params: Any, xs: Any, **steps: Any) -> Any:
-        return jaxrnn.unroll(layer, params, xs, layer.init_carry(params, xs.shape[1:-1]), **steps)
+        return unroll(name, params, xs, LAYERS[name].init_carry(params, xs.shape[1:-1]), **steps)
 
     return run
 
@@ -35,7 +34,7 @@ def graded(name: str) -> Callable[..., Any]:
     """Gradients in parameters and inputs, and outputs."""
 
     def loss(params: Any, xs: Any, key: Any) -> Any:
-        ys = jaxrnn.unroll(LAYERS[name], params, xs, lengths=LENGTHS, key=key)[1]
+        ys = unroll(name, params, xs, lengths=LENGTHS, key=key)[1]
         return jnp.vdot(cotangent(ys), ys), ys
 
     return jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
@@ -96,7 +95,7 @@ def test_vmap_is_a_batch_axis(name: str) -> None:
 
     def loss(params: Any, xs: Any) -> Any:
         def one(x: Any, length: Any) -> Any:
-            return jaxrnn.unroll(LAYERS[name], params, x, lengths=length)[1]
+            return unroll(name, params, x, lengths=length)[1]
 
         ys = jax.vmap(one, in_axes=(1, 0), out_axes=1)(xs, LENGTHS)
         return jnp.vdot(cotangent(ys), ys), ys
@@ -116,17 +115,17 @@ def test_no_steps_leave_the_carry(name: str) -> None:
 def test_chunks_equal_the_whole(name: str) -> None:
     params, xs = numbers(name)
     carry, early = applied(name)(params, xs[:3, 0])
-    carry, late = jit(partial(jaxrnn.unroll, LAYERS[name]))(params, xs[3:, 0], carry)
+    carry, late = jit(partial(unroll, name))(params, xs[3:, 0], carry)
     assert_close((carry, jnp.concatenate([early, late])), applied(name)(params, xs[:, 0]))
 
 
 @every_causal_layer
 def test_a_stream_equals_the_whole(name: str) -> None:
     params, xs = numbers(name)
-    step = jit(lambda *args: jaxrnn.step(LAYERS[name], *args))
+    one = jit(partial(step, name))
     carry, ys = LAYERS[name].init_carry(params, xs.shape[2:-1]), []
     for x in xs[:, 0]:
-        carry, y = step(params, carry, x)
+        carry, y = one(params, carry, x)
         ys.append(y)
     assert_close((carry, jnp.stack(ys)), applied(name)(params, xs[:, 0]))
 
