@@ -26,6 +26,7 @@ from jaxrnn.decode.generate import generate
 from jaxrnn.decode.scheduled_sampling import scheduled_sampling
 from jaxrnn.initial_carry import initial_carry
 from jaxrnn.last import last
+from jaxrnn.layers.act import act
 from jaxrnn.layers.attending import AttendingCarry, attending
 from jaxrnn.layers.attention import Memory, attention, init_attention
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
@@ -39,6 +40,7 @@ from jaxrnn.layers.layer_norm import layer_norm
 from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import rnn
+from jaxrnn.layers.skip import SkipCarry, skip
 from jaxrnn.layers.stack import stack
 from jaxrnn.recurrence.linear import linear_cell
 from jaxrnn.recurrence.linear_scan import linear_scan
@@ -80,7 +82,9 @@ __all__ = [
     "Memory",
     "Noise",
     "ShapeError",
+    "SkipCarry",
     "Steps",
+    "act",
     "attending",
     "attention",
     "beam_search",
@@ -115,6 +119,7 @@ __all__ = [
     "rnn",
     "roles",
     "scheduled_sampling",
+    "skip",
     "stack",
     "step",
     "step_cell",

@@ -1,5 +1,6 @@
 """Adapts `jaxrnn.unroll` to the call conventions of Flax's `RNN`: batch-major, `seq_lengths`, flipped order."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ def run(
     key: Array | None = None,
     context: Any = None,
     unroll: int | None = None,
+    keep: Callable[[str, Array], Any],
 ) -> Any:
     """Runs `model` over `inputs` with these flags.
 
@@ -79,6 +81,7 @@ def run(
       key: for layers that draw; None means deterministic.
       context: for layers that attend.
       unroll: of a cell, as `jaxrnn.unroll` has it.
+      keep: is called with the name and value of each cost that a layer adds.
 
     Returns:
       The outputs, or `(carry, outputs)`.
@@ -98,7 +101,9 @@ def run(
     how = Options(reverse=bool(flags.reverse) and isinstance(model, Cell), unroll=unroll)
     check_options(where, model, how)
     directed = backwards(model) if flags.reverse and isinstance(model, Layer) else model
-    carry, ys, _ = driver.run(directed, how, params, initial_carry, xs, seq_lengths, mask, resets, key, context)
+    carry, ys, aux = driver.run(directed, how, params, initial_carry, xs, seq_lengths, mask, resets, key, context)
+    for name, value in aux.items():
+        keep(name, value)
     if flags.reverse and not flags.keep_order:
         ys = flip(ys)
         if seq_lengths is not None:

@@ -93,7 +93,8 @@ class RNN(nn.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
+          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`. The costs that layers such as `act` add are
+          sown into the collection `losses`: `model.apply(variables, inputs, mutable=["losses"])`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument.
@@ -109,7 +110,9 @@ class RNN(nn.Module):
         params = self._params(layer, None if layer.num_feature_axes == 0 else inputs.shape[-1])
         key = self.make_rng("dropout") if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets, "context": context, "unroll": unroll}
-        return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
+        return batch_major.run(
+            where, self.cell, params, inputs, initial_carry, flags, key=key, keep=self._keep, **steps
+        )
 
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Carry:
         """Returns the carry before the first input, which `initial_carry` and `step` take.
@@ -139,6 +142,11 @@ class RNN(nn.Module):
         """
         params = unfreeze(dict(self.variables["params"]))
         return step(self.cell, params, carry, x, resets=resets, context=context)
+
+    def _keep(self, name: str, value: Array) -> None:
+        """Stores a cost in the collection `losses`, if the caller asks for it, but not among the initial variables."""
+        if not self.is_initializing():
+            self.sow("losses", name, value)
 
     def _params(self, layer: Layer, in_features: int | None) -> Params:
         """Returns the stored tree, which is drawn at once by the first call."""

@@ -103,7 +103,8 @@ class RNN(nnx.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`.
+          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`. The costs that layers such as `act` add are
+          sown for `nnx.capture(model, nnx.Intermediate)(inputs)`, which returns `(outputs, costs)`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument.
@@ -117,7 +118,14 @@ class RNN(nnx.Module):
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets, "context": context, "unroll": unroll}
-        return batch_major.run(where, self.cell, params, inputs, initial_carry, flags, key=key, **steps)
+        return batch_major.run(
+            where, self.cell, params, inputs, initial_carry, flags, key=key, keep=self._keep, **steps
+        )
+
+    def _keep(self, name: str, value: Array) -> None:
+        """Sows a cost, inside `nnx.capture`; elsewhere it would change the module, which Flax warns of."""
+        if hasattr(self, "__captures__"):
+            self.sow(nnx.Intermediate, name, value)
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:
         """Returns the carry before the first input, which `initial_carry` and `step` take; the learned one, if any.

@@ -19,6 +19,13 @@ def check_cell(where: str, cell: Any) -> None:
         raise ValueError(f"{where}: cell is {checks.spelled(cell)}, expected a Cell such as jaxrnn.lstm(128)")
 
 
+def check_vectors(where: str, cell: Any) -> None:
+    """Checks that `cell` is a cell whose input is one vector per step."""
+    check_cell(where, cell)
+    if cell.num_feature_axes != 1:
+        raise ValueError(f"{where}: cell is {cell!r}, whose inputs are images, expected one that reads vectors")
+
+
 def check_model(where: str, model: Any, *, name: str = "model") -> None:
     """Checks that `model` is a cell or a layer."""
     if not isinstance(model, Cell | Layer):

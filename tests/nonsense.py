@@ -93,6 +93,7 @@ NEEDED: dict[str, Any] = {
     "gates": ("h",),
     "inputs": lambda params, xs: {name: jnp.ones((*xs.shape[:-1], 2, 2)) for name in "qkv"},
     "heads": 2,
+    "max_ponder": 2,
     "keys": 2,
     "values": 2,
 }

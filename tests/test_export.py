@@ -87,9 +87,8 @@ def test_every_way_through_a_linear_recurrence_of_unknown_length(method):
 
 @cases.every_layer
 def test_every_layer_where_batch_and_time_are_unknown(name):
-    layer = cases.LAYERS[name]
     params, xs = jax.tree.map(lambda x: x.astype(np.float32), cases.numbers(name))
-    program = with_gradients(lambda params, xs: jaxrnn.unroll(layer, params, xs), 2)
+    program = with_gradients(lambda params, xs: cases.unroll(name, params, xs), 2)
     moved = carried(program, (params, xs), (None, "t, b, ..."))
     if name in ("blocks", "bidirectional"):  # the others are made of the same parts
         close(moved(params, xs), jit(program)(params, xs))

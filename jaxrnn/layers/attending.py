@@ -12,11 +12,10 @@ from jaxrnn.cell_options import KernelOptions
 from jaxrnn.driver import Options, run_cell, step_cell
 from jaxrnn.layers.attention import Memory, Scores, attend, check_memory, check_widths, init_attention, remember
 from jaxrnn.layers.layer import layer
-from jaxrnn.layers.rnn import rnn
-from jaxrnn.layers.width import width
+from jaxrnn.layers.width import width_of_cell
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
-from jaxrnn.recurrence.followed import drawn_from
+from jaxrnn.recurrence.followed import drawn_within
 from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Layer, Noise, Params, Steps
 
@@ -90,10 +89,8 @@ def attending(
       >>> logits.shape
       (6, 2, 3)
     """
-    trees.check_cell("attending", cell)
-    if cell.num_feature_axes != 1:
-        raise ValueError(f"attending: cell is {cell!r}, whose inputs are images, expected one that reads vectors")
-    query = _width_of_output(cell)
+    trees.check_vectors("attending", cell)
+    query = width_of_cell("attending", cell)
     depth = query if memory_features is None else memory_features
     check_widths("attending", scores, heads, query, depth)
     fed = _fed(cell, depth, scores, heads, options["dtype"])
@@ -152,10 +149,6 @@ def _fed(cell: Cell, depth: int, scores: Scores, heads: int, dtype: Any) -> Cell
         wide = context.astype(accumulator(context.dtype))
         return AttendingCarry(inner, wide), jnp.concatenate([y, context.astype(y.dtype)], -1)
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
-        drawn, inner, noise = drawn_from(cell, key, params["cell"], shape)
-        return _fed(drawn, depth, scores, heads, dtype), params | {"cell": inner}, noise
-
     return Cell(
         init=cell.init,
         init_carry=init_carry,
@@ -163,12 +156,6 @@ def _fed(cell: Cell, depth: int, scores: Scores, heads: int, dtype: Any) -> Cell
         step=step,
         scan=None,
         structure="dense",
-        draw=None if cell.draw is None else draw,
+        draw=drawn_within(cell, lambda drawn: _fed(drawn, depth, scores, heads, dtype)),
         timed=cell.timed,
     )
-
-
-def _width_of_output(cell: Cell) -> int:
-    """Returns the number of features that `cell` gives, which does not depend on those that it takes."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))
-    return width("attending", "cell", rnn(cell), params, 2)

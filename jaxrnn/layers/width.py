@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.driver import run_layer
+from jaxrnn.driver import Options, run_cell, run_layer
 from jaxrnn.recurrence.followed import input_shape
-from jaxrnn.types import Array, Layer, Params, Steps
+from jaxrnn.types import Array, Cell, Layer, Params, Steps
 
 
 def width(where: str, name: str, layer: Layer, params: Params, in_features: int | None) -> int:
@@ -29,3 +29,12 @@ def width_of(where: str, name: str, ys: Any) -> int:
             f"{where}: {name} gives a {type(ys).__name__}, expected one array; several outputs can only come last"
         )
     return ys.shape[-1]
+
+
+def width_of_cell(where: str, cell: Cell) -> int:
+    """Returns the width of the output of `cell`, which does not depend on that of its input."""
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))
+    xs = jax.ShapeDtypeStruct((1, *input_shape(cell, 2)), jnp.float32)
+    steps = (None, None, None)
+    ys = jax.eval_shape(lambda params, xs: run_cell(cell, Options(), params, None, xs, *steps)[1], params, xs)
+    return width_of(where, "cell", ys)

@@ -62,6 +62,18 @@ def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -
     return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape)
 
 
+def drawn_within(cell: Cell, around: Callable[[Cell], Cell]) -> Callable[..., tuple[Cell, Params, Noise | None]] | None:
+    """Returns the `draw` of `around(cell)`, whose parameters have those of `cell` under `"cell"`; None without one."""
+    if cell.draw is None:
+        return None
+
+    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+        drawn, inner, noise = drawn_from(cell, key, params["cell"], shape)
+        return around(drawn), params | {"cell": inner}, noise
+
+    return draw
+
+
 def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:
     """Returns the carry of `cell` as shapes."""
     return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)

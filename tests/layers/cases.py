@@ -76,6 +76,9 @@ LAYERS = {
         jaxrnn.bidirectional(neighbours(D)),
     ),
     "spatial_causal": jaxrnn.residual(neighbours(D)),
+    "adaptive": jaxrnn.stack(
+        jaxrnn.act(jaxrnn.zoneout(LSTM, 0.5), 3), jaxrnn.skip(GRU, update_bias=-0.5), jaxrnn.dense(D)
+    ),
     "attending": jaxrnn.stack(
         jaxrnn.attending(jaxrnn.zoneout(LSTM, 0.5), heads=2, memory_features=6, features=3), jaxrnn.dense(D)
     ),
@@ -107,8 +110,8 @@ def context(name: str, batch: tuple[int, ...]) -> dict[str, jaxrnn.Memory]:
     valid, values = np.array([True, False, True, True]), random(4, depth, seed=1)
     values[1] = np.nan
     axes = [1] * len(batch)
-    values = np.broadcast_to(values.reshape(4, *axes, depth), (4, *batch, depth))
-    return {"context": jaxrnn.Memory(values, np.broadcast_to(valid.reshape(4, *axes), (4, *batch)))}
+    values = jnp.broadcast_to(values.reshape(4, *axes, depth), (4, *batch, depth))
+    return {"context": jaxrnn.Memory(values, jnp.broadcast_to(valid.reshape(4, *axes), (4, *batch)))}
 
 
 def numbers(name: str) -> tuple[dict, np.ndarray]:
