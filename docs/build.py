@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 MODULES = ("jaxrnn", r"!jaxrnn\..*", "jaxrnn.initializers", "jaxrnn.interop", "jaxrnn.linen", "jaxrnn.nnx")
 PLACES = {  # headings of the reference by where a name is defined
     "To run a model": ("jaxrnn.unroll", "jaxrnn.last", "jaxrnn.roles", "jaxrnn.allocator"),
+    "To write sequences": ("jaxrnn.decode.",),
     "Layers": ("jaxrnn.layers.",),
     "Cells made of cells": ("jaxrnn.transforms.",),
     "Makers of cells, and recurrences": ("jaxrnn.recurrence.",),
