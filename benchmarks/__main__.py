@@ -21,6 +21,7 @@ QUESTIONS = (
     "packages",
     "characters",
     "character_speed",
+    "ponder",
 )
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
@@ -37,6 +38,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   packages        linear recurrences beside public JAX packages
   characters      cells on one text: how well each reads it
   character_speed every cell on that text: how fast it trains
+  ponder          adaptive computation on harder and easier inputs
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 

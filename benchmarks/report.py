@@ -23,6 +23,7 @@ from benchmarks import (
     own_cell,
     packages,
     plots,
+    ponder,
     results,
     scaling,
     shares,
@@ -51,8 +52,13 @@ MODULES = (
     packages,
     characters,
     character_speed,
+    ponder,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
+PLOTTED = {  # without ratios, the plot is the answer
+    "characters": "How well each cell reads a text",
+    "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
+}
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),
     ("training in bfloat16, time", half_precision, ("training",)),
@@ -122,8 +128,9 @@ def _run(folder: Path) -> str:
     blocks += [table for table in [_others(found)] if table]
     if len(blocks) > 1:
         blocks.append(LEGEND)
-    if "characters" in found:
-        blocks.append(f"![How well each cell reads a text]({_link(folder / 'characters.png')})")
+    for name, what in PLOTTED.items():
+        if name in found:
+            blocks.append(f"![{what}]({_link(folder / name)}.png)")
     shown = "\n\n\n".join(told(SCRIPTS[name].QUESTION, result) for name, result in found.items())
     return "\n\n".join([*blocks, f"<details><summary>All figures</summary>\n\n```text\n{shown}\n```\n\n</details>"])
 
