@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxrnn
 from arrays import random_params
@@ -14,7 +15,7 @@ KEY = jax.random.key(0)
 VALID = np.array([[1, 0], [0, 0], [1, 0], [1, 0], [1, 0]], bool)
 SCORES = ["additive", "dot", "general", "scaled"]
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 
 def random(*shape, seed=0):
@@ -204,3 +205,19 @@ def run(context):
 def attend(**changes):
     given = {"query": np.ones((B, D)), "memory": jaxrnn.Memory(np.ones((S, B, D)))} | changes
     return jaxrnn.attention(**given)
+
+
+def test_a_memory_passes_through_both_flax_modules():
+    model = jaxrnn.stack(jaxrnn.residual(jaxrnn.stack(MODEL, jaxrnn.dense(3))), jaxrnn.dense(2))
+    xs, memory = random(B, 4, 3), jaxrnn.Memory(random(S, B, D, seed=1), VALID)
+    module = jaxrnn.linen.RNN(model)
+    variables = module.init(KEY, xs, context=memory)
+    _, expected = jaxrnn.unroll(model, variables["params"], xs.swapaxes(0, 1), context=memory)
+    assert_close(module.apply(variables, xs, context=memory), expected.swapaxes(0, 1))
+    carry = module.initialize_carry(KEY, xs[:, 0].shape)
+    _, y = module.apply(variables, carry, xs[:, 0], context=memory, method="step")
+    assert_close(y, expected[0])
+    other = jaxrnn.nnx.RNN(model, 3, rngs=nnx.Rngs(0))
+    _, expected = jaxrnn.unroll(model, nnx.to_pure_dict(nnx.state(other, nnx.Param)), xs.swapaxes(0, 1), context=memory)
+    assert_close(other(xs, context=memory), expected.swapaxes(0, 1))
+    assert_close(other.step(other.initialize_carry(xs[:, 0].shape), xs[:, 0], context=memory)[1], expected[0])
