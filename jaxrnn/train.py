@@ -95,10 +95,10 @@ def train(
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Makes Ctrl-C and SIGTERM only request a stop: the function that it yields returns whether one did.
+    """Makes Ctrl-C, SIGTERM and SIGHUP only request a stop: the function that it yields returns whether one did.
 
-    A second signal acts as usual, in case the first has no effect. In other threads than the main one, where Python
-    takes no signals, nothing changes.
+    A second signal acts as usual, in case the first has no effect. SIGHUP, which a terminal sends when it is closed,
+    stays ignored under `nohup`. In other threads than the main one, where Python takes no signals, nothing changes.
     """
     asked = False
     before: dict[int, Any] = {}
@@ -114,7 +114,11 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+            numbers.append(hang_up)
+        before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield lambda: asked
     finally:

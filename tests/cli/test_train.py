@@ -66,16 +66,33 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """The system's own reaction to SIGHUP, even where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.usefixtures("ctrl_c")
-def test_the_first_signal_asks_and_the_second_one_acts() -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_one_acts(first: signal.Signals, hang_up: None) -> None:
     with interruptible() as stopped:
         assert not stopped()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), first)
         assert stopped()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             signal.pause()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nohup_is_respected(hang_up: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with interruptible() as stopped:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stopped()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_thread_is_left_alone() -> None:
