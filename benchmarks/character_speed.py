@@ -33,10 +33,10 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 
 def updates(name: str, corpus: text.Corpus, width: int, batch: int, window: int, seed: int) -> Callable[[], None]:
     """A call that makes one more update of a model."""
-    layer = model.character_model(name, 1, width, corpus.size, drops=False)
+    layer = model.character_model(name, 1, width, corpus.size, dropout_rate=0.0)
     optimizer = model.optimizer(1e-3, UPDATES)
-    update = updater(model.objective(layer, corpus.size), optimizer, jax.random.key(seed))
-    params = layer.init(jax.random.key(seed), corpus.size)
+    update = updater(model.objective(layer), optimizer, jax.random.key(seed))
+    params = layer.init(jax.random.key(seed), None)
     state = start(params, layer.init_carry(params, (batch,)), optimizer)
     given = text.windows(corpus.training, batch, window)(0)
 

@@ -137,13 +137,13 @@ def reader(
 
     The bits are infinite where training diverged.
     """
-    layer = model.character_model(name, 1, size.width, corpus.size, drops=False)
-    update = updater(model.objective(layer, corpus.size), optimizer(1.0, size.updates), jax.random.key(0))
-    evaluate = model.evaluator(layer, corpus.size)
+    layer = model.character_model(name, 1, size.width, corpus.size, dropout_rate=0.0)
+    update = updater(model.objective(layer), optimizer(1.0, size.updates), jax.random.key(0))
+    evaluate = model.evaluator(layer)
     window = text.windows(corpus.training, size.batch, size.window)
 
     def trained(rate: float, seed: int) -> Params:
-        params = layer.init(jax.random.key(seed), corpus.size)
+        params = layer.init(jax.random.key(seed), None)
         first = start(params, layer.init_carry(params, (size.batch,)), optimizer(rate, size.updates))
         *_, (_, state, _) = train(update, first, window, range(size.updates))
         return state.params

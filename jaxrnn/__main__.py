@@ -1,93 +1,27 @@
-"""Runs the command line: `python -m jaxrnn` trains a character model on a text and shows the result."""
+"""Runs the command line: `python -m jaxrnn` trains a character model on a text, lets it write, and scores texts."""
 
-import argparse
+import contextlib
+import errno
 import io
-import math
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NoReturn
 
 import jax
 
 from jaxrnn.allocator import tune_cpu_allocator
-from jaxrnn.cli.characters import after_interrupt, characters
-from jaxrnn.cli.model import CELLS
+from jaxrnn.cli.evaluate import evaluate
+from jaxrnn.cli.flags import parsed
 from jaxrnn.cli.problem import Problem
 from jaxrnn.cli.report import visible
-from jaxrnn.cli.settings import LIMITS, Settings
+from jaxrnn.cli.sample import sample
+from jaxrnn.cli.training import after_interrupt, training
 
-DESCRIPTION = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram
-models of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends as if nothing had happened."""
-EXTRA = ("matplotlib", "tqdm")  # the modules of the extra `cli`
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Problem(f"{message}; see python -m jaxrnn --help")
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Returns the type of a flag that takes a whole number in a range."""
-
-    def number(written: str) -> int:
-        try:
-            value = int(written)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{written!r} is not a whole number from {low} to {high}")
-        return value
-
-    return number
-
-
-def positive(written: str) -> float:
-    """Parses a flag that takes a positive number."""
-    try:
-        value = float(written)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{written!r} is not a positive number such as 0.001")
-    return value
-
-
-def spelled(written: str) -> str:
-    """Parses a flag that takes a Python name, which may have hyphens."""
-    return written.replace("-", "_")
-
-
-def parser() -> Parser:
-    """Returns the parser of all flags. Its result lacks settings that are not given: a resumed run has its own."""
-    flags = Parser("python -m jaxrnn", description=DESCRIPTION, allow_abbrev=False)
-    flags.add_argument("--text", metavar="FILE", help="UTF-8 text (default: the help topics of Python's pydoc)")
-    flags.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="for the outputs (default: run)")
-    flags.add_argument("--resume", action="store_true", help="go on with the run in DIR; needs no other flag")
-    flags.add_argument("--prompt", default="", help="characters that the sample goes on from")
-    settings = flags.add_argument_group("settings of a run")
-    defaults = Settings()._asdict()
-
-    def setting(name: str, about: str, **kind: Any) -> None:
-        said = f"{about} (default: {defaults[name.strip('-').replace('-', '_')]})"
-        settings.add_argument(name, help=said, default=argparse.SUPPRESS, **kind)
-
-    def number(name: str, about: str) -> None:
-        setting(name, about, type=whole(*LIMITS[name.strip("-")]), metavar="N")
-
-    setting("--cell", f"recurrent cell: {', '.join(CELLS)}", type=spelled, choices=CELLS, metavar="NAME")
-    number("--layers", "recurrent layers")
-    number("--hidden", "width of each")
-    number("--steps", "updates")
-    number("--window", "characters in an update that gradients flow through")
-    number("--batch", "places of the text read at once")
-    setting("--learning-rate", "its highest; it rises, then falls along a cosine", type=positive, metavar="X")
-    number("--seed", "of all that is random")
-    return flags
+EXTRA = ("matplotlib", "tqdm", "filelock")  # the modules of the extra `cli`, which training needs
+COMMANDS: dict[str, Callable[[Namespace], None]] = {"train": training, "sample": sample, "eval": evaluate}
+GONE = (errno.EPIPE, errno.EIO)  # the reader of the output is: `head` has read enough, a terminal was closed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,23 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal lacks
     try:
-        given = vars(parser().parse_args(argv))
-        require(EXTRA)
-        directory, source, prompt, resume = (given.pop(name) for name in ("out", "text", "prompt", "resume"))
-    except Problem as problem:
-        return complain(problem)
-    try:
-        characters(directory, given, source, prompt, resume=resume)
+        args = parsed(sys.argv[1:] if argv is None else argv)
+        if args.command == "train":
+            require(EXTRA)
+        COMMANDS[args.command](args)
     except Problem as problem:
         return complain(problem)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        if args.command != "train":
+            return complain("not enough memory for the model of this run")
         return complain("not enough memory; lower --batch, --window, --hidden or --layers, with another --out")
     except KeyboardInterrupt:
-        print(f"jaxrnn: {after_interrupt(directory)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
+            print(f"jaxrnn: {after_interrupt(args.out) if args.command == 'train' else 'stopped'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

@@ -36,8 +36,8 @@ FLOORS = {
 }
 FACES = 5  # whatever else there is: Flax modules, the command line, its package
 ABOVE_ALL = 6  # `jaxrnn/__init__.py`, which gathers the names of every floor
-FRAMEWORKS = {"flax", "haiku", "keras", "matplotlib", "optax", "torch", "tqdm"}
-EXTRA = {"matplotlib", "tqdm"}  # installed by the extra `cli` alone
+FRAMEWORKS = {"filelock", "flax", "haiku", "keras", "matplotlib", "optax", "torch", "tqdm"}
+EXTRA = {"filelock", "matplotlib", "tqdm"}  # installed by the extra `cli` alone
 
 
 def floor(module: str) -> int:

@@ -13,10 +13,18 @@ from flax import serialization
 
 from jaxrnn.cli.problem import Problem
 
-MAGIC = b"jaxrnn checkpoint 1\n"
+LAST, BEST = "checkpoint", "best"  # files of a run
+MAGIC = b"jaxrnn checkpoint 2\n"
 DIGEST = hashlib.sha256().digest_size
 REMEDY = "put a copy in its place, or begin a new run with another --out"
+ABSENT = "name the directory of a run with --out; python -m jaxrnn without --resume begins one"
 OTHER_MODEL = "holds another model than its settings make; begin a new run with another --out"
+NOT_FINITE = "holds parameters that are not finite; begin a new run with another --out"
+
+
+def within(directory: Path, *, best: bool = False) -> Path:
+    """Returns the path of a run's checkpoint."""
+    return directory / (BEST if best else LAST)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -38,15 +46,15 @@ def write(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def save(path: Path, state: Any, **plain: Any) -> None:
-    """Writes a pytree of arrays, and numbers, strings, lists and dicts of such, with a digest."""
+def packed(state: Any, **plain: Any) -> bytes:
+    """Returns a pytree of arrays, and numbers, strings, lists and dicts of such, as a file with a digest."""
     arrays = serialization.to_state_dict(jax.device_get(state))
     payload = serialization.msgpack_serialize({"state": arrays, **plain})
-    write(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+    return MAGIC + hashlib.sha256(payload).digest() + payload
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Returns the values that `save` wrote, by name; `state` is for `restore`.
+    """Returns the values that were `packed`, by name; `state` is for `restore`.
 
     The digest shows damage, not who wrote the file: callers check the values before they use them.
     """
@@ -57,14 +65,16 @@ def load(path: Path) -> dict[str, Any]:
             magic, digest = file.read(len(MAGIC)), file.read(DIGEST)
             payload = file.read() if magic == MAGIC else b""
     except OSError as error:
-        raise Problem(f"{path}: cannot be read ({error.strerror}); to begin a new run, drop --resume") from None
+        raise Problem(f"{path}: cannot be read ({error.strerror}); {ABSENT}") from None
     if magic != MAGIC:
         raise Problem(f"{path}: is no checkpoint of this version of jaxrnn; begin a new run with another --out")
     if hashlib.sha256(payload).digest() != digest:
         raise Problem(f"{path}: is damaged; {REMEDY}")
     try:
         saved = serialization.msgpack_restore(payload)
-    except Exception:  # bytes that no `save` wrote fail in the decoder in many ways, none of which concerns the user
+    except (
+        Exception
+    ):  # bytes that `packed` has not made fail in the decoder in many ways, none of which concerns the user
         saved = None
     if not isinstance(saved, dict):
         raise Problem(f"{path}: has a right digest but contents that jaxrnn did not write; {REMEDY}")

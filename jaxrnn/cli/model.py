@@ -1,7 +1,7 @@
-"""Makes a character model, a stack of recurrent layers on one-hot characters, and its training objective."""
+"""Makes a character model, a stack of recurrent layers on one-hot characters, and what trains and scores it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
 
@@ -11,9 +11,11 @@ import numpy as np
 import optax
 
 from jaxrnn.cells import CONSTRUCTORS, antisymmetric, cfc, cornn, gru, needed, projected_lstm
+from jaxrnn.cli.settings import Settings
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
+from jaxrnn.layers.layer import stepwise
 from jaxrnn.layers.layer_norm import layer_norm
 from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
@@ -21,7 +23,7 @@ from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.train import Objective
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
-from jaxrnn.unroll import step, unroll
+from jaxrnn.unroll import unroll
 
 
 def evenly_timed(features: int) -> Cell:
@@ -75,60 +77,104 @@ BLOCKS: dict[str, Callable[[int], Layer]] = {
 DROPOUT = 0.5  # between layers
 DROPOUT_ADDED = 0.1  # in a residual block
 CHUNK = 1024  # characters of the held-out text in one call of the network
-TEMPERATURE = 0.7
 CLIP = 1.0  # the gradient's largest norm
 WARMUP = 0.05  # of the steps
 
 
-def character_model(cell: str, layers: int, hidden: int, size: int, *, drops: bool = True) -> Layer:
-    """Makes `layers` of `cell`, dropout after each if it `drops`, and a readout of logits over `size` characters.
+def character_model(cell: str, layers: int, hidden: int, size: int, *, dropout_rate: float | None = None) -> Layer:
+    """Makes a model that reads indices of characters, int `[T, *batch]`, and returns logits `[T, *batch, size]`.
 
-    Linear recurrences need nonlinear layers between them: each is in a residual block, which a residual block of two
-    dense layers follows.
+    It is `layers` of `cell` with dropout after each, and a readout. Linear recurrences need nonlinear layers between
+    them: each is in a residual block, which a residual block of two dense layers follows.
+
+    Args:
+      cell: its name, one of `CELLS`.
+      layers: the number of recurrent layers.
+      hidden: the width of each.
+      size: of the vocabulary.
+      dropout_rate: None: `DROPOUT`, or `DROPOUT_ADDED` in residual blocks.
     """
-    if not CELLS[cell](hidden).structure.startswith("linear"):
-        recurrent = [(rnn(CELLS[cell](hidden)), dropout(DROPOUT if drops else 0)) for _ in range(layers)]
-        return stack(*(layer for pair in recurrent for layer in pair), dense(size))
+    if not residual_blocks(cell):
+        drop = dropout(DROPOUT if dropout_rate is None else dropout_rate)
+        recurrent = [part for _ in range(layers) for part in (rnn(CELLS[cell](hidden)), drop)]
+        return stack(one_hot(size), *recurrent, dense(size))
+
+    drop = dropout(DROPOUT_ADDED if dropout_rate is None else dropout_rate)
 
     def added(*inner: Layer) -> Layer:
-        return residual(stack(layer_norm(), *inner, dropout(DROPOUT_ADDED if drops else 0)))
+        return residual(stack(layer_norm(), *inner, drop))
 
     def pair() -> tuple[Layer, Layer]:
         mixing = BLOCKS[cell](hidden) if cell in BLOCKS else rnn(CELLS[cell](hidden))
         return added(mixing), added(dense(2 * hidden, activation=jax.nn.gelu), dense(hidden))
 
     blocks = [pair() for _ in range(layers)]
-    return stack(dense(hidden), *(block for two in blocks for block in two), layer_norm(), dense(size))
+    return stack(one_hot(size), dense(hidden), *(block for two in blocks for block in two), layer_norm(), dense(size))
 
 
-def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Returns Adam on clipped gradients; its rate rises to `learning_rate`, then falls to 0 along a cosine."""
-    rate = optax.warmup_cosine_decay_schedule(0, learning_rate, int(WARMUP * steps), steps)
+def from_settings(settings: Settings, size: int) -> Layer:
+    """Makes the model of a run, for a vocabulary of `size` characters."""
+    return character_model(settings.cell, settings.layers, settings.hidden, size, dropout_rate=settings.dropout)
+
+
+def residual_blocks(cell: str) -> bool:
+    """Returns whether a model puts this cell in residual blocks."""
+    return CELLS[cell](1).structure.startswith("linear")
+
+
+def one_hot(size: int) -> Layer:
+    """Makes a layer of one-hot vectors, scaled to a mean square of 1, which initial kernels assume."""
+
+    def encoded(params: Params, characters: Array) -> Array:
+        del params
+        return jax.nn.one_hot(characters, size, dtype=jnp.float32) * math.sqrt(size)
+
+    return stepwise("one_hot", lambda key, in_features: {}, encoded, num_feature_axes=0)
+
+
+def falling(shape: Callable[[float, int], optax.Schedule]) -> Callable[[float, int], optax.Schedule]:
+    """Returns a schedule that rises in the first steps, then falls from its peak along `shape(peak, steps)`."""
+
+    def schedule(peak: float, steps: int) -> optax.Schedule:
+        rising = int(WARMUP * steps)
+        parts = [optax.linear_schedule(0, peak, max(rising, 1)), shape(peak, steps - rising)]
+        return optax.join_schedules(parts, [rising])
+
+    return schedule
+
+
+# Learning rates, `(highest rate, number of steps) -> schedule`. The constant one does not rise first, so that it does
+# not depend on the number of steps: a run that is extended goes on as if it had been longer from the beginning.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": falling(optax.cosine_decay_schedule),
+    "linear": falling(lambda peak, steps: optax.linear_schedule(peak, 0, steps)),
+    "constant": lambda peak, steps: optax.constant_schedule(peak),
+}
+
+
+def optimizer(learning_rate: float, steps: int, schedule: str = "cosine") -> optax.GradientTransformation:
+    """Returns Adam on clipped gradients, with a learning rate from `SCHEDULES`."""
+    rate = SCHEDULES[schedule](learning_rate, steps)
     return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(rate))
 
 
-def encoded(characters: Array | int, size: int) -> Array:
-    """Returns characters as one-hot vectors, scaled to a mean square of 1, which initial kernels assume."""
-    return jax.nn.one_hot(characters, size, dtype=jnp.float32) * math.sqrt(size)
-
-
-def objective(layer: Layer, size: int) -> Objective:
+def objective(layer: Layer) -> Objective:
     """Returns a function of the mean cross-entropy, in nats, of a window's characters after its first."""
 
     def of(params: Params, carry: Carry, window: Array, key: Array) -> tuple[Array, Carry]:
-        carry, logits = unroll(layer, params, encoded(window[:-1], size), carry, key=key)
+        carry, logits = unroll(layer, params, window[:-1], carry, key=key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), carry
 
     return of
 
 
-def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
+def evaluator(layer: Layer) -> Callable[[Params, np.ndarray], float]:
     """Returns `bits(params, ids)`, the bits per character of `ids[1:]` from the initial carry, without resets."""
 
     @jax.jit
     def losses(params: Params, inputs: Array, targets: Array) -> Array:
         def chunk(carry: Carry, chunk: tuple[Array, Array]) -> tuple[Carry, Array]:
-            carry, logits = unroll(layer, params, encoded(chunk[0], size), carry)
+            carry, logits = unroll(layer, params, chunk[0], carry)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(chunk[1], 0))
             return carry, jnp.where(chunk[1] < 0, 0, loss).sum()
 
@@ -144,22 +190,3 @@ def evaluator(layer: Layer, size: int) -> Callable[[Params, np.ndarray], float]:
         return float(sums.sum()) / count / math.log(2)
 
     return bits
-
-
-def generate(layer: Layer, size: int, params: Params, prompt: list[int], key: Array) -> Iterator[int]:
-    """Yields characters that follow `prompt`, without end: each is drawn, and is the next input of `jaxrnn.step`."""
-
-    @jax.jit
-    def advance(params: Params, carry: Carry, character: int, key: Array) -> tuple[Carry, Array]:
-        carry, logits = step(layer, params, carry, encoded(character, size))
-        return carry, jax.random.categorical(key, logits / TEMPERATURE)
-
-    carry = layer.init_carry(params)
-    for character in prompt[:-1]:
-        carry, _ = advance(params, carry, character, key)
-    character = prompt[-1]
-    while True:
-        key, now = jax.random.split(key)
-        carry, drawn = advance(params, carry, character, now)
-        character = int(drawn)
-        yield character

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.cli.settings import Settings
+from jaxrnn.cli.text import SCORED
 
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}{postfix}"
 SMOOTHING = 0.95
@@ -44,7 +45,12 @@ class Bar:
 
     def advance(self, loss: float) -> None:
         """Shows one more step, with its loss in nats."""
+        first = self._loss is None
         self._loss = loss if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * loss
+        if first:  # it includes compilation, which says nothing of the time left: the clock starts after it
+            self._bar.initial = self._bar.n = self._bar.last_print_n = self._bar.n + self._step
+            self._bar.unpause()
+            return
         self._bar.set_postfix_str(f"loss {self._loss:.3f}, {bits(self._loss):.3f} bits/char", refresh=False)
         self._bar.update(self._step)
 
@@ -62,14 +68,22 @@ def bits(nats: float) -> float:
 def heading(about: dict[str, Any], directory: Path, step: int) -> str:
     """Returns a description of the run for people."""
     settings, size = about["settings"], about["parameters"]
-    rows = {
+    held_out = f"{about['held_out']:,} characters"
+    if about["held_out"] > SCORED:
+        held_out += f", of which the first {SCORED:,} are scored"
+    about_it = {
         "text": f"{about['text']}: {about['characters']:,} characters, {about['vocabulary']} different",
-        "held out": f"the last {about['held_out']:,} characters",
+        "held out": f"{'the last' if about['valid'] is None else about['valid'] + ':'} {held_out}",
         "model": f"{settings['cell']}, {settings['layers']} × {settings['hidden']}, {size:,} parameters",
         "training": f"{settings['steps']:,} steps of {settings['batch']} × {settings['window']} characters",
         "output": f"{directory}, resumed at step {step:,}" if step else str(directory),
     }
-    return visible("\n".join(f"{name:9} {said}" for name, said in rows.items()))
+    return rows(about_it)
+
+
+def rows(values: dict[str, str]) -> str:
+    """Returns names and values for people, one a line."""
+    return visible("\n".join(f"{name:9} {value}" for name, value in values.items()))
 
 
 def record_line(record: dict[str, Any], steps: int) -> str:
@@ -80,16 +94,30 @@ def record_line(record: dict[str, Any], steps: int) -> str:
     )
 
 
-def table(name: str, record: dict[str, Any], baselines: list[float]) -> str:
-    """Returns a table of held-out bits per character, the n-grams' and the model's at a record."""
-    held_out = record["held_out_bits"]
-    rows = [(f"{n}-gram", b, "") for n, b in enumerate(baselines, 1)]
-    gap = min(baselines) - held_out
-    verdict = f"{gap:.3f} below the best n-gram" if gap > 0 else f"{-gap:.3f} above the best n-gram: train for longer"
+def best(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the record with the best held-out figure, the first of equal ones."""
+    return min(records, key=lambda record: record["held_out_bits"])
+
+
+def table(name: str, records: list[dict[str, Any]], baselines: list[float]) -> str:
+    """Returns a table of held-out bits per character, the n-grams' and the model's at its last record."""
+    last, lowest = records[-1], best(records)
+    head = f"held-out bits per character, after {last['step']:,} steps in {last['seconds']:,.0f} s"
+    lines = [head, *scores(name, last["held_out_bits"], baselines)]
+    if last["held_out_bits"] >= min(baselines):
+        lines.append("--resume with more --steps trains it further")
+    if lowest is not last:
+        lines.append(f"the best was {lowest['held_out_bits']:.3f} after {lowest['step']:,} steps, which is kept, too")
+    return "\n".join(lines)
+
+
+def scores(name: str, bits: float, baselines: list[float]) -> list[str]:
+    """Returns lines of bits per character, the n-grams' and a model's, all on the same text."""
+    grams = [(f"{n}-gram", b, "") for n, b in enumerate(baselines, 1)]
+    gap = min(baselines, default=bits) - bits
+    verdict = f"{abs(gap):.3f} {'below' if gap > 0 else 'above'} the best n-gram" if baselines else ""
     width = max(len(name), 6)
-    lines = [f"  {row:{width}}  {b:.3f}  {said}".rstrip() for row, b, said in [*rows, (name, held_out, verdict)]]
-    head = f"held-out bits per character, after {record['step']:,} steps in {record['seconds']:,.0f} s"
-    return "\n".join([head, *lines])
+    return [f"  {row:{width}}  {b:.3f}  {said}".rstrip() for row, b, said in [*grams, (name, bits, verdict)]]
 
 
 def visible(text: str) -> str:

@@ -5,14 +5,14 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from optax.tree_utils import tree_get_all_with_path
 
 from jaxrnn.cli import checkpoint, model, report, text
 from jaxrnn.cli.ngram import witten_bell
@@ -22,31 +22,36 @@ from jaxrnn.cli.settings import Settings, agreed
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
 
-CHECKPOINT, METRICS, PLOT, SAMPLE = OUTPUTS = ("checkpoint", "metrics.jsonl", "loss.png", "sample.txt")
+METRICS, PLOT, SAMPLE = "metrics.jsonl", "loss.png", "sample.txt"
+OUTPUTS = (checkpoint.LAST, checkpoint.BEST, METRICS, PLOT, SAMPLE)
 RECORDS = 20  # in a run
 SPACING = 1000  # steps between records at most
-EXAMINED = 50_000  # held-out characters for a record; the last record has all
 
 
 class Run:
-    """A run, which `begin` or `resumed` prepares for training.
+    """A run, which `begin` or `resumed` prepares for training. Its directory is there, and locked.
 
     Args:
       directory: for its outputs.
       settings: all of them.
+      corpus: its text.
       source: path of the text, None for the default.
+      valid: path of the held-out text, None for the end of the text.
     """
 
-    def __init__(self, directory: Path, settings: Settings, source: str | None) -> None:
-        self.directory, self.settings, self.source = directory, settings, source
-        self.corpus = text.read(source)
-        if self.corpus.split <= settings.per_step:
+    def __init__(
+        self, directory: Path, settings: Settings, corpus: text.Corpus, source: str | None, valid: str | None
+    ) -> None:
+        self.directory, self.settings, self.corpus = directory, settings, corpus
+        # The paths are absolute, because a run may be resumed from another directory.
+        self.source, self.valid = (None if path is None else os.path.abspath(path) for path in (source, valid))
+        if corpus.split <= settings.per_step:
             raise Problem(
-                f"--text {self.corpus.name}: leaves {self.corpus.split:,} characters to train on, expected more than "
+                f"--text {corpus.name}: leaves {corpus.split:,} characters to train on, expected more than "
                 f"{settings.per_step:,}, --batch times --window; give a longer text, or lower one of the two"
             )
-        self.layer = model.character_model(settings.cell, settings.layers, settings.hidden, self.corpus.size)
-        self.optimizer = model.optimizer(settings.learning_rate, settings.steps)
+        self.layer = model.from_settings(settings, corpus.size)
+        self.optimizer = model.optimizer(settings.learning_rate, settings.steps, settings.schedule)
         self.init_key, self.train_key, self.sample_key = jax.random.split(jax.random.key(settings.seed), 3)
         self.state: State  # once it has begun
         self.step, self.seconds = 0, 0.0
@@ -54,54 +59,50 @@ class Run:
         self.history: list[dict[str, Any]] = []  # the lines of metrics.jsonl: a description, then records
 
     def begin(self) -> None:
-        """Makes the directory and saves the first checkpoint, which also shows that there is space for one."""
+        """Saves the first checkpoint, which also shows that there is space for one."""
         if taken := [name for name in OUTPUTS if os.path.lexists(self.directory / name)]:
             raise Problem(
                 f"--out {self.directory}: holds {', '.join(taken)} of an earlier run; "
                 "go on with that one with --resume, or choose another --out"
             )
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Problem(
-                f"--out {self.directory}: cannot be made ({error.strerror}); name a directory that can be written"
-            ) from None
         params, carry = jax.jit(self._model)(self.init_key)
         self.state = start(params, carry, self.optimizer)
-        ids, versions = self.corpus.ids, {"python": platform.python_version(), "jax": jax.__version__}
-        bits = witten_bell(ids, self.corpus.split, self.corpus.size)
+        scored, versions = self.corpus.scored, {"python": platform.python_version(), "jax": jax.__version__}
+        bits = witten_bell(scored.ids, scored.split, scored.size)
         self.history = [self._about() | {"n_gram_bits": bits, "versions": versions | {"jaxrnn": _version()}}]
         self.save()
 
     @classmethod
-    def resumed(cls, directory: Path, given: dict[str, Any], source: str | None) -> "Run":
+    def resumed(cls, directory: Path, given: dict[str, Any], source: str | None, valid: str | None) -> "Run":
         """Returns the run in a directory, from its checkpoint.
 
         Args:
           directory: the run's.
-          given: settings that it must have.
+          given: settings that it must have, or more steps than it had.
           source: path of its text, None for its original path.
+          valid: path of its held-out text, likewise.
         """
-        path = directory / CHECKPOINT
+        path = checkpoint.within(directory)
         saved = read(path)
-        run = cls(directory, agreed(saved.settings, given), saved.text(path) if source is None else source)
-        if (run.corpus.sha256, run.corpus.vocabulary) != (saved.sha256, saved.vocabulary):
-            raise Problem(
-                f"{path}: was trained on another text than {run.corpus.name}; "
-                "name that text with --text, or begin a new run with another --out"
-            )
+        corpus = saved.corpus(path, source, valid)
+        run = cls(directory, agreed(saved.settings, given), corpus, source or saved.source, valid or saved.valid)
         like = jax.eval_shape(lambda key: start(*run._model(key), run.optimizer), run.init_key)
         run.state = checkpoint.restore(path, like, saved.state)
         if not checkpoint.finite(run.state._replace(carry=())):  # a carry may begin at −inf
-            raise Problem(f"{path}: holds parameters that are not finite; begin a new run with another --out")
+            raise Problem(f"{path}: {checkpoint.NOT_FINITE}")
+        if made := {int(count) for _, count in tree_get_all_with_path(run.state.optimizer, "count")} - {saved.step}:
+            raise Problem(
+                f"{path}: its optimizer has made {made.pop()} updates, expected {saved.step}; {checkpoint.REMEDY}"
+            )
         run.step, run.seconds, run.losses, run.history = saved.step, saved.seconds, saved.losses, saved.metrics
+        run.history[0]["settings"] = run.settings._asdict()  # it may have more steps now
         for name, value in run._about().items():
-            if name != "text" and run.history[0][name] != value:  # the path of a text may change
+            if name not in ("text", "valid") and run.history[0][name] != value:  # the path of a text may change
                 raise Problem(f"{path}: {name} in the first line of its metrics is not {value}; {checkpoint.REMEDY}")
         return run
 
     def _model(self, key: Array) -> tuple[Params, Carry]:
-        params = self.layer.init(key, self.corpus.size)
+        params = self.layer.init(key, None)
         return params, self.layer.init_carry(params, (self.settings.batch,))
 
     def _about(self) -> dict[str, Any]:
@@ -110,28 +111,38 @@ class Run:
         return {
             "text": corpus.name,
             "sha256": corpus.sha256,
-            "characters": len(corpus.ids),
-            "vocabulary": self.corpus.size,
+            "valid": corpus.valid,
+            "valid_sha256": corpus.valid_sha256,
+            "characters": corpus.length,
+            "vocabulary": corpus.size,
             "held_out": len(corpus.held_out) - 1,
             "settings": self.settings._asdict(),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
         }
 
     def save(self) -> None:
-        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint."""
+        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint.
+
+        A checkpoint with the best record so far is also kept. It is written first: a run that dies in between is
+        resumed from an earlier step, and comes to the same record again.
+        """
         metrics = "".join(json.dumps(line) + "\n" for line in self.history)
-        checkpoint.save(
-            self.directory / CHECKPOINT,
+        data = checkpoint.packed(
             self.state,
             settings=self.settings._asdict(),
             source=self.source,
             sha256=self.corpus.sha256,
+            valid=self.valid,
+            valid_sha256=self.corpus.valid_sha256,
             vocabulary=self.corpus.vocabulary,
             step=self.step,
             seconds=self.seconds,
             losses=self.losses,
             metrics=metrics,
         )
+        if self.records and report.best(self.records)["step"] == self.step:
+            checkpoint.write(checkpoint.within(self.directory, best=True), data)
+        checkpoint.write(checkpoint.within(self.directory), data)
         checkpoint.write(self.directory / METRICS, metrics.encode())
 
     @property
@@ -150,8 +161,8 @@ class Run:
         """Trains to the end, or until Ctrl-C; saves at each record and when it stops."""
         settings, clock = self.settings, time.perf_counter
         every = min(max(settings.steps // RECORDS, 1), SPACING)
-        update = updater(model.objective(self.layer, self.corpus.size), self.optimizer, self.train_key)
-        examine = model.evaluator(self.layer, self.corpus.size)
+        update = updater(model.objective(self.layer), self.optimizer, self.train_key)
+        examine = model.evaluator(self.layer)
         window = text.windows(self.corpus.training, settings.batch, settings.window)
         first, begun = self.step, clock() - self.seconds
         since, before = clock(), first
@@ -175,7 +186,7 @@ class Run:
 
     def _record(self, examine: Callable[[Params, np.ndarray], float], speed: float, seconds: float) -> None:
         """Adds a line to the history."""
-        ids = self.corpus.held_out if self.finished else self.corpus.held_out[: EXAMINED + 1]
+        ids = self.corpus.scored.held_out
         loss = float(np.mean(self.losses))
         held_out = self._finite(examine(self.state.params, ids))
         self.losses, self.seconds = [], seconds
@@ -203,11 +214,6 @@ class Run:
     def plot(self) -> None:
         """Draws the history."""
         checkpoint.write(self.directory / PLOT, report.plot(self.settings.cell, self.records, self.baselines))
-
-    def sample(self, prompt: list[int], length: int) -> Iterator[str]:
-        """Yields `length` characters that the model writes after `prompt`."""
-        drawn = model.generate(self.layer, self.corpus.size, self.state.params, prompt, self.sample_key)
-        return (self.corpus.vocabulary[i] for i in islice(drawn, length))
 
 
 def _version() -> str:

@@ -11,10 +11,12 @@ class Settings(NamedTuple):
     cell: str = "lstm"
     layers: int = 1
     hidden: int = 256
+    dropout: float | None = None  # as `character_model` has it
     steps: int = 6000
     window: int = 32
     batch: int = 32
     learning_rate: float = 6e-3
+    schedule: str = "cosine"
     seed: int = 0
 
     @property
@@ -39,16 +41,17 @@ def flag(name: str) -> str:
 
 
 def agreed(saved: Settings, given: dict[str, Any]) -> Settings:
-    """Returns the settings of a checkpoint after checking that those on the command line equal them.
+    """Returns the settings with which a run goes on: those of its checkpoint, or more steps.
 
     Example:
-      >>> agreed(Settings(hidden=64), {"hidden": 64}).hidden
-      64
+      >>> agreed(Settings(hidden=64, steps=100), {"hidden": 64, "steps": 200}).steps
+      200
     """
     for name, value in given.items():
-        if value != (found := getattr(saved, name)):
-            raise Problem(
-                f"{flag(name)} is {value}, but the run to resume was begun with {found}; "
-                f"drop {flag(name)}, or begin a new run with another --out"
-            )
-    return saved
+        if value == (found := getattr(saved, name)) or (name == "steps" and value > found):
+            continue
+        raise Problem(
+            f"{flag(name)} is {value}, but the run to resume was begun with {found}; drop {flag(name)}, "
+            f"{'or give more steps' if name == 'steps' else 'or begin a new run with another --out'}"
+        )
+    return saved._replace(**given)

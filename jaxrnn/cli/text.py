@@ -7,20 +7,36 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.vocabulary import points
 
 HELD_OUT = 10  # the last tenth is held out
+SCORED = 50_000  # the held-out characters that a run is scored on at most: a run does so again and again
 SHORTEST = 100
 
 
+class Given(NamedTuple):
+    """A text that the user has given: its name, for people, and its characters."""
+
+    name: str
+    characters: str
+
+    @property
+    def sha256(self) -> str:
+        """Returns the digest of its UTF-8 bytes."""
+        return hashlib.sha256(self.characters.encode()).hexdigest()
+
+
 class Corpus(NamedTuple):
-    """A text, split.
+    """A text, split into a part to learn from and a held-out part.
 
     Attributes:
       name: the text's, for people.
       sha256: the digest of its UTF-8 bytes.
-      vocabulary: its characters, in order.
-      ids: the text as indices into the vocabulary, int32 `[N]`.
+      vocabulary: the characters of both parts, in order.
+      ids: both parts as indices into the vocabulary, int32 `[N]`.
       split: the first held-out index.
+      valid: the name of the held-out text; None: the last tenth of the text is held out.
+      valid_sha256: the digest of the held-out text; None without one.
     """
 
     name: str
@@ -28,6 +44,8 @@ class Corpus(NamedTuple):
     vocabulary: str
     ids: np.ndarray
     split: int
+    valid: str | None = None
+    valid_sha256: str | None = None
 
     @property
     def training(self) -> np.ndarray:
@@ -40,58 +58,79 @@ class Corpus(NamedTuple):
         return self.ids[self.split - 1 :]
 
     @property
+    def scored(self) -> "Corpus":
+        """Returns this text up to the last held-out character that a run is scored on."""
+        return self._replace(ids=self.ids[: self.split + SCORED])
+
+    @property
+    def length(self) -> int:
+        """Returns the number of characters of the text, without those of another text that is held out."""
+        return len(self.ids) if self.valid is None else self.split
+
+    @property
     def size(self) -> int:
         """Returns the size of the vocabulary."""
         return len(self.vocabulary)
 
-    @property
-    def opening(self) -> list[int]:
-        """Returns the default context of a sample: the end of a line, or else the text's first character."""
-        return [self.vocabulary.index("\n") if "\n" in self.vocabulary else int(self.ids[0])]
 
-    def encode(self, text: str) -> list[int]:
-        """Returns `text` as indices into the vocabulary."""
-        if unknown := sorted(set(text) - set(self.vocabulary)):
-            known = "".join(c for c in self.vocabulary if c.isprintable())
-            listed = ", ".join(map(repr, unknown))
-            raise Problem(f"--prompt has {listed}, which the text has not; use its own characters: {known}")
-        return [self.vocabulary.index(c) for c in text]
+def read(path: str | None, valid: str | None = None) -> Corpus:
+    """Returns the corpus of a UTF-8 file, or of Python's help topics, in English, without a path.
+
+    Args:
+      path: of the text.
+      valid: path of the text to hold out; None: the last tenth of the first.
+    """
+    return corpus(topics() if path is None else file("--text", path), None if valid is None else file("--valid", valid))
 
 
-def read(path: str | None) -> Corpus:
-    """Returns the corpus of a UTF-8 file, or of Python's help topics, in English, without a path."""
-    if path is None:
-        from pydoc_data.topics import topics
+def topics() -> Given:
+    """Returns Python's help topics."""
+    from pydoc_data.topics import topics
 
-        return corpus("the help topics of Python's pydoc", "\n".join(topics.values()))
+    return Given("the help topics of Python's pydoc", "\n".join(topics.values()))
+
+
+def file(flag: str, path: str) -> Given:
+    """Returns the text of a UTF-8 file that a flag has named; a byte-order mark is not part of it."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(path, "rb") as opened:
+            data = opened.read()
     except (OSError, ValueError) as error:  # a null character in the path raises a ValueError
         reason = getattr(error, "strerror", None) or error
-        raise Problem(f"--text {path}: cannot be read ({reason}); name a readable UTF-8 text file") from None
+        raise Problem(f"{flag} {path}: cannot be read ({reason}); name a readable UTF-8 text file") from None
     try:
-        return corpus(path, data.decode())
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise Problem(
-            f"--text {path}: byte {error.start:,} is not UTF-8; convert the file first, with iconv -t UTF-8 for one"
+            f"{flag} {path}: byte {error.start:,} is not UTF-8; convert the file first, with iconv -t UTF-8 for one"
         ) from None
+    return Given(path, text.removeprefix("\N{BYTE ORDER MARK}"))
 
 
-def corpus(name: str, text: str) -> Corpus:
-    """Numbers the characters of `text` and holds out its last tenth.
+def corpus(text: Given, valid: Given | None = None) -> Corpus:
+    """Numbers the characters of a text and holds out its last tenth, or another text.
 
     Example:
-      >>> c = corpus("alphabet", "abc" * 100)
-      >>> c.vocabulary, c.split, c.encode("cab")
-      ('abc', 270, [2, 0, 1])
+      >>> c = corpus(Given("alphabet", "abc" * 100))
+      >>> c.vocabulary, c.split
+      ('abc', 270)
     """
-    if len(text) < SHORTEST:
-        raise Problem(f"--text {name}: has {len(text)} characters, expected {SHORTEST} or more; give a longer text")
-    symbols, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
-    vocabulary = "".join(map(chr, symbols))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return Corpus(name, digest, vocabulary, ids.astype(np.int32), len(ids) - len(ids) // HELD_OUT)
+    for flag, given in (("--text", text), ("--valid", valid)):
+        if given is not None and (length := len(given.characters)) < SHORTEST:
+            raise Problem(
+                f"{flag} {given.name}: has {length} characters, expected {SHORTEST} or more; give a longer text"
+            )
+    learned, held_out = len(text.characters), "" if valid is None else valid.characters
+    symbols, ids = np.unique(points(text.characters + held_out), return_inverse=True)
+    return Corpus(
+        name=text.name,
+        sha256=text.sha256,
+        vocabulary="".join(map(chr, symbols)),
+        ids=ids.astype(np.int32),
+        split=learned - learned // HELD_OUT if valid is None else learned,
+        valid=None if valid is None else valid.name,
+        valid_sha256=None if valid is None else valid.sha256,
+    )
 
 
 def windows(ids: np.ndarray, batch: int, length: int) -> Callable[[int], np.ndarray]:

@@ -1,72 +1,129 @@
-"""A run that is killed, stopped and resumed ends as one that nobody disturbed, bit for bit."""
+"""A run that is killed, stopped, resumed and extended ends as one that nobody disturbed, bit for bit."""
 
-import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
 
+from cli.runs import lines
 from jaxrnn.__main__ import main
-from jaxrnn.cli import checkpoint
+from jaxrnn.cli import checkpoint, report
+from jaxrnn.cli.lock import LOCK
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
 TEXT = "".join(f"{n} bottles of beer on the wall, {n} bottles of beer.\n" for n in range(99, 0, -1))
-STEPS = 3000
-SETTINGS = f"--cell lstm --hidden 12 --steps {STEPS} --window 8 --batch 4 --learning-rate 0.01 --seed 5"
+STEPS = 60
+SETTINGS = "--cell gru --hidden 8 --window 8 --batch 4 --learning-rate 0.01 --schedule constant --seed 5"
 TIMES = ("seconds", "characters_per_second")  # all that may differ
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    path = tmp_path_factory.mktemp("text") / "text"
+    path.write_text(TEXT)
+    return [*shlex.split(SETTINGS), "--text", str(path)]
 
 
-def disturbed(command: list[str], directory: Path, by: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Runs until two more lines of metrics are there, then sends a signal."""
-    metrics = directory / "metrics.jsonl"
-    count = len(lines(metrics)) + 2
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while len(lines(metrics)) < count and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(by)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+@pytest.fixture(scope="module")
+def whole(settings: list[str], tmp_path_factory: pytest.TempPathFactory, kept_programs: None) -> Path:
+    """A run that nobody disturbs."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    assert main([*settings, "--steps", str(STEPS), "--out", str(directory)]) == 0
+    return directory
 
 
-def test_a_disturbed_run_ends_as_an_undisturbed_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text").write_text(TEXT)
-    settings = [*shlex.split(SETTINGS), "--text", str(tmp_path / "text")]
-    whole, parts = tmp_path / "whole", tmp_path / "in parts"
+def at(step: int, act: Callable[[], None]) -> Callable[[report.Bar, float], None]:
+    """`Bar.advance`, which acts when it has been called this often."""
+    advance, calls = report.Bar.advance, 0
 
-    killed = disturbed([sys.executable, "-m", "jaxrnn", *settings, "--out", str(parts)], parts, signal.SIGKILL)
+    def advanced(bar: report.Bar, loss: float) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            act()
+        advance(bar, loss)
+
+    return advanced
+
+
+def state(run: Path) -> list[tuple[Any, bytes]]:
+    leaves = jax.tree.leaves_with_path(checkpoint.load(run / "checkpoint")["state"])
+    return [(path, leaf.tobytes()) for path, leaf in leaves]
+
+
+# Trains in a process of its own, which the system kills without warning, between two records.
+KILLED = """
+import os, signal, sys
+from cli.test_resume import at
+from jaxrnn.__main__ import main
+from jaxrnn.cli.report import Bar
+Bar.advance = at(25, lambda: os.kill(os.getpid(), signal.SIGKILL))
+main(sys.argv[1:])
+"""
+
+
+def test_a_disturbed_run_ends_as_an_undisturbed_one(
+    settings: list[str],
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parts = tmp_path / "in parts"
+    compiled = {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    }
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *settings, "--steps", str(STEPS), "--out", str(parts)],
+        env={**os.environ, "PYTHONPATH": paths, **compiled},
+        check=False,
+    )
     assert killed.returncode == -signal.SIGKILL
-    after_kill = checkpoint.load(parts / "checkpoint")["step"]
+    assert checkpoint.load(parts / "checkpoint")["step"] == lines(parts)[-1]["step"] == 24
+    assert (parts / LOCK).exists()  # it keeps nobody out
+    capsys.readouterr()
 
-    stopped = disturbed([sys.executable, "-m", "jaxrnn", "--resume", "--out", str(parts)], parts, signal.SIGINT)
-    assert stopped.returncode == 130
-    said, command = stopped.stderr.removesuffix("\n").split("; to go on: ")
+    with monkeypatch.context() as patched:
+        patched.setattr(report.Bar, "advance", at(20, lambda: os.kill(os.getpid(), signal.SIGHUP)))
+        assert main(["--resume", "--out", str(parts)]) == 130
+    said, command = capsys.readouterr().err.removesuffix("\n").split("; to go on: ")
     assert said == "jaxrnn: stopped and saved"
-    after_stop = checkpoint.load(parts / "checkpoint")["step"]
-    assert 0 < after_kill < after_stop < STEPS
+    assert checkpoint.load(parts / "checkpoint")["step"] == 44 and lines(parts)[-1]["step"] == 42
 
     python, m, jaxrnn, *arguments = shlex.split(command)
     assert (python, m, jaxrnn) == ("python", "-m", "jaxrnn")
     assert main(arguments) == 0
-    assert main([*settings, "--out", str(whole)]) == 0
 
-    found, expected = (checkpoint.load(directory / "checkpoint") for directory in (parts, whole))
-    assert found["step"] == expected["step"] == STEPS
-    states = [jax.tree.leaves_with_path(saved["state"]) for saved in (found, expected)]
-    assert [(path, leaf.tobytes()) for path, leaf in states[0]] == [(path, leaf.tobytes()) for path, leaf in states[1]]
+    assert state(parts) == state(whole)
     records = [
-        [{name: value for name, value in line.items() if name not in TIMES} for line in lines(d / "metrics.jsonl")]
-        for d in (parts, whole)
+        [{name: value for name, value in line.items() if name not in TIMES} for line in lines(run)]
+        for run in (parts, whole)
     ]
     assert records[0] == records[1]
     assert (parts / "sample.txt").read_text() == (whole / "sample.txt").read_text()
+    assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())
     about, *_, last = records[0]
+    assert last["step"] == STEPS
     assert last["held_out_bits"] < about["n_gram_bits"][0]  # and it has learned something
+
+
+def test_an_extended_run_ends_as_one_that_was_longer_from_the_beginning(
+    settings: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a constant learning rate, which does not depend on the number of steps."""
+    assert main([*settings, "--steps", "20", "--out", f"{tmp_path}/run"]) == 0
+    assert main(["--resume", "--steps", str(STEPS), "--out", f"{tmp_path}/run"]) == 0
+    assert "resumed at step 20" in capsys.readouterr().out
+    assert state(tmp_path / "run") == state(whole)
+    assert lines(tmp_path / "run")[-1]["held_out_bits"] == lines(whole)[-1]["held_out_bits"]
+    assert lines(tmp_path / "run")[0] == lines(whole)[0]
+    assert (tmp_path / "run/sample.txt").read_text() == (whole / "sample.txt").read_text()

@@ -1,10 +1,11 @@
 """`python -m jaxrnn` from end to end on a small text, and what it says to input that is wrong."""
 
-import json
+import io
 import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,31 +14,22 @@ import jax
 import numpy as np
 import pytest
 
+from cli.runs import SMALL, TEXT, contents, lines
 from jaxrnn.__main__ import main
-from jaxrnn.cli import checkpoint, report
+from jaxrnn.cli import checkpoint, model, report, text
+from jaxrnn.cli.lock import LOCK, locked
 from jaxrnn.cli.model import CELLS
+from jaxrnn.cli.ngram import witten_bell
 from jaxrnn.cli.run import OUTPUTS
+from jaxrnn.cli.settings import Settings
 
-TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
-SMALL = ["--cell", "elman", "--layers", "2", "--hidden", "8", "--steps", "6", "--window", "5", "--batch", "4"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a text, and a finished run on it."""
-    directory = tmp_path_factory.mktemp("made")
-    (directory / "text").write_text(TEXT)
-    assert main([*SMALL, "--text", f"{directory}/text", "--out", f"{directory}/run"]) == 0
-    return directory
-
-
-def contents(directory: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+pytestmark = pytest.mark.usefixtures("kept_programs")
+Capture = pytest.CaptureFixture[str]
 
 
 def test_it_leaves_what_it_promises(made: Path) -> None:
     assert sorted(path.name for path in (made / "run").iterdir()) == sorted(OUTPUTS)
-    about, *records = map(json.loads, (made / "run/metrics.jsonl").read_text().splitlines())
+    about, *records = lines(made / "run")
     assert about["characters"] == len(TEXT)
     assert about["held_out"] == len(TEXT) // 10
     assert len(about["n_gram_bits"]) == 5
@@ -49,17 +41,19 @@ def test_it_leaves_what_it_promises(made: Path) -> None:
     assert set((made / "run/sample.txt").read_text()) <= set(TEXT)
 
 
-def test_a_finished_run_can_be_asked_to_write(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = contents(made)
-    assert main(["--resume", "--out", f"{made}/run", "--prompt", "lazy fox"]) == 0
+def test_a_finished_run_can_be_asked_to_write(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    before = contents(run)
+    assert main(["--resume", "--out", str(run), "--prompt", "lazy fox"]) == 0
     out, err = capsys.readouterr()
     assert err == ""  # no bar without a terminal
     assert "resumed at step 6" in out
     assert re.search(r"5-gram +\d\.\d{3}\n +elman +\d\.\d{3} +\d\.\d{3} (above|below) the best n-gram", out)
-    sample = (made / "run/sample.txt").read_text()
+    sample = (run / "sample.txt").read_text()
     assert sample.startswith("lazy fox") and sample.strip() in out
-    after = contents(made)
-    assert {path for path in after if after[path] != before[path]} <= {made / "run/sample.txt", made / "run/checkpoint"}
+    after = contents(run)
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed <= {"sample.txt", "checkpoint", "best"}
 
 
 # Arguments, each with what is said; {made} is the directory of the finished run.
@@ -77,6 +71,11 @@ MISTAKES = {
     "seed negative": ("--seed -1", "--seed: '-1' is not a whole number from 0 to"),
     "rate zero": ("--learning-rate 0", "--learning-rate: '0' is not a positive number"),
     "rate not a number": ("--learning-rate nan", "--learning-rate: 'nan' is not a positive number"),
+    "dropout of all": ("--dropout 1", "--dropout: '1' is not a number from 0 to below 1"),
+    "schedule unknown": ("--schedule steps", r"--schedule: invalid choice: 'steps' \(choose from .*cosine"),
+    "valid missing": ("--valid {made}/none", r"--valid .*none: cannot be read \(No such file or directory\); name a"),
+    "valid empty": ("--text {made}/text --valid {made}/empty", "--valid .*empty: has 0 characters, expected 100 or"),
+    "command unknown": ("smaple", "unrecognized arguments: smaple; see python -m jaxrnn --help"),
     "prompt unknown": ("--text {made}/text --prompt Ünder", "--prompt has 'Ü', which the text has not; use its own"),
     "directory taken": (
         "--text {made}/text --out {made}/run",
@@ -84,7 +83,37 @@ MISTAKES = {
     ),
     "directory a file": ("--text {made}/text --out {made}/text", r"cannot be made \(File exists\); name a directory"),
     "directory in a file": ("--text {made}/text --out {made}/text/x", r"cannot be made \(Not a directory\)"),
-    "nothing to resume": ("--resume --out {made}/none", "none/checkpoint: cannot be read .* drop --resume"),
+    "nothing to resume": ("--resume --out {made}/none", "none/checkpoint: cannot be read .* without --resume begins"),
+    "no run to resume": ("--resume --out {made}", "made.*/checkpoint: cannot be read .* without --resume begins one"),
+    "fewer steps": ("--resume --out {made}/run --steps 5", "--steps is 5, but .* begun with 6; .* give more steps"),
+    "other schedule": ("--resume --out {made}/run --schedule linear", "--schedule is linear, but .* with cosine; drop"),
+    "valid on resuming": (
+        "--resume --out {made}/run --valid {made}/text",
+        "holds out the last tenth of its text; drop",
+    ),
+    "sample without a run": ("sample --out {made}/none", "none/checkpoint: cannot be read .*; name the directory of a"),
+    "sample of a directory": (
+        "sample --out {made}",
+        r"/checkpoint: cannot be read \(No such file or directory\); name",
+    ),
+    "sample of a file": ("sample --out {made}/text", r"text/checkpoint: cannot be read \(Not a directory\); name the"),
+    "sample without a best": ("sample --out {made}/damaged --best", "damaged/best: cannot be read"),
+    "sample of damage": ("sample --out {made}/damaged", "damaged/checkpoint: is damaged; put a copy in its place, or"),
+    "sample of another": ("sample --out {made}/foreign", "foreign/checkpoint: is no checkpoint of this version"),
+    "sample prompt unknown": ("sample --out {made}/run --prompt É", "--prompt has 'É', which the text has not"),
+    "sample nothing": ("sample --length 0", "--length: '0' is not a whole .*; see python -m jaxrnn sample --help"),
+    "sample cold": ("sample --temperature -1", "--temperature: '-1' is not 0 or a number from 0.01 to 100"),
+    "sample nearly cold": ("sample --temperature 1e-50", "--temperature: '1e-50' is not 0 or a number from 0.01 to"),
+    "sample hot": ("sample --temperature nan", "--temperature: 'nan' is not 0 or a number from 0.01 to 100"),
+    "sample top-p zero": ("sample --top-p 0", "--top-p: '0' is not a number above 0 and up to 1"),
+    "sample top-p above": ("sample --top-p 1.5", "--top-p: '1.5' is not a number above 0 and up to 1"),
+    "sample top-k zero": ("sample --top-k 0", "--top-k: '0' is not a whole number from 1 to"),
+    "sample seed negative": ("sample --seed -1", "--seed: '-1' is not a whole number from 0 to"),
+    "sample with steps": ("sample --steps 3", "unrecognized arguments: --steps 3; see python -m jaxrnn sample --help"),
+    "eval without a run": ("eval --out {made}/none", "none/checkpoint: cannot be read .*; name the directory of a"),
+    "eval text missing": ("eval --out {made}/run --text {made}/none", r"--text .*none: cannot be read"),
+    "eval text unknown": ("eval --out {made}/run --text {made}/foreign/checkpoint", "has 0 characters that the model"),
+    "eval damaged": ("eval --out {made}/damaged", "damaged/checkpoint: is damaged; put a copy in its place, or"),
     "other settings": ("--resume --out {made}/run --hidden 9", "--hidden is 9, but .* begun with 8; drop --hidden, or"),
     "other text": ("--resume --out {made}/run --text {made}/other", "was trained on another text than .*other; name"),
     "prompt on resuming": ("--resume --out {made}/run --prompt É", "--prompt has 'É', which the text has not"),
@@ -95,9 +124,10 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_line(
-    mistake: str, made: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mistake: str, made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments, said = MISTAKES[mistake]
+    made = shutil.copytree(made, tmp_path / "made")
     monkeypatch.chdir(made)
     (made / "empty").write_text("")
     (made / "latin").write_bytes("größer".encode("latin-1") * 100)
@@ -113,9 +143,7 @@ def test_a_mistake_gets_one_line(
     assert contents(made) == before
 
 
-def test_a_diverging_run_stops_before_it_spoils_the_checkpoint(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_diverging_run_stops_before_it_spoils_the_checkpoint(made: Path, tmp_path: Path, capsys: Capture) -> None:
     rate = ["--learning-rate", "1e38", "--out", f"{tmp_path}/run", "--text", f"{made}/text"]
     assert main([*SMALL, "--steps", "40", *rate]) == 2
     assert re.fullmatch(
@@ -125,7 +153,7 @@ def test_a_diverging_run_stops_before_it_spoils_the_checkpoint(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved["state"]))
 
 
-def test_a_full_disk_gets_one_line(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_gets_one_line(made: Path, tmp_path: Path, capsys: Capture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -137,7 +165,113 @@ def test_a_full_disk_gets_one_line(made: Path, tmp_path: Path, capsys: pytest.Ca
     assert os.listdir(tmp_path / "run") == []
 
 
-def test_help_names_every_cell_and_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_process_is_kept_out(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    before = contents(run)
+    with locked(run):
+        for flags in (["--resume"], ["--text", f"{made}/text", *SMALL], ["--resume", "--steps", "9"]):
+            assert main([*flags, "--out", str(run)]) == 2
+            out, err = capsys.readouterr()
+            assert re.fullmatch(r"jaxrnn: --out \S+run: another process trains the run there; [^\n]*\n", err), err
+            assert out == ""
+        assert main(["sample", "--out", str(run), "--length", "3"]) == 0  # whoever reads may come in
+    assert contents(run) == before
+    (run / LOCK).write_text("")  # as a process that was killed leaves it
+    with locked(run):
+        pass
+    assert contents(run) == before
+
+
+def test_a_directory_that_cannot_be_locked_gets_one_line(
+    made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / LOCK).mkdir(parents=True)
+    assert main([*SMALL, "--text", f"{made}/text", "--out", f"{tmp_path}/run"]) == 2
+    assert re.fullmatch(r"jaxrnn: --out \S+run: cannot be locked \(.*\); name a .*\n", capsys.readouterr().err)
+
+
+def test_a_run_may_be_resumed_from_another_directory(
+    made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    (tmp_path / "text").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    assert main([*SMALL, "--steps", "1", "--text", "text", "--out", "begun"]) == 0
+    assert lines(tmp_path / "begun")[0]["text"] == "text"
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+    assert main(["--resume", "--steps", "2", "--out", "../begun"]) == 0
+    assert lines(tmp_path / "begun")[-1]["step"] == 2
+    assert main(["--resume", "--text", "../text", "--out", str(run)]) == 0  # and with a text that has moved
+    assert checkpoint.load(run / "checkpoint")["source"] == f"{tmp_path}/text"
+
+
+def test_another_text_is_held_out(tmp_path: Path, capsys: Capture) -> None:
+    held_out = "over the lazy dog, the brown fox\n" * 5
+    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "valid").write_text(held_out)
+    texts = ["--text", f"{tmp_path}/text", "--valid", f"{tmp_path}/valid"]
+    assert main([*SMALL, "--steps", "2", *texts, "--out", f"{tmp_path}/run"]) == 0
+    out = capsys.readouterr().out
+    assert f"text      {tmp_path}/text: 1,760 characters, 29 different\n" in out
+    assert f"held out  {tmp_path}/valid: 165 characters\n" in out
+    about, *_, last = lines(tmp_path / "run")
+    assert last["held_out_characters"] == len(held_out)
+    ids = text.corpus(text.Given("", TEXT), text.Given("", held_out)).ids
+    assert about["n_gram_bits"] == witten_bell(ids, len(TEXT), 29)
+    assert main(["--resume", "--out", f"{tmp_path}/run"]) == 0
+    assert main(["--resume", *texts[:3], f"{tmp_path}/text", "--out", f"{tmp_path}/run"]) == 2  # another one now
+    assert "was trained on another text than" in capsys.readouterr().err
+    assert main(["eval", "--out", f"{tmp_path}/run"]) == 0
+    assert f"text      {tmp_path}/valid\n" in capsys.readouterr().out
+    assert main(["eval", "--text", f"{tmp_path}/text", "--out", f"{tmp_path}/run"]) == 2
+    assert "is what the model has learned from; name another text" in capsys.readouterr().err
+
+
+def test_n_grams_and_the_model_are_scored_on_the_same_characters(
+    made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "SCORED", 50)
+    monkeypatch.setattr(report, "SCORED", 50)
+    assert main([*SMALL, "--steps", "2", "--text", f"{made}/text", "--out", f"{tmp_path}/run"]) == 0
+    assert "held out  the last 176 characters, of which the first 50 are scored\n" in capsys.readouterr().out
+    about, *records = lines(tmp_path / "run")
+    assert [record["held_out_characters"] for record in records] == [50, 50]
+    corpus = text.read(f"{made}/text")
+    assert about["n_gram_bits"] == witten_bell(corpus.ids[: corpus.split + 50], corpus.split, corpus.size)
+    assert about["n_gram_bits"] != witten_bell(corpus.ids, corpus.split, corpus.size)
+
+
+def test_the_best_checkpoint_is_kept(
+    made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([3.0, 1.0, 2.0, 1.0])
+    monkeypatch.setattr(model, "evaluator", lambda layer: lambda params, ids: next(figures))
+    assert main([*SMALL, "--steps", "4", "--text", f"{made}/text", "--out", f"{tmp_path}/run"]) == 0
+    assert "the best was 1.000 after 2 steps, which is kept, too" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path / "run/best")["step"] == 2
+    assert checkpoint.load(tmp_path / "run/checkpoint")["step"] == 4
+
+
+def test_the_time_left_leaves_compilation_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred steps of one second, the first one compiles for a minute."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    clock = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: clock)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with report.Bar(Settings(steps=100, window=1, batch=1), 0) as bar:
+        for seconds in (60, 1, 1):
+            clock += seconds
+            bar.advance(1.0)
+        shown = sys.stderr.getvalue().split("\r")[-1]
+    assert "  3%|" in shown and "00:02, 01:37 left, 1.00 chars/s" in shown
+
+
+def test_help_names_every_cell_and_default(capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     out = capsys.readouterr().out
@@ -157,8 +291,7 @@ runpy.run_module("jaxrnn", run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     ("absent", "said"),
     [
-        ("matplotlib", "matplotlib is not installed"),
-        ("tqdm", "tqdm is not installed"),
+        ("filelock", "filelock is not installed"),
         ("matplotlib,tqdm", "matplotlib and tqdm are not installed"),
     ],
 )
@@ -170,12 +303,20 @@ def test_without_its_extra_it_names_the_command_that_brings_it(absent: str, said
     assert not (tmp_path / "run").exists()
 
 
-def test_want_of_memory_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_needs_no_extra(made: Path) -> None:
+    absent = "matplotlib,tqdm,filelock"
+    command = [sys.executable, "-c", WITHOUT, absent, "sample", "--out", f"{made}/run", "--length", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) == 6
+
+
+def test_want_of_memory_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def raises(said: str) -> None:
         def fails(*args: object, **kwargs: object) -> None:
             raise jax.errors.JaxRuntimeError(said)
 
-        monkeypatch.setattr("jaxrnn.__main__.characters", fails)
+        monkeypatch.setattr("jaxrnn.cli.training.Run", fails)
 
     raises("RESOURCE_EXHAUSTED: Out of memory allocating 4722650504 bytes.")
     assert main([]) == 2

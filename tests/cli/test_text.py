@@ -1,11 +1,12 @@
 """A text as numbers: vocabulary, split, and windows that follow one another."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxrnn.cli import text
+from jaxrnn.cli import text, vocabulary
 from jaxrnn.cli.problem import Problem
 
 
@@ -20,21 +21,37 @@ def test_the_default_text_is_pinned_by_its_hash() -> None:
 
 def test_numbers_give_the_text_back() -> None:
     written = "ẞ a\r\n😀 ä" * 20
-    corpus = text.corpus("small", written)
+    corpus = text.corpus(text.Given("small", written))
     assert "".join(corpus.vocabulary[i] for i in corpus.ids) == written
-    assert corpus.encode("😀a") == [corpus.vocabulary.index("😀"), corpus.vocabulary.index("a")]
 
 
 def test_the_last_tenth_is_held_out_with_one_character_of_context() -> None:
-    corpus = text.corpus("digits", "0123456789" * 20)
+    corpus = text.corpus(text.Given("digits", "0123456789" * 20))
     assert len(corpus.training) == 180
     np.testing.assert_array_equal(corpus.held_out, [9, *[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] * 2])
 
 
-@pytest.mark.parametrize(("written", "first"), [("b\na" * 40, "\n"), ("ba" * 60, "b")])
-def test_a_sample_opens_with_a_line(written: str, first: str) -> None:
-    corpus = text.corpus("small", written)
-    assert [corpus.vocabulary[i] for i in corpus.opening] == [first]
+def test_another_text_may_be_held_out() -> None:
+    """The vocabulary has the characters of both."""
+    corpus = text.corpus(text.Given("digits", "0123456789" * 20), text.Given("letters", "9abc" * 30))
+    assert corpus.vocabulary == "0123456789abc" and corpus.length == 200
+    assert len(corpus.training) == 200
+    np.testing.assert_array_equal(corpus.held_out, [9, *[9, 10, 11, 12] * 30])
+
+
+def test_a_run_is_scored_on_the_first_of_many_held_out_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "SCORED", 5)
+    corpus = text.corpus(text.Given("digits", "0123456789" * 20))
+    np.testing.assert_array_equal(corpus.scored.held_out, [9, 0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(corpus.scored.training, corpus.training)
+
+
+@pytest.mark.parametrize("mark", [b"", "\ufeff".encode()])
+def test_a_byte_order_mark_is_not_a_character(mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(mark + b"ab\n" * 50)
+    corpus = text.read(str(tmp_path / "text"))
+    assert corpus.vocabulary == "\nab" and len(corpus.ids) == 150
+    assert corpus.sha256 == hashlib.sha256(b"ab\n" * 50).hexdigest()
 
 
 def test_each_row_of_a_window_goes_on_where_it_was_in_the_window_before() -> None:
@@ -47,6 +64,22 @@ def test_each_row_of_a_window_goes_on_where_it_was_in_the_window_before() -> Non
         np.testing.assert_array_equal(window(step)[-1], window(step + 1)[0])
 
 
-def test_a_prompt_outside_the_vocabulary_is_refused() -> None:
-    with pytest.raises(Problem, match=r"--prompt has '\?', 'x', which the text has not; use its own characters: ab"):
-        text.corpus("small", "ab\n" * 50).encode("ax?")
+@pytest.mark.parametrize(("characters", "first"), [("\n a", "\n"), (" a", " "), ("ab", "a")])
+def test_an_empty_prompt_opens_with_a_line(characters: str, first: str) -> None:
+    assert [characters[i] for i in vocabulary.prompted(characters, "")] == [first]
+
+
+def test_a_prompt_is_read_character_by_character() -> None:
+    assert vocabulary.prompted("\nabẞ😀", "😀ba").tolist() == [4, 2, 1]
+
+
+@pytest.mark.parametrize("prompt", ["ax?", "?\udcffx"])  # the last as Python reads bytes that are not UTF-8
+def test_a_prompt_outside_the_vocabulary_is_refused(prompt: str) -> None:
+    with pytest.raises(Problem, match=r"--prompt has '\?', 'x'.*, which the text has not; use its own characters: ab"):
+        vocabulary.prompted("\nab", prompt)
+
+
+def test_unknown_characters_are_counted() -> None:
+    ids, others = vocabulary.known("abc", "cXabYYa\0")
+    assert ids.tolist() == [2, 0, 1, 0]
+    assert others == {"X": 1, "Y": 2, "\0": 1}
