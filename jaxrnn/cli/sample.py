@@ -4,6 +4,7 @@ import secrets
 from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def written(
 def show(prompt: str, pieces: Iterator[str]) -> str:
     """Prints a prompt and the pieces of a text as they come, and returns the whole."""
     whole = ""
-    for piece in (prompt, *pieces):
+    for piece in chain([prompt], pieces):
         whole += piece
         print(visible(piece), end="", flush=True)
     return whole

@@ -1,6 +1,7 @@
 """Checks a checkpoint value by value, because anyone can write a file with a valid digest."""
 
 import json
+import os
 import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ class Saved(NamedTuple):
             raise Problem(f"{path}: holds out the last tenth of its text; drop --valid, or {ANOTHER}")
         paths = [(source, self.source), (valid, self.valid)]
         for given, before in paths:
-            if given is None and before is not None and not Path(before).is_file():  # a pipe may have no end
+            if given is None and before is not None and not os.path.isfile(before):  # a pipe may have no end
                 raise Problem(f"{path}: its text {before} is no file here; {remedy}")
         corpus = text.read(*(before if given is None else given for given, before in paths))
         if any(getattr(corpus, name) != getattr(self, name) for name in ("sha256", "valid_sha256", "vocabulary")):

@@ -1,5 +1,6 @@
 """`python -m jaxrnn` begins or resumes a run, trains it, and shows the result."""
 
+import os
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -30,7 +31,7 @@ def training(args: Namespace) -> None:
     directory = args.out
     given = {name: value for name, value in vars(args).items() if name in Settings._fields}
     if args.resume:
-        if not directory.is_dir():
+        if not os.path.isdir(directory):
             raise Problem(f"{checkpoint.within(directory)}: cannot be read (no such directory); {checkpoint.ABSENT}")
         with locked(directory):
             finish(Run.resumed(directory, given, args.text, args.valid), args.prompt)
@@ -70,6 +71,6 @@ def finish(run: Run, prompt: str) -> None:
 
 def after_interrupt(directory: Path) -> str:
     """Returns the message for a user who has stopped a run."""
-    if not checkpoint.within(directory).exists():
+    if not os.path.exists(checkpoint.within(directory)):
         return "stopped before anything was saved"
     return f"stopped and saved; to go on: python -m jaxrnn --resume --out {shlex.quote(str(directory))}"

@@ -157,6 +157,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "valid in the metrics": (first_line(valid=[]), r"valid is \[\], expected a str or None"),
     "hash of no text": (value("valid_sha256", "0"), "was trained on another text"),
     "source a number": (value("source", 5), "source is 5, expected a path or None"),
+    "source too long": (value("source", "a" * 5000), "its text a{5000} is no file here; name its text with --text"),
     "source endless": (value("source", "/dev/zero"), "its text /dev/zero is no file here; name its text with --text"),
     "source in colour": (
         value("source", "\x1b[31mred\u202e\nline"),

@@ -84,6 +84,8 @@ MISTAKES = {
     "directory a file": ("--text {made}/text --out {made}/text", r"cannot be made \(File exists\); name a directory"),
     "directory in a file": ("--text {made}/text --out {made}/text/x", r"cannot be made \(Not a directory\)"),
     "nothing to resume": ("--resume --out {made}/none", "none/checkpoint: cannot be read .* without --resume begins"),
+    "directory too long": (f"--out {'a' * 300}", r"cannot be made \(File name too long\); name a directory"),
+    "too long to resume": (f"--resume --out {'a' * 300}", r"a/checkpoint: cannot be read \(no such directory\)"),
     "no run to resume": ("--resume --out {made}", "made.*/checkpoint: cannot be read .* without --resume begins one"),
     "fewer steps": ("--resume --out {made}/run --steps 5", "--steps is 5, but .* begun with 6; .* give more steps"),
     "other schedule": ("--resume --out {made}/run --schedule linear", "--schedule is linear, but .* with cosine; drop"),

@@ -1,6 +1,7 @@
 """`python -m jaxrnn sample`, and the model that `jaxrnn.cli.load` reads: neither needs the text."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 import jaxrnn.cli
 from jaxrnn.__main__ import main
 from jaxrnn.cli import checkpoint, model, text
-from jaxrnn.cli.sample import CHUNK, written
+from jaxrnn.cli.sample import CHUNK, show, written
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 Capture = pytest.CaptureFixture[str]
@@ -63,10 +64,19 @@ def test_each_sample_is_another_unless_a_seed_repeats_it(run: str, capsys: Captu
     assert sampled(capsys, *long, "--seed", "7") != sampled(capsys, *long, "--seed", "8")
 
 
-def test_characters_come_while_others_are_still_to_be_drawn(run: str) -> None:
+def test_characters_come_while_others_are_still_to_be_drawn(run: str, capsys: Capture) -> None:
+    printed = []
+
+    def pieces() -> Iterator[str]:
+        for piece in ("b", "c\x1b"):
+            printed.append(capsys.readouterr().out)
+            yield piece
+
+    assert show("a", pieces()) == "abc\x1b"
+    assert printed == ["a", "b"] and capsys.readouterr().out == "c\ufffd"
     layer, params, vocabulary = jaxrnn.cli.load(run)
-    pieces = written(layer, params, vocabulary, np.array([0]), jax.random.key(0), 10**9, 1.0)
-    drawn = next(pieces) + next(pieces)
+    drawing = written(layer, params, vocabulary, np.array([0]), jax.random.key(0), 10**9, 1.0)
+    drawn = next(drawing) + next(drawing)
     assert len(drawn) == 2 * CHUNK
     assert drawn == "".join(written(layer, params, vocabulary, np.array([0]), jax.random.key(0), 2 * CHUNK, 1.0))
 
