@@ -50,8 +50,9 @@ def agreed(saved: Settings, given: dict[str, Any]) -> Settings:
     for name, value in given.items():
         if value == (found := getattr(saved, name)) or (name == "steps" and value > found):
             continue
+        begun = "its default" if found is None else found
+        other = "give more steps" if name == "steps" else "begin a new run with another --out"
         raise Problem(
-            f"{flag(name)} is {value}, but the run to resume was begun with {found}; drop {flag(name)}, "
-            f"{'or give more steps' if name == 'steps' else 'or begin a new run with another --out'}"
+            f"{flag(name)} is {value}, but the run to resume was begun with {begun}; drop {flag(name)}, or {other}"
         )
     return saved._replace(**given)

@@ -89,6 +89,7 @@ MISTAKES = {
     "no run to resume": ("--resume --out {made}", "made.*/checkpoint: cannot be read .* without --resume begins one"),
     "fewer steps": ("--resume --out {made}/run --steps 5", "--steps is 5, but .* begun with 6; .* give more steps"),
     "other schedule": ("--resume --out {made}/run --schedule linear", "--schedule is linear, but .* with cosine; drop"),
+    "other dropout": ("--resume --out {made}/run --dropout 0.5", "--dropout is 0.5, but .* with its default; drop"),
     "valid on resuming": (
         "--resume --out {made}/run --valid {made}/text",
         "holds out the last tenth of its text; drop",
