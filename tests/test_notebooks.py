@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
-OWN_CELL = "3_write_your_own_cell.ipynb"
+OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 
 
 @cache
@@ -43,7 +43,7 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-@pytest.mark.parametrize(("name", "plots"), [(EQUATIONS, 3), (LENGTHS, 6), (OWN_CELL, 4)])
+@pytest.mark.parametrize(("name", "plots"), [(EQUATIONS, 3), (LENGTHS, 6), (OWN_CELL, 4), (WRITING, 3)])
 def test_committed_execution_is_complete_and_clean(name: str, plots: int) -> None:
     notebook = committed(name)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -78,6 +78,19 @@ def test_committed_cell_is_better_than_the_one_it_varies() -> None:
     assert own > elman + 0.05 and gru > 0.9
 
 
+def test_committed_ways_to_write_differ_as_the_notebook_says() -> None:
+    found = re.search(r"held out (\S+) bits per character, best n-gram (\S+)", text(WRITING))
+    assert found is not None and float(found[1]) < float(found[2]) - 0.1
+    rows = re.findall(r"^\| (.+?) \| (\d\.\d+) \| (\d\.\d+) \| (\d\.\d+) \|$", text(WRITING), re.MULTILINE)
+    measures = {name: (float(bits), float(distinct), float(known)) for name, bits, distinct, known in rows}
+    true, wild, beams = measures["the true text"], measures["temperature 1"], measures["beam search, 8"]
+    assert beams[0] < measures["greedy"][0] < 0.5 * true[0]
+    assert max(beams[1], measures["greedy"][1]) < 0.5 * true[1]
+    assert abs(wild[0] - true[0]) < 0.1 and wild[2] < true[2] - 0.1
+    for between in ("temperature 0.7", "top-k 5", "top-p 0.9"):
+        assert abs(measures[between][1] - true[1]) < 0.15 and measures[between][2] > true[2] - 0.05
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -101,3 +114,11 @@ def test_own_cell_short() -> None:
     assert max(differences, by_hand, flax) < 1e-5
     assert timed == ["jaxrnn.elman", "lax.scan by hand", "own cell", "own cell, plain loop"]
     assert accuracy > 0.2  # a tenth is chance; four epochs
+
+
+def test_writing_short() -> None:
+    probe = "(reached, float(np.log2(V)), best_counted, {name: of.shape for name, of in texts.items()}, measures)"
+    reached, ignorance, counted, shapes, measures = executed(WRITING, probe)
+    assert counted < reached < ignorance  # it has learned something in a few updates, and not all that counting finds
+    assert len(shapes) == 9 and shapes.pop("the prompt") == (100, 4) and {*shapes.values()} == {(30, 4)}
+    assert measures["greedy"][0] < measures["temperature 1"][0]
