@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.cli import checkpoint, text
-from jaxrnn.cli.model import CELLS, SCHEDULES
+from jaxrnn.cli.model import CELLS, SCHEDULES, residual_blocks
 from jaxrnn.cli.problem import Problem
 from jaxrnn.cli.settings import LIMITS, Settings
 
@@ -133,8 +133,7 @@ def read(path: Path) -> Saved:
 
 def least_numbers(cell: str, layers: int, hidden: int) -> int:
     """Returns a lower bound of the parameters of a model, so that wrong settings do not build a huge one."""
-    linear = CELLS[cell](1).structure.startswith("linear")  # these have dense layers of their width
-    return layers * hidden ** (2 if linear else 1)
+    return layers * hidden ** (2 if residual_blocks(cell) else 1)  # these have dense layers of their width
 
 
 def _numbers(tree: Any) -> int:
