@@ -127,7 +127,7 @@ def read(path: Path) -> Saved:
     expect(
         since == 0 or step < settings["steps"], "the last record", before, f"one of step {step}, the last of the run"
     )
-    expect(_are_numbers(saved["losses"], since), "losses", saved["losses"], f"{since} finite numbers, one for each step")
+    expect(_are_numbers(saved["losses"], since), "losses", saved["losses"], f"{since} finite numbers, one per step")
     return Saved(**{**saved, "settings": Settings(**settings), "metrics": lines})
 
 
