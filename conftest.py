@@ -4,12 +4,13 @@ more compiled programs than a process can hold.
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+
 import quick
 
 hypothesis.settings.register_profile("jaxrnn", deadline=None, derandomize=True, database=None)
@@ -19,6 +20,15 @@ gc.set_threshold(50_000, 20, 100)  # traced programs are many small objects, whi
 if os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # of someone who runs the tests again and again
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What test modules draw when they are imported is compiled as `quick_compilation` says, and then forgotten."""
+    with quick.compilation():
+        collected = yield
+    jax.clear_caches()
+    return collected
 
 
 @pytest.fixture(scope="module")

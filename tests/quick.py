@@ -1,5 +1,6 @@
 """Compilation for programs that run once, on a few numbers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -24,6 +25,12 @@ def _known() -> bool:
 
 
 jit = partial(jax.jit, compiler_options=OPTIONS if _known() else None)
+
+
+def environment(*flags: str) -> dict[str, str]:
+    """What makes the same of another process, whose `XLA_FLAGS` are `flags` besides."""
+    options = [f"--{name}={str(value).lower()}" for name, value in OPTIONS.items()] if _known() else []
+    return {**os.environ, "XLA_FLAGS": " ".join([*flags, *options]), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 @contextmanager
