@@ -8,8 +8,9 @@ from typing import Any
 
 import nbformat
 import pytest
-import quick
 from nbclient import NotebookClient
+
+import quick
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
