@@ -183,8 +183,8 @@ def test_no_steps_and_no_rows(name):
 
 @law
 def test_vmap_of_gradient_is_each_example_alone(name, method):
-    """Mapped inputs within mapped parameters: each member sees each row."""
-    args = (*inputs(name), *FLOWS["packed_holes"])
+    """Mapped inputs within mapped parameters: each member sees each row, in which states go from step to step."""
+    args = (*inputs(name), steps("01111", "10110"), steps("00100", "00010"))
     members = [inputs(name, seed=seed)[0] for seed in range(2)]
     rows = jax.vmap(with_gradients(unrolled(name, method)), in_axes=ROWS["in_axes"])
     actual = jit(jax.vmap(rows, in_axes=(0, None, None, None, None)))(stacked(members), *args[1:])
