@@ -2,20 +2,33 @@
 more compiled programs than a process can hold.
 """
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
 
+import quick
+
 hypothesis.settings.register_profile("jaxrnn", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jaxrnn")
 jax.config.update("jax_numpy_rank_promotion", "raise")  # no array broadcasts by accident
+gc.set_threshold(50_000, 20, 100)  # traced programs are many small objects, which are looked through less often
 if os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # of someone who runs the tests again and again
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What test modules draw when they are imported is compiled as `quick_compilation` says, and then forgotten."""
+    with quick.compilation():
+        collected = yield
+    jax.clear_caches()
+    return collected
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +40,9 @@ def x64() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_compilation() -> Iterator[None]:
-    """Leaves out XLA's costly optimisations: laws compile hundreds of programs of a few numbers each."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """For modules whose programs run once: laws compile hundreds of them, of a few numbers each."""
+    with quick.compilation():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

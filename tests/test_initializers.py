@@ -8,6 +8,8 @@ import pytest
 import jaxrnn
 from jaxrnn import initializers
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 
 

@@ -1,7 +1,6 @@
 """The notebooks run, and what is committed of them is a complete and clean execution in their full setting."""
 
 import ast
-import os
 import re
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+import quick
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
@@ -26,7 +27,7 @@ def executed(name: str, probe: str) -> Any:
     notebook = nbformat.read(FOLDER / name, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(probe))
     client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
-    client.execute(env={**os.environ, "JAXRNN_SHORT": "1"})
+    client.execute(env=quick.environment() | {"JAXRNN_SHORT": "1"})
     return ast.literal_eval(notebook.cells[-1].outputs[-1].data["text/plain"])
 
 

@@ -13,6 +13,8 @@ import jaxrnn
 from jaxrnn.initializers import orthogonal, zeros
 from jaxrnn.options import checked, defaults
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(0)
 
 

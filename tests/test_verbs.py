@@ -11,6 +11,8 @@ from flax import nnx
 import jaxrnn
 from compare import assert_close
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 T, B, V = 7, 3, 11
 MODEL = jaxrnn.stack(
     jaxrnn.embedding(V, 4), jaxrnn.gru(5), jaxrnn.dropout(0.5), jnp.tanh, jaxrnn.lstm(4), jaxrnn.dense(2)

@@ -1,6 +1,5 @@
 """Names of mesh axes on parameters: Flax's own functions find them, in both modules, and nothing else changes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+import quick
 from compare import assert_equal
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -89,8 +89,7 @@ def test_names_that_do_not_fit(make: Any, names: Any, message: str) -> None:
 
 def test_on_two_devices_parameters_lie_in_parts() -> None:
     program = Path(__file__).with_name("partitioned_program.py")
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    environment = quick.environment("--xla_force_host_platform_device_count=2") | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["linen", "nnx"]

@@ -9,6 +9,8 @@ from golden.outcome import outcome, unrolled
 
 from jaxrnn.interop import from_keras
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KINDS = {"lstm": "LSTM", "gru": "GRU", "gru_before": "GRU", "elman": "SimpleRNN"}
 
 

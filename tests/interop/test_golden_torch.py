@@ -8,6 +8,8 @@ from golden.outcome import outcome, unrolled
 
 from jaxrnn.interop import from_torch
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KINDS = ["lstm", "gru", "elman"]
 
 

@@ -15,6 +15,8 @@ from golden.store import B, D, H, T
 
 from jaxrnn.interop import from_flax
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 LENGTHS = np.array([3, 7, 1, 5])  # no 0: flax takes the carry of the last step there
 SPACE = (4, 3)  # of the convolutional LSTM
 CELLS = {

@@ -152,10 +152,16 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
     def random(shape: Any) -> jax.Array:
         return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
-    cell, space = make(name), space_of(name)
-    params = jax.tree.map(random, shapes_of(cell, D))
-    carry = jax.tree.map(random, jax.eval_shape(lambda p: cell.init_carry(p, (*batch, *space)), params))
+    space = space_of(name)
+    params, carry = jax.tree.map(random, _shapes(name, (*batch, *space)))
     return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
+
+
+@cache
+def _shapes(name: str, batch: tuple[int, ...]) -> Any:
+    """Of parameters and carry."""
+    cell, params = make(name), shapes_of(make(name), D)
+    return params, jax.eval_shape(lambda p: cell.init_carry(p, batch), params)
 
 
 def steps(*rows: str) -> np.ndarray:

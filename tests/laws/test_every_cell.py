@@ -14,7 +14,7 @@ from laws.reference import (
     ROWS,
     cast,
     compiled,
-    definition,
+    definition_of_few_steps,
     entry,
     repeated_cotangent,
     row,
@@ -47,7 +47,7 @@ def test_the_plain_loop_equals_the_definition(name, method):
 
 @cache
 def by_definition(name, *, reverse):
-    return with_gradients(definition(name, reverse=reverse))(*inputs(name), *FLOWS["packed_holes"])
+    return definition_of_few_steps(name, inputs(name), FLOWS["packed_holes"], reverse=reverse)
 
 
 @every_direction
@@ -183,13 +183,14 @@ def test_no_steps_and_no_rows(name):
 
 @law
 def test_vmap_of_gradient_is_each_example_alone(name, method):
-    """Mapped inputs within mapped parameters: each member sees each row."""
-    args = (*inputs(name), *FLOWS["packed_holes"])
+    """Mapped inputs within mapped parameters: each member sees each row, in which states go from step to step."""
+    args = (*inputs(name), steps("01111", "10110"), steps("00100", "00010"))
     members = [inputs(name, seed=seed)[0] for seed in range(2)]
     rows = jax.vmap(with_gradients(unrolled(name, method)), in_axes=ROWS["in_axes"])
     actual = jit(jax.vmap(rows, in_axes=(0, None, None, None, None)))(stacked(members), *args[1:])
     b = B - 1
-    assert_close(entry(actual, (1, b)), with_gradients(definition(name))(*row((members[1], *args[1:]), b)))
+    *alone, mask, resets = row((members[1], *args[1:]), b)
+    assert_close(entry(actual, (1, b)), definition_of_few_steps(name, alone, (mask, resets)))
 
 
 @law

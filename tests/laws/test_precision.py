@@ -11,7 +11,7 @@ from laws.cells import FLOWS, B, D, inputs, make, space_of
 from laws.reference import cast, compiled, with_gradients
 from laws.table import law
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 bf16, f16, f32, f64 = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 
