@@ -9,6 +9,8 @@ import jaxrnn
 from compare import assert_close, assert_equal
 from decode.models import CARRY, FIRST, B, V, exhaustive, step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 L = 3
 compiled = jax.jit(
     jaxrnn.beam_search, static_argnames=("step", "max_new_tokens", "num_beams", "length_penalty", "eos", "pad")

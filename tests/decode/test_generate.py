@@ -9,6 +9,8 @@ import jaxrnn
 from compare import assert_close, assert_equal
 from decode.models import CARRY, FIRST, PARAMS, B, V, step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 N = 5
 LOGITS = jnp.array([2.0, 0.5, 1.0, -1.0, 1.5])
 DRAWS = 20_000

@@ -9,6 +9,8 @@ import jaxrnn
 from compare import assert_close
 from decode.models import CARRY, MODEL, PARAMS, B, V, step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, V, (7, B)))
 
 
