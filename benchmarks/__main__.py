@@ -19,6 +19,7 @@ QUESTIONS = (
     "shares",
     "linear",
     "packages",
+    "local_attention",
     "characters",
     "character_speed",
     "ponder",
@@ -36,6 +37,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   shares          what forward time is made of: matrix products, transcendental functions, the rest
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
   packages        linear recurrences beside public JAX packages
+  local_attention attention in blocks beside the scores of all pairs
   characters      cells on one text: how well each reads it
   character_speed every cell on that text: how fast it trains
   ponder          adaptive computation on harder and easier inputs

@@ -35,10 +35,14 @@ from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.embedding import embedding
+from jaxrnn.layers.gated_mlp import gated_mlp
+from jaxrnn.layers.griffin import griffin
 from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.layers.layer_norm import layer_norm
+from jaxrnn.layers.local_attention import local_attention
 from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.residual import residual
+from jaxrnn.layers.rms_norm import rms_norm
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.skip import SkipCarry, skip
 from jaxrnn.layers.stack import stack
@@ -47,6 +51,7 @@ from jaxrnn.recurrence.linear_scan import linear_scan
 from jaxrnn.recurrence.matrix import matrix_cell
 from jaxrnn.recurrence.matrix_scan import matrix_scan
 from jaxrnn.recurrence.pointwise import pointwise_cell, step_cell
+from jaxrnn.recurrence.ring import LocalAttentionCarry
 from jaxrnn.roles import roles
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
@@ -76,6 +81,7 @@ __all__ = [
     "LSTMCarry",
     "Layer",
     "LinearOptions",
+    "LocalAttentionCarry",
     "MLSTMCarry",
     "MatrixCarry",
     "MatrixOptions",
@@ -93,7 +99,9 @@ __all__ = [
     "dense",
     "dropout",
     "embedding",
+    "gated_mlp",
     "generate",
+    "griffin",
     "griffin_block",
     "heads",
     "init_attention",
@@ -107,6 +115,7 @@ __all__ = [
     "linear_cell",
     "linear_scan",
     "linen",
+    "local_attention",
     "mamba_block",
     "matrix_cell",
     "matrix_scan",
@@ -116,6 +125,7 @@ __all__ = [
     "pointwise_cell",
     "recurrent_dropout",
     "residual",
+    "rms_norm",
     "rnn",
     "roles",
     "scheduled_sampling",

@@ -135,7 +135,8 @@ def step_cell(cell: Cell, params: Params, carry: Carry, x: Array) -> tuple[Carry
 def _as_given(before: Array, after: Array) -> Array:
     """Returns `after` in the dtype of `before`, unless that is half precision, which no carry has."""
     dtype = jnp.result_type(before)
-    return after.astype(dtype) if dtype == accumulator(dtype) else after
+    half = jnp.issubdtype(dtype, jnp.floating) and dtype != accumulator(dtype)
+    return after if half else after.astype(dtype)
 
 
 def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:

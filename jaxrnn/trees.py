@@ -49,8 +49,11 @@ def check_parameter(where: str, cell: Any, name: str) -> None:
         raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
 
 
-def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *, may_be_complex: bool = False) -> None:
-    """Checks `tree` against the structure and shapes of `expected`; a leaf may be complex only where that one is."""
+def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *, of_any_kind: bool = False) -> None:
+    """Checks `tree` against the structure and shapes of `expected`, each leaf of which is floating.
+
+    With `of_any_kind` a leaf of `expected` may also be complex, an integer or bool, and decides what is taken for it.
+    """
     found, wanted = _structure(tree), _structure(expected)
     structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(tree) != structure:
@@ -63,9 +66,18 @@ def check_tree(where: str, name: str, tree: Any, expected: Any, because: str, *,
         raise checks.ShapeError(f"{where}: {name} {said} from {because}{_rebuilt(name, tree, expected)}")
     for path, leaf in found.items():
         checks.check_shape(where, name + path, leaf, wanted[path].shape, because)
-        as_complex = may_be_complex and jnp.issubdtype(wanted[path].dtype, jnp.complexfloating)
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact if as_complex else jnp.floating):
-            raise checks.ShapeError(f"{where}: {name}{path} has dtype {jnp.result_type(leaf)}, expected a floating one")
+        kinds, words = _kinds_for(wanted[path].dtype) if of_any_kind else _kinds_for(jnp.float32)
+        if not any(jnp.issubdtype(jnp.result_type(leaf), kind) for kind in kinds):
+            raise checks.ShapeError(f"{where}: {name}{path} has dtype {jnp.result_type(leaf)}, expected {words}")
+
+
+def _kinds_for(dtype: Any) -> tuple[tuple[Any, ...], str]:
+    """Returns the kinds of numbers that may be given for a leaf of this dtype, and their name in errors."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return (jnp.floating, jnp.complexfloating), "a floating or complex one"
+    if jnp.issubdtype(dtype, jnp.integer):
+        return (jnp.integer,), "an integer one"
+    return ((jnp.bool_,), "bool") if jnp.issubdtype(dtype, jnp.bool_) else ((jnp.floating,), "a floating one")
 
 
 def _rebuilt(name: str, tree: Any, expected: Any) -> str:
@@ -135,7 +147,7 @@ def check_carry(
     leaves, tree = jax.tree.flatten(params)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     own = _carry_shapes(model.init_carry, batch, tree, shapes)
-    check_tree(where, name, carry, own, because, may_be_complex=True)
+    check_tree(where, name, carry, own, because, of_any_kind=True)
 
 
 @lru_cache(maxsize=1024)

@@ -68,7 +68,8 @@ class Cell(Made, _CellFunctions):
 
     Attributes:
       init: `(key, in_features) -> params`, a flat `dict[str, Array]`; an example input may stand for `in_features`.
-      init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays.
+      init_carry: `(params, batch_shape=()) -> carry`, a NamedTuple of `[*batch, ...]` arrays, floating, or complex,
+        integers or bool.
       project: `(params, xs[..., D]) -> zs`, the part of a step that needs no carry, over any leading axes.
       step: `(params, carry, z) -> (carry, y)`, one time step; the `step` of a cell from `draw` also takes its noise.
       scan: `(params, carry, xs, flow, *, method, remat, unroll) -> (carry, ys)`, equal to looping

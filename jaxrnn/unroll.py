@@ -77,7 +77,7 @@ def unroll(
 
     Returns:
       `(carry, ys)`: the carry after each sequence's last valid step, and outputs `[T, *batch, H]`, zero where invalid,
-      in the dtype of the computation. Carries are float32 at least.
+      in the dtype of the computation. Carries are float32 at least; integers and bools in them stay so.
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument.

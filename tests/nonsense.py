@@ -96,6 +96,8 @@ NEEDED: dict[str, Any] = {
     "max_ponder": 2,
     "keys": 2,
     "values": 2,
+    "depth": 1,
+    "window": 2,
 }
 LINEAR = {  # of `linear_cell`, whose gates are a function
     "gates": lambda params, xs: (xs[..., :1] + params["a"], xs[..., :1] + params["a"]),

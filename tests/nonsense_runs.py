@@ -124,6 +124,9 @@ def runs() -> Iterator[Wrong]:
         "residual": jaxrnn.residual(jaxrnn.dense(D)),
         "bidirectional": jaxrnn.bidirectional(CELL),
         "griffin_block": jaxrnn.griffin_block(D),
+        "local_attention": jaxrnn.local_attention(2, 3, features=H),
+        "rms_norm": jaxrnn.rms_norm(),
+        "gated_mlp": jaxrnn.gated_mlp(D),
         "mamba_block": jaxrnn.mamba_block(D, states=2),
         "mlstm_block": jaxrnn.mlstm_block(4, heads=2),
     }

@@ -41,6 +41,9 @@ LAYERS = {
     "layer_norm": jaxrnn.layer_norm(),
     "causal_conv": jaxrnn.causal_conv(2),
     "griffin_block": jaxrnn.griffin_block(4),
+    "local_attention": jaxrnn.local_attention(2, 3, features=4),
+    "rms_norm": jaxrnn.rms_norm(),
+    "gated_mlp": jaxrnn.gated_mlp(4),
     "mamba_block": jaxrnn.mamba_block(4),
     "mlstm_block": jaxrnn.mlstm_block(4),
 }

@@ -185,6 +185,7 @@ LAYERS = [
     (lambda: dense(mask=FLAGS[..., None]), "unroll: mask has shape (5, 2, 1), expected (5, 2)"),
     (lambda: dense(resets=FLAGS, mask=FLAGS[:, 0]), "unroll: mask has shape (5,), expected (5, 2)"),
     (lambda: jaxrnn.layer_norm(epsilon=0.0), "layer_norm: epsilon is 0.0, expected ε > 0"),
+    (lambda: jaxrnn.rms_norm(epsilon=0.0), "rms_norm: epsilon is 0.0, expected ε > 0"),
     (
         lambda: jaxrnn.stack(jaxrnn.rnn(jaxrnn.with_carry(CELL)), DENSE).init(jax.random.key(0), 3),
         "stack: layer_0 gives a tuple, expected one array; several outputs can only come last",

@@ -17,11 +17,12 @@ from jaxrnn import nnx as jaxrnn_nnx
 from jaxrnn.recurrence import segments
 from quick import jit
 from tests.laws import cells
+from tests.laws.reference import floating
 from tests.layers import cases
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 PACKAGE = Path(jaxrnn.__file__).parent
-for name in ("odd", "from_contributing"):  # as users do for carries of their own
+for name in ("odd", "counting", "from_contributing"):  # as users do for carries of their own
     carry = type(cells.inputs(name, dtype=np.float32)[-1])
     export.register_namedtuple_serialization(carry, serialized_name=f"tests.{carry.__name__}")
 
@@ -45,7 +46,11 @@ def with_gradients(run, count):
         out = run(*args)
         return sum(jnp.sum(jnp.sin(leaf + 0.1)) for leaf in jax.tree.leaves(out)), out
 
-    return jax.value_and_grad(loss, range(count), has_aux=True)
+    def run_and_grads(*args):
+        value, grads = jax.value_and_grad(loss, range(count), has_aux=True, allow_int=True)(*args)
+        return value, floating(grads)  # integers have none
+
+    return run_and_grads
 
 
 # One of each engine, and of each form of its carry: what these compile to is compared, that of the others is not.

@@ -32,6 +32,7 @@ MAKES = {
         jaxrnn.bidirectional(jaxrnn.lstm(3)),
         jaxrnn.dense(5),
     ),
+    "griffin(8, depth=3, heads=2, window=4)": lambda: jaxrnn.griffin(8, depth=3, heads=2, window=4),
     "residual(stack(layer_norm(), griffin_block(4)))": lambda: jaxrnn.residual(
         jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.griffin_block(4))
     ),

@@ -36,7 +36,7 @@ ACCEPTED |= {
 }
 for writing in ("generate", "beam_search", "scheduled_sampling"):
     ACCEPTED[writing, "carry", "None"] = "a model without a state"
-for layer in ("dense", "dropout", "layer_norm", "residual"):
+for layer in ("dense", "dropout", "gated_mlp", "layer_norm", "residual", "rms_norm"):
     ACCEPTED[layer, "x", "flat"] = "a step without batch axes"
     ACCEPTED[layer, "lengths", "scalar"] = "a sequence without batch axes: the layer acts on each step of any shape"
 for framework in ("flax", "haiku", "keras", "torch"):

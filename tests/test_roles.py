@@ -133,6 +133,14 @@ TREES: dict[str, tuple[Cell | Layer, dict[str, str]]] = {
     "conv": (jaxrnn.causal_conv(3, features=H), {"kernel": "kernel", "bias": "bias"}),
     "dense": (jaxrnn.dense(H), {"kernel": "kernel", "bias": "bias"}),
     "layer_norm": (jaxrnn.layer_norm(), {"scale": "norm", "bias": "bias"}),
+    "local_attention": (
+        jaxrnn.local_attention(2, 4, features=H, use_bias=True),
+        {"query": "kernel", "key": "kernel", "value": "kernel", "out": "projection", "out_bias": "bias"},
+    ),
+    "gated_mlp": (
+        jaxrnn.gated_mlp(H),
+        {"kernel": "kernel", "bias": "bias", "out": "projection", "out_bias": "bias"},
+    ),
 }
 
 

@@ -87,7 +87,8 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
     def run(params: Params, carry: BidirectionalCarry, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
         keys = (None, None) if steps.key is None else jax.random.split(steps.key)
         carries, outputs, after = [], [], steps
-        for (name, part), before, key in zip(parts.items(), carry, keys, strict=True):
+        starts = (None, None) if carry is None else carry
+        for (name, part), before, key in zip(parts.items(), starts, keys, strict=True):
             told = steps._replace(key=key, aux=after.aux)
             carry, ys, after = run_layer(part, params.get(name, {}), before, xs, told)
             carries.append(carry)
@@ -105,6 +106,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         draws=ahead.draws or back.draws,
         context=back.context if ahead.context is None else ahead.context,
         timed=ahead.timed or back.timed,
+        takes_none=True,
     )
 
 

@@ -29,20 +29,18 @@ def gated(
 ) -> Layer:
     """Makes a layer `yₜ = W_o (branch(W_x x)ₜ ⊙ activation(W_g xₜ))` with the carry of its branch.
 
-    Parameters are `kernel [D, 2, width]` (branch, gate), `out [width, features]`, `"branch"`, and with `use_bias`
-    `bias [2, width]` and `out_bias [features]`.
+    Parameters are `kernel [D, 2, width]` (branch, gate), `out [width, features]`, with `use_bias` `bias [2, width]` and
+    `out_bias [features]`, and `"branch"`, if the branch has any.
     """
 
     def init(key: Array, in_features: int) -> Params:
         k_kernel, k_branch, k_out = jax.random.split(key, 3)
         out = kernel_init(k_out, (width, features), accumulator(param_dtype)).astype(param_dtype)
-        params = {
-            "kernel": initializers.per_gate(kernel_init, k_kernel, in_features, 2, width, param_dtype),
-            "branch": branch.init(k_branch, width),
-            "out": out,
-        }
+        kernel = initializers.per_gate(kernel_init, k_kernel, in_features, 2, width, param_dtype)
+        inner = branch.init(k_branch, width)
         biases = {"bias": jnp.zeros((2, width), param_dtype), "out_bias": jnp.zeros(features, param_dtype)}
-        return params | (biases if use_bias else {})
+        params = {"kernel": kernel, "out": out} | (biases if use_bias else {})
+        return params | ({"branch": inner} if inner else {})  # as `stack` does
 
     def both(params: Params, xs: Array, inner: Callable[[Array], tuple[Carry, Array]]) -> tuple[Carry, Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
@@ -54,12 +52,12 @@ def gated(
         return carry, (ys + align(params["out_bias"].astype(ys.dtype), ys) if use_bias else ys).astype(compute)
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
-        return both(params, xs, lambda xs: run_layer(branch, params["branch"], carry, xs, steps)[:2])
+        return both(params, xs, lambda xs: run_layer(branch, params.get("branch", {}), carry, xs, steps)[:2])
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        return both(params, x, lambda x: step_layer(branch, params["branch"], carry, x, None))
+        return both(params, x, lambda x: step_layer(branch, params.get("branch", {}), carry, x, None))
 
     def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
-        return branch.init_carry(params["branch"], batch_shape)
+        return branch.init_carry(params.get("branch", {}), batch_shape)
 
-    return layer(where, init, run, step, init_carry)
+    return layer(where, init, run, step, init_carry, any_axes=branch.any_axes, takes_none=True)

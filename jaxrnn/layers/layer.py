@@ -29,6 +29,7 @@ def layer(
     context: Any = None,
     looks_ahead: Sequence[str] = (),
     timed: bool = False,
+    takes_none: bool = False,
 ) -> Layer:
     """Makes a layer, a transformation of sequences, from functions that check nothing.
 
@@ -54,6 +55,8 @@ def layer(
         the widths of layers are inferred: `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features.
       looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
       timed: whether the last feature of an input is a time, as for `Cell`; `run` sees it at invalid steps, too.
+      takes_none: whether `run` takes None for a carry that is the initial one, which may save work at the beginning of
+        a sequence; a layer made of layers hands it on.
 
     Returns:
       A `Layer`.
@@ -83,7 +86,7 @@ def layer(
         )
 
     def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
-        if carry is None:
+        if carry is None and not takes_none:
             carry = start(params, batch_of(made, xs)[1:])
         seen = steps._replace(key=steps.key if draws else None, context=None if context is None else steps.context)
         carry, ys, *changed = run(params, carry, _silent(steps.valid, xs, timed), seen)
@@ -150,7 +153,8 @@ def around(
 ) -> Layer:
     """Makes a layer with the carry of `inner`, and its parameters, too, where `init` is None.
 
-    The layer calls `step` with the context, if `inner` reads one, and only if `inner` has a step.
+    `run` gets None for the initial carry. The layer calls `step` with the context, if `inner` reads one, and only if
+    `inner` has a step.
     """
     return layer(
         name,
@@ -164,4 +168,5 @@ def around(
         context=inner.context,
         looks_ahead=inner.looks_ahead,
         timed=inner.timed,
+        takes_none=True,
     )

@@ -63,8 +63,8 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
         keys = [None] * len(layers) if steps.key is None else jax.random.split(steps.key, len(layers))
-        after = []
-        for name, part, before, key in zip(names, layers, carry, keys, strict=True):
+        starts, after = [None] * len(layers) if carry is None else carry, []
+        for name, part, before, key in zip(names, layers, starts, keys, strict=True):
             c, xs, steps = run_layer(part, params.get(name, {}), before, xs, steps._replace(key=key))
             after.append(c)
         return tuple(after), xs, steps
@@ -89,6 +89,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
         context=next((part.context for part in layers if part.context is not None), None),
         looks_ahead=ahead[0] if ahead else (),
         timed=layers[0].timed,
+        takes_none=True,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Noise, Params
 
@@ -77,6 +78,11 @@ def drawn_within(cell: Cell, around: Callable[[Cell], Cell]) -> Callable[..., tu
 def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:
     """Returns the carry of `cell` as shapes."""
     return jax.eval_shape(lambda p: cell.init_carry(p, batch), params)
+
+
+def floating_fields(carry: Carry) -> tuple[str, ...]:
+    """Returns the fields of a carry that can be learned or averaged: all but integers and bools."""
+    return tuple(f for f in carry._fields if jnp.issubdtype(jnp.result_type(getattr(carry, f)), jnp.inexact))
 
 
 def input_shape(model: Cell | Layer, in_features: int | None) -> tuple[int, ...]:

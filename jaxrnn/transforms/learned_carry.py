@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, trees
 from jaxrnn.options import checked
+from jaxrnn.recurrence.followed import floating_fields
 from jaxrnn.recurrence.reparametrized import reparametrized
 from jaxrnn.types import Array, Carry, Cell, Params
 
@@ -16,10 +17,10 @@ def learned_carry(cell: Cell) -> Cell:
     """Makes the initial carry of `cell` a parameter: `initial_h [H]`, and so on for each field.
 
     A reset starts from it, too. Before training it is the initial carry of `cell`, which is zero for most. Some fields
-    are not learned: the flag of `rg_lru`, whose first step adds its input without the square root even if the learned
-    `h` is not zero; and the stabiliser `m` of `mlstm`, which only scales the other two. An `slstm` starts with a cell
-    state of 0 that weighs as much as one input through a gate of `exp(0)`: `initial_c` is its value and `initial_m` the
-    logarithm of its weight.
+    are not learned: integers and bools, which have no derivative; the flag of `rg_lru`, whose first step adds its input
+    without the square root even if the learned `h` is not zero; and the stabiliser `m` of `mlstm`, which only scales
+    the other two. An `slstm` starts with a cell state of 0 that weighs as much as one input through a gate of `exp(0)`:
+    `initial_c` is its value and `initial_m` the logarithm of its weight.
 
     Args:
       cell: a cell whose carry is a NamedTuple of arrays. `cell.learned` decides which fields are learned, and their
@@ -45,7 +46,7 @@ def learned_carry(cell: Cell) -> Cell:
         raise ValueError(f"learned_carry: cell has parameters {taken}, expected one whose carry is not learned yet")
 
     def begin(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
-        return (carry, carry._fields) if cell.learned is None else cell.learned(carry)
+        return (carry, floating_fields(carry)) if cell.learned is None else cell.learned(carry)
 
     def init(key: Array, in_features: int) -> Params:
         params = cell.init(key, in_features)

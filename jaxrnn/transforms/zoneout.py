@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, trees
 from jaxrnn.options import checked
-from jaxrnn.recurrence.followed import carry_shapes, followed, input_shape
+from jaxrnn.recurrence.followed import carry_shapes, floating_fields, followed, input_shape
 from jaxrnn.types import Array, Carry, Cell, Params
 
 
@@ -23,8 +23,8 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     Args:
       cell: a cell whose output is the field `h` of its carry.
       rate: 0 ≤ rate < 1, for every field of the carry or by field, `{"c": 0.5, "h": 0.05}` or `LSTMCarry(0.5, 0.05)`;
-        a field without a rate has 0. Where fields have a meaning only together, as those of `slstm` or `rg_lru`, name
-        `h` alone.
+        a field without a rate has 0, and so have integers and bools. Where fields have a meaning only together, as
+        those of `slstm` or `rg_lru`, name `h` alone.
 
     Returns:
       A `Cell` with the parameters and the carry of `cell`.
@@ -44,7 +44,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       True
     """
     trees.check_cell("zoneout", cell)
-    fields = jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), 2)))._fields
+    fields = floating_fields(jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), 2))))
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
     if not _gives_its_state(cell):
@@ -54,7 +54,7 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
     by_field = rate._asdict() if isinstance(rate, tuple) and hasattr(rate, "_asdict") else rate
     rates = dict(by_field) if isinstance(by_field, Mapping) else dict.fromkeys(fields, by_field)
     if unknown := sorted(rates.keys() - set(fields)):
-        raise ValueError(f"zoneout: rate names {unknown}, expected fields of the carry: {fields}")
+        raise ValueError(f"zoneout: rate names {unknown}, expected fields of the carry that are floating: {fields}")
     for field, p in rates.items():
         checks.check_rate("zoneout", f"rate of {field}", p)
 

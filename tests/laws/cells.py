@@ -13,6 +13,8 @@ import pytest
 
 import jaxrnn
 from arrays import shapes_of
+from jaxrnn.precision import accumulator
+from jaxrnn.shapes import zeros
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -69,6 +71,29 @@ def narrow(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) 
     return cell._replace(init=init)
 
 
+class CountingCarry(NamedTuple):
+    """A state, and how many steps made it: an integer."""
+
+    h: jax.Array
+    count: jax.Array
+
+
+def counting(features: int, *, dtype: Any = None, param_dtype: Any = jnp.float32) -> jaxrnn.Cell:
+    """The mean of its inputs under a nonlinearity, whose carry has a leaf without a derivative."""
+
+    def init_carry(params: Any, batch_shape: tuple[int, ...] = ()) -> CountingCarry:
+        return CountingCarry(*inner.init_carry(params, batch_shape), zeros(batch_shape, jnp.int32))
+
+    def step(params: Any, carry: CountingCarry, z: Any) -> tuple[CountingCarry, jax.Array]:
+        share = 1 / (1 + carry.count[..., None].astype(carry.h.dtype))
+        h = carry.h + share * (jnp.tanh(z[0].astype(accumulator(z[0].dtype))) - carry.h)
+        return CountingCarry(h, carry.count + 1), h.astype(z[0].dtype)
+
+    options = {"dtype": dtype, "param_dtype": param_dtype}
+    inner = jaxrnn.step_cell(step, features, jaxrnn.HiddenCarry, gates=("a",), **options)
+    return inner._replace(init_carry=init_carry)
+
+
 def from_contributing() -> Callable[..., jaxrnn.Cell]:
     """The cell that CONTRIBUTING.md writes in 15 lines."""
     text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -108,6 +133,7 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "conv_gru_before": partial(jaxrnn.conv_gru, kernel_size=(2,), reset="before", padding="valid", strides=1),
     "odd": odd,
     "narrow": narrow,
+    "counting": counting,
     "from_contributing": from_contributing(),
 }
 
@@ -150,6 +176,8 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
     draw = np.random.default_rng(seed)
 
     def random(shape: Any) -> jax.Array:
+        if jnp.issubdtype(shape.dtype, jnp.integer):
+            return jnp.asarray(draw.integers(0, 5, shape.shape), shape.dtype)
         return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
     space = space_of(name)

@@ -94,12 +94,13 @@ def with_gradients(run: Callable[..., Any], weights: Callable[[Any], Any] | None
     """`run(params, xs, carry, *rest) -> (carry, ys)` with its gradients, given cotangents on all that it returns."""
     weights = weights or cotangent
 
-    def scalar(params: Any, xs: Any, carry: Any, *rest: Any) -> Any:
-        out = run(params, xs, carry, *rest)
+    def scalar(params: Any, xs: Any, part: Any, carry: Any, *rest: Any) -> Any:
+        out = run(params, xs, together(part, carry), *rest)
         return sum(jnp.vdot(weights(leaf), leaf).astype(float) for leaf in jax.tree.leaves(out)), out
 
-    def everything(*args: Any) -> Any:
-        grads, (carry, ys) = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(*args)
+    def everything(params: Any, xs: Any, carry: Any, *rest: Any) -> Any:
+        derive = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)
+        grads, (carry, ys) = derive(params, xs, floating(carry), carry, *rest)
         return {"carry": carry, "ys": ys} | dict(zip(("d_params", "d_xs", "d_carry"), grads, strict=True))
 
     return everything
@@ -135,7 +136,22 @@ def row(args: Any, b: int) -> Any:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), tree)  # by NumPy, which compiles nothing
+    """All but the integers in another dtype, by NumPy, which compiles nothing."""
+
+    def leaf(a: Any) -> Any:
+        return np.asarray(a).astype(dtype) if jnp.issubdtype(a.dtype, jnp.inexact) else np.asarray(a)
+
+    return jax.tree.map(leaf, tree)
+
+
+def floating(tree: Any) -> Any:
+    """The leaves that have a derivative, and None for the others."""
+    return jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, tree)
+
+
+def together(part: Any, tree: Any) -> Any:
+    """The leaves of `part`, a tree from `floating`, and in place of None those of `tree`."""
+    return jax.tree.map(lambda own, other: other if own is None else own, part, tree, is_leaf=lambda x: x is None)
 
 
 def cotangent(leaf: Any) -> Any:

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from compare import assert_close
 from laws.cells import FLOWS, inputs
-from laws.reference import compiled, cotangent, unrolled, with_gradients
+from laws.reference import compiled, cotangent, floating, together, unrolled, with_gradients
 from laws.table import law
 from quick import jit
 
@@ -140,12 +140,12 @@ def test_within_a_scan(name, method):
 @law
 def test_jvp_equals_a_finite_difference(name, method):
     args, flow = inputs(name), FLOWS["packed_holes"]
-    point, restore = ravel_pytree(args)
+    point, restore = ravel_pytree(floating(args))
     v = directions(point, 1)[0]
 
     @jit
     def f_and_jvp(x):
-        return jax.jvp(lambda x: numbers(unrolled(name, method)(*restore(x), *flow)), (x,), (v,))
+        return jax.jvp(lambda x: numbers(unrolled(name, method)(*together(restore(x), args), *flow)), (x,), (v,))
 
     def difference(step):
         return (f_and_jvp(point + step * v)[0] - f_and_jvp(point - step * v)[0]) / (2 * step)

@@ -16,6 +16,7 @@ from laws.reference import (
     compiled,
     definition_of_few_steps,
     entry,
+    floating,
     repeated_cotangent,
     row,
     stacked,
@@ -124,7 +125,9 @@ def test_a_carry_times_0_begins_anew_and_times_1_goes_on(name, method):
     run, flow = compiled(name, method), FLOWS["packed_holes"]
 
     def of_the_second_row(carry):  # the first one is done
-        return jax.tree.map(lambda leaf: leaf * np.arange(2.0).reshape(-1, *[1] * (leaf.ndim - 1)), carry)
+        return jax.tree.map(
+            lambda leaf: leaf * np.arange(2, dtype=leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1)), carry
+        )
 
     first = make(name).init_carry(params, (B, *space_of(name)))
     started = run(params, xs, first, *flow)
@@ -216,8 +219,8 @@ def test_half_precision_is_that_of_the_products_alone(name, method):
     expected = compiled(name, method)(*cast((params, xs, carry), jnp.float64), *FLOWS["holes"])
     assert_close(cast(actual, jnp.float64), expected, 0.05)
     assert actual["ys"].dtype == jnp.bfloat16
-    for leaf in jax.tree.leaves(cast(actual["carry"], jnp.float32)):  # had it been in half precision: its own rounding
+    for leaf in jax.tree.leaves(floating(actual["carry"])):  # had it been in half precision: its own rounding
         rounded = leaf == leaf.astype(jnp.bfloat16)
         kept = (leaf == 1).all() or np.isin(leaf, np.float32(xs)).all()  # a flag: there was a step; an input itself
         assert not rounded.all() or kept
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(actual["carry"]))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(floating(actual["carry"])))

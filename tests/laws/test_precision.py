@@ -8,7 +8,7 @@ import jaxrnn
 from arrays import shapes_of
 from compare import assert_close
 from laws.cells import FLOWS, B, D, inputs, make, space_of
-from laws.reference import cast, compiled, with_gradients
+from laws.reference import cast, compiled, floating, with_gradients
 from laws.table import law
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -20,7 +20,7 @@ bf16, f16, f32, f64 = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 def test_single_precision_is_close_to_double(name, method):
     args = inputs(name)
     actual = compiled(name, method)(*cast(args, f32), *FLOWS["packed_holes"])
-    assert all(leaf.dtype == f32 for leaf in jax.tree.leaves(actual))
+    assert all(leaf.dtype == f32 for leaf in jax.tree.leaves(floating(actual)))
     assert_close(actual, compiled(name, method)(*args, *FLOWS["packed_holes"]), 1e-5)
 
 
@@ -64,7 +64,7 @@ def check_dtypes(name, method, case):
     params, xs, carry = inputs(name)
     args = (cast(params, param_dtype), cast(xs, xs_dtype), cast(carry, carry_dtype))
     out = jax.jit(with_gradients(run)).lower(*args, *FLOWS["packed_holes"]).out_info
-    found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(tree)} for key, tree in out.items()}
+    found = {key: {leaf.dtype.name for leaf in jax.tree.leaves(floating(tree))} for key, tree in out.items()}
     assert found == {
         "carry": {carry_expected.dtype.name},
         "ys": {ys_expected.dtype.name},
@@ -81,4 +81,4 @@ def test_dtypes_of_initial_parameters_and_carry(name, param_dtype):
     params = shapes_of(cell, D)
     carry = jax.eval_shape(lambda params: cell.init_carry(params, (B, *space_of(name))), params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(param_dtype)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.promote_types(param_dtype, f32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(floating(carry))} == {jnp.promote_types(param_dtype, f32)}

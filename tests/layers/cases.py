@@ -15,6 +15,7 @@ from arrays import random_params
 T, B, D, H = 5, 2, 3, 4
 LENGTHS = np.array([3, 5])
 RESETS = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [0, 0]], bool)  # 3 steps and 2; 5 steps
+HOLES = np.array([[1, 0], [0, 1], [1, 1], [1, 0], [0, 1]], bool)  # 3 valid steps and 3
 LSTM, GRU = jaxrnn.lstm(H), jaxrnn.gru(D, reset="before")
 SOFTMAX = jaxrnn.dense(2, activation=jax.nn.softmax)
 
@@ -56,6 +57,10 @@ LAYERS = {
     "layer_norm": jaxrnn.layer_norm(),
     "blocks": jaxrnn.stack(
         jaxrnn.causal_conv(3, features=H, activation=jnp.exp), jaxrnn.griffin_block(H, width=2, kernel_size=2)
+    ),
+    "attention": jaxrnn.local_attention(2, 3, features=H, use_bias=True),
+    "griffin": jaxrnn.stack(
+        jaxrnn.dense(H), jaxrnn.griffin(H, depth=2, heads=2, window=2, width=2, pattern=("recurrent", "attention"))
     ),
     "mlstm_block": jaxrnn.mlstm_block(2, heads=2, block_size=2, kernel_size=3, chunk=2),
     "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),

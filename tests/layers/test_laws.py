@@ -12,7 +12,20 @@ import pytest
 
 import jaxrnn
 from compare import assert_close
-from layers.cases import LAYERS, LENGTHS, LSTM, RESETS, B, T, every_causal_layer, every_layer, numbers, step, unroll
+from layers.cases import (
+    HOLES,
+    LAYERS,
+    LENGTHS,
+    LSTM,
+    RESETS,
+    B,
+    T,
+    every_causal_layer,
+    every_layer,
+    numbers,
+    step,
+    unroll,
+)
 from quick import jit
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -55,6 +68,16 @@ def test_lengths_equal_each_row_alone(name: str) -> None:
     for b, length in enumerate(LENGTHS):
         assert_close((row(carry, b), ys[:length, b]), applied(name)(params, xs[:length, b]))
         assert (ys[length:, b] == 0).all()
+
+
+@every_layer
+def test_holes_are_as_if_they_were_not_there(name: str) -> None:
+    params, xs = numbers(name)
+    carry, ys = applied(name)(params, xs, mask=HOLES)
+    assert (ys[~HOLES] == 0).all()
+    for b in range(B):
+        at = HOLES[:, b]
+        assert_close((row(carry, b), ys[at, b]), applied(name)(params, xs[at, b]))
 
 
 @every_layer

@@ -1,4 +1,4 @@
-"""`layer_norm` and `residual`: their equations, in NumPy."""
+"""`layer_norm`, `rms_norm` and `residual`: their equations, in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,18 @@ def test_layer_norm_is_its_equation(epsilon):
     assert_close(jaxrnn.unroll(layer, params, xs), ((), expected))
 
 
-def test_layer_norm_begins_as_the_normalisation_alone():
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1])
+def test_rms_norm_is_its_equation(epsilon):
+    layer, xs = jaxrnn.rms_norm(epsilon=epsilon), 3 + 2 * random(T, B, D)
+    params, expected = random_params(layer, D), np.empty_like(xs)
+    for at in np.ndindex(T, B):
+        expected[at] = params["scale"] * xs[at] / np.sqrt((xs[at] ** 2).mean() + epsilon)
+    assert set(params) == {"scale"}
+    assert_close(jaxrnn.unroll(layer, params, xs), ((), expected))
+
+
+def test_norms_begin_as_the_normalisation_alone():
+    assert jaxrnn.rms_norm().init(jax.random.key(0), D)["scale"].tolist() == [1.0] * D
     layer = jaxrnn.layer_norm(param_dtype=jnp.bfloat16)
     params = layer.init(jax.random.key(0), D)
     assert {name: (p.dtype, p.tolist()) for name, p in params.items()} == {
@@ -34,7 +45,10 @@ def test_layer_norm_begins_as_the_normalisation_alone():
     }
 
 
-def test_layer_norm_of_equal_features_has_a_finite_gradient():
+def test_norms_have_a_finite_gradient_where_they_divide_by_nothing():
+    rms = jaxrnn.rms_norm()
+    grad = jax.grad(lambda xs: jaxrnn.unroll(rms, random_params(rms, D), xs)[1].sum())(np.zeros((T, D)))
+    assert np.isfinite(grad).all()
     layer = jaxrnn.layer_norm()
     params = random_params(layer, D)
     ys, grad = jax.value_and_grad(lambda xs: jaxrnn.unroll(layer, params, xs)[1].sum())(np.ones((T, D)))
@@ -42,10 +56,11 @@ def test_layer_norm_of_equal_features_has_a_finite_gradient():
     assert np.isfinite(grad).all()
 
 
-def test_layer_norm_takes_its_moments_in_float32():
+@pytest.mark.parametrize("norm", [jaxrnn.layer_norm, jaxrnn.rms_norm])
+def test_norms_take_their_moments_in_float32(norm):
     """In half precision, 256 squares of 300 are beyond what a sum can hold."""
     xs = jnp.asarray(300 * random(T, 256), jnp.float16)
-    layer = jaxrnn.layer_norm(param_dtype=jnp.float16)
+    layer = norm(param_dtype=jnp.float16)
     params = layer.init(jax.random.key(0), 256)
     ys = jaxrnn.unroll(layer, params, xs)[1]
     assert ys.dtype == jnp.float16
