@@ -15,6 +15,7 @@ import quick
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
 OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
+TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
 
 
 @cache
@@ -44,7 +45,14 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-@pytest.mark.parametrize(("name", "plots"), [(EQUATIONS, 3), (LENGTHS, 6), (OWN_CELL, 4), (WRITING, 3)])
+PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, DNA: 3}
+
+
+def test_every_notebook_is_tested() -> None:
+    assert list(PLOTS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize(("name", "plots"), PLOTS.items())
 def test_committed_execution_is_complete_and_clean(name: str, plots: int) -> None:
     notebook = committed(name)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -92,6 +100,29 @@ def test_committed_ways_to_write_differ_as_the_notebook_says() -> None:
         assert abs(measures[between][1] - true[1]) < 0.15 and measures[between][2] > true[2] - 0.05
 
 
+def test_committed_translations_are_exact() -> None:
+    found = re.search(r"over 3 seeds: attention (\S+) to \S+, one vector \S+ to (\S+)", text(TRANSLATION))
+    assert found is not None
+    worst, best_of_baseline = map(float, found.groups())
+    assert worst >= 0.98 and best_of_baseline < worst
+    [difference] = re.findall(r"contexts differ from the decoder's by (\S+)", text(TRANSLATION))
+    assert float(difference) < 1e-5  # the weights in the picture are those that the decoder used
+
+
+def test_committed_labels_are_near_the_exact_posterior() -> None:
+    worst = r"{}, worst of 3 seeds, times its ceiling: accuracy (\S+), log loss (\S+), AUC (\S+)"
+    for name in ("GRU, both directions", "GRU, one direction"):
+        found = re.search(worst.format(name), text(DNA))
+        assert found is not None
+        accuracy, loss, auc = map(float, found.groups())
+        assert accuracy > 0.98 and loss < 1.02 and auc > 0.98
+    table = dict(re.findall(r"^\| (.+?) \| .* \| (\S+) \| \S+ \|$", text(DNA), re.MULTILINE))
+    losses = {name: float(loss) for name, loss in table.items() if loss[0].isdigit()}
+    assert len(losses) == 7
+    windows = min(loss for name, loss in losses.items() if "window" in name)
+    assert losses["exact, from the whole sequence"] < losses["GRU, both directions"] < windows
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -123,3 +154,25 @@ def test_writing_short() -> None:
     assert counted < reached < ignorance  # it has learned something in a few updates, and not all that counting finds
     assert len(shapes) == 9 and shapes.pop("the prompt") == (100, 4) and {*shapes.values()} == {(30, 4)}
     assert measures["greedy"][0] < measures["temperature 1"][0]
+
+
+def test_translation_short() -> None:
+    losses = "[float(losses[0] - losses[-1]) for losses in (runs['attention'][0][1], longer[1])]"
+    beyond = "float(np.abs(weights.sum(1) - 1).max())"
+    probe = (
+        f"(weights.shape, {beyond}, float(difference), {losses}, sorted(matches), bool((np.diff(scores) <= 0).all()))"
+    )
+    shape, beyond_one, difference, learned, rows, best_first = executed(TRANSLATION, probe)
+    assert shape == (22, 65, 2)
+    assert max(beyond_one, difference) < 1e-5
+    assert min(learned) > 0.1
+    assert rows == ["attention", "one vector", "one vector, three times the updates"]
+    assert best_first
+
+
+def test_dna_short() -> None:
+    probe = "(enumeration_difference, [(name, run[0]['log loss']) for name, run in results.items()])"
+    difference, figures = executed(DNA, probe)
+    losses = dict(figures)
+    assert difference < 1e-12
+    assert len(losses) == 7 and min(losses, key=losses.__getitem__) == "exact, from the whole sequence"
