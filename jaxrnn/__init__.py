@@ -32,6 +32,7 @@ from jaxrnn.layers.attention import Memory, attention, init_attention
 from jaxrnn.layers.bidirectional import BidirectionalCarry, bidirectional
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.causal_conv import CausalConvCarry, causal_conv
+from jaxrnn.layers.conv import conv
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
 from jaxrnn.layers.embedding import embedding
@@ -41,6 +42,7 @@ from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.layers.layer_norm import layer_norm
 from jaxrnn.layers.local_attention import local_attention
 from jaxrnn.layers.mlstm_block import mlstm_block
+from jaxrnn.layers.pool import pool
 from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rms_norm import rms_norm
 from jaxrnn.layers.rnn import rnn
@@ -96,6 +98,7 @@ __all__ = [
     "beam_search",
     "bidirectional",
     "causal_conv",
+    "conv",
     "dense",
     "dropout",
     "embedding",
@@ -123,6 +126,7 @@ __all__ = [
     "mlstm_block",
     "nnx",
     "pointwise_cell",
+    "pool",
     "recurrent_dropout",
     "residual",
     "rms_norm",

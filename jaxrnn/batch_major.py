@@ -101,13 +101,15 @@ def run(
     how = Options(reverse=bool(flags.reverse) and isinstance(model, Cell), unroll=unroll)
     check_options(where, model, how)
     directed = backwards(model) if flags.reverse and isinstance(model, Layer) else model
-    carry, ys, aux = driver.run(directed, how, params, initial_carry, xs, seq_lengths, mask, resets, key, context)
+    carry, ys, valid, aux = driver.run(
+        directed, how, params, initial_carry, xs, seq_lengths, mask, resets, key, context
+    )
     for name, value in aux.items():
         keep(name, value)
     if flags.reverse and not flags.keep_order:
-        ys = flip(ys)
-        if seq_lengths is not None:
-            ys = jax.tree.map(partial(_padding_last, lengths=seq_lengths), ys)
+        ys, valid = flip(ys), flip(valid)
+    if flags.reverse and seq_lengths is not None and (not flags.keep_order or valid.shape[0] != xs.shape[0]):
+        ys = jax.tree.map(partial(_padding_last, valid=valid), ys)
     outputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, axis), ys)
     return (carry, outputs) if flags.return_carry else outputs
 
@@ -142,9 +144,11 @@ def _check_steps(
             checks.check_flags(where, name, flags, steps, because)
 
 
-def _padding_last(ys: Array, lengths: Any) -> Array:
-    """Rolls `ys`, in which each sequence begins with its padding, so that it ends with it."""
+def _padding_last(ys: Array, valid: Array) -> Array:
+    """Rolls `ys`, in which padding is before each sequence, so that it comes after it."""
     total = ys.shape[0]
-    padding = total - jnp.clip(jnp.asarray(lengths), 0, total)
+    if total == 0:
+        return ys
+    padding = jnp.argmax(valid, 0)
     index = (jnp.arange(total).reshape(-1, *[1] * padding.ndim) + padding[None]) % total
     return jnp.take_along_axis(ys, index.reshape(index.shape + (1,) * (ys.ndim - index.ndim)), axis=0)

@@ -93,13 +93,13 @@ def run(
     resets: Array | None,
     key: Array | None,
     context: Any,
-) -> tuple[Carry, Any, dict[str, Array]]:
-    """Returns the carry and outputs of `unroll`, and the named costs."""
+) -> tuple[Carry, Any, Array | None, dict[str, Array]]:
+    """Returns the carry and outputs of `unroll`, which outputs are valid, and the named costs."""
     steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
     if isinstance(model, Cell):
-        return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key), {}
+        return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key), steps.valid, {}
     carry, ys, after = run_layer(model, params, carry, xs, steps)
-    return carry, ys, after.aux
+    return carry, ys, after.valid, after.aux
 
 
 @partial(jax.jit, static_argnames=("model",))

@@ -76,8 +76,9 @@ def unroll(
     `reverse`, `method`, `remat` and `unroll` are options of a cell; `rnn(cell, …)` takes them for a cell in a layer.
 
     Returns:
-      `(carry, ys)`: the carry after each sequence's last valid step, and outputs `[T, *batch, H]`, zero where invalid,
-      in the dtype of the computation. Carries are float32 at least; integers and bools in them stay so.
+      `(carry, ys)`: the carry after each sequence's last valid step, and outputs `[T, *batch, H]`, or fewer where a
+      layer has a stride, zero where invalid, in the dtype of the computation. Carries are float32 at least; integers
+      and bools in them stay so.
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument.
@@ -178,7 +179,8 @@ def _checked_run(
     if key is not None:
         checks.check_key(where, key)
     trees.check_context(where, model, context)
-    return run(model, how, params, carry, xs, lengths, mask, resets, key, context)
+    carry, ys, _, aux = run(model, how, params, carry, xs, lengths, mask, resets, key, context)
+    return carry, ys, aux
 
 
 def check_options(where: str, model: Cell | Layer, how: Options) -> None:

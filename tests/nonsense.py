@@ -98,6 +98,7 @@ NEEDED: dict[str, Any] = {
     "values": 2,
     "depth": 1,
     "window": 2,
+    "size": 2,
 }
 LINEAR = {  # of `linear_cell`, whose gates are a function
     "gates": lambda params, xs: (xs[..., :1] + params["a"], xs[..., :1] + params["a"]),

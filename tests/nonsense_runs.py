@@ -123,6 +123,8 @@ def runs() -> Iterator[Wrong]:
         "causal_conv": jaxrnn.causal_conv(2),
         "residual": jaxrnn.residual(jaxrnn.dense(D)),
         "bidirectional": jaxrnn.bidirectional(CELL),
+        "conv": jaxrnn.conv(H, 3, stride=2),
+        "pool": jaxrnn.pool(2),
         "griffin_block": jaxrnn.griffin_block(D),
         "local_attention": jaxrnn.local_attention(2, 3, features=H),
         "rms_norm": jaxrnn.rms_norm(),

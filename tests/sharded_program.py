@@ -111,6 +111,29 @@ def check_explicit_parts(draw: Any) -> None:
         print("explicit", run.__name__)
 
 
+def check_layers(keys: Any) -> None:
+    """Layers that move steps along a batch on several devices, with carries of their own."""
+    layers = {
+        "attention": jaxrnn.local_attention(1, 3, features=4),
+        "strides": jaxrnn.stack(jaxrnn.conv(H, 3, stride=2), jaxrnn.pool(2)),
+    }
+    flags = [jax.random.bernoulli(k, p, (T, B)) for k, p in ((keys[2], 0.7), (keys[3], 0.3))]
+    for name, layer in layers.items():
+
+        def run(params: Any, xs: Any, mask: Any, resets: Any, layer: jaxrnn.Layer = layer) -> Any:
+            return jaxrnn.unroll(layer, params, xs, mask=mask, resets=resets)
+
+        arguments = (layer.init(keys[0], D), jax.random.normal(keys[1], (T, B, D)), *flags)
+        wanted, specs = jax.jit(run)(*arguments), (WHOLE, ROWS, ROWS, ROWS)
+        mapped = jax.shard_map(run, mesh=mesh(), in_specs=specs, out_specs=(P("batch"), ROWS))
+        assert_close(jax.jit(mapped)(*arguments), wanted, 1e-5)
+        explicit = mesh(AxisType.Explicit)
+        with jax.set_mesh(explicit):
+            placed = [jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(arguments, specs, strict=True)]
+            assert_close(jax.jit(run)(*placed), wanted, 1e-5)
+        print("layer", name)
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 2
     keys = jax.random.split(jax.random.key(0), 4)
@@ -123,4 +146,5 @@ if __name__ == "__main__":
         check_sharded_jit(cell, arguments)
     check_explicit_mode(cell, arguments)  # one cell is enough, if it has parameters of its own
     check_explicit_parts(np.random.default_rng(0))
+    check_layers(keys)
     print("done")

@@ -40,6 +40,8 @@ LAYERS = {
     "dropout": jaxrnn.dropout(0.5),
     "layer_norm": jaxrnn.layer_norm(),
     "causal_conv": jaxrnn.causal_conv(2),
+    "conv": jaxrnn.conv(4, 2),
+    "pool": jaxrnn.pool(2),
     "griffin_block": jaxrnn.griffin_block(4),
     "local_attention": jaxrnn.local_attention(2, 3, features=4),
     "rms_norm": jaxrnn.rms_norm(),

@@ -99,6 +99,15 @@ def test_every_layer_where_batch_and_time_are_unknown(name):
         close(moved(params, xs), jit(program)(params, xs))
 
 
+def test_strides_where_batch_and_time_are_unknown():
+    layer = jaxrnn.stack(jaxrnn.conv(4, 3, stride=2), jaxrnn.pool(2), jaxrnn.gru(3))
+    params = layer.init(jax.random.key(0), 3)
+    xs = np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float32)
+    program = with_gradients(lambda params, xs, lengths: jaxrnn.unroll(layer, params, xs, lengths=lengths), 2)
+    args = (params, xs, np.array([9, 4], np.int32))
+    close(carried(program, args, (None, "t, b, ...", "b"))(*args), jit(program)(*args))
+
+
 @pytest.mark.parametrize("face", ["linen", "nnx"])
 def test_both_faces_where_batch_and_time_are_unknown(face):
     cell, xs = jaxrnn.lstm(4), np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)

@@ -32,6 +32,9 @@ MAKES = {
         jaxrnn.bidirectional(jaxrnn.lstm(3)),
         jaxrnn.dense(5),
     ),
+    "stack(conv(8, 3, stride=2), pool(2, kind='mean'))": lambda: jaxrnn.stack(
+        jaxrnn.conv(8, 3, stride=2), jaxrnn.pool(2, kind="mean")
+    ),
     "griffin(8, depth=3, heads=2, window=4)": lambda: jaxrnn.griffin(8, depth=3, heads=2, window=4),
     "residual(stack(layer_norm(), griffin_block(4)))": lambda: jaxrnn.residual(
         jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.griffin_block(4))

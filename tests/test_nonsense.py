@@ -34,9 +34,10 @@ ACCEPTED |= {
     ("residual", "xs", "wide"): "the line names the model, whose width is another",
     ("residual", "x", "wide"): "the line names the model, whose width is another",
 }
+ACCEPTED["pool", "xs", "wide"] = "any width will do"
 for writing in ("generate", "beam_search", "scheduled_sampling"):
     ACCEPTED[writing, "carry", "None"] = "a model without a state"
-for layer in ("dense", "dropout", "gated_mlp", "layer_norm", "residual", "rms_norm"):
+for layer in ("conv", "dense", "dropout", "gated_mlp", "layer_norm", "pool", "residual", "rms_norm"):
     ACCEPTED[layer, "x", "flat"] = "a step without batch axes"
     ACCEPTED[layer, "lengths", "scalar"] = "a sequence without batch axes: the layer acts on each step of any shape"
 for framework in ("flax", "haiku", "keras", "torch"):

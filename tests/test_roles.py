@@ -131,6 +131,7 @@ TREES: dict[str, tuple[Cell | Layer, dict[str, str]]] = {
     ),
     "depthwise": (jaxrnn.causal_conv(3), {"depthwise_kernel": "diagonal", "bias": "bias"}),
     "conv": (jaxrnn.causal_conv(3, features=H), {"kernel": "kernel", "bias": "bias"}),
+    "conv_ahead": (jaxrnn.conv(H, 3), {"kernel": "kernel", "bias": "bias"}),
     "dense": (jaxrnn.dense(H), {"kernel": "kernel", "bias": "bias"}),
     "layer_norm": (jaxrnn.layer_norm(), {"scale": "norm", "bias": "bias"}),
     "local_attention": (

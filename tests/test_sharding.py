@@ -17,3 +17,4 @@ def test_a_batch_on_two_devices_equals_one_device() -> None:
     assert lines[-1] == "done"
     assert len([line for line in lines if line.startswith("shard_map")]) == 12
     assert len([line for line in lines if line.startswith("explicit")]) == 6
+    assert len([line for line in lines if line.startswith("layer")]) == 2

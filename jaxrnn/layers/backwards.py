@@ -5,7 +5,7 @@ from jaxrnn.layers.layer import around
 from jaxrnn.layers.rnn import rnn
 from jaxrnn.options import checked
 from jaxrnn.recurrence.elapsed import with_elapsed
-from jaxrnn.recurrence.loop import entries, flip
+from jaxrnn.recurrence.loop import beginnings, entries, flip
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
@@ -13,7 +13,8 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 def backwards(model: Cell | Layer) -> Layer:
     """Returns a layer that runs `model` from the last valid step to the first, as `reverse=True` does in `unroll`.
 
-    Outputs are aligned with inputs; padding, resets and times keep their meaning.
+    Outputs are aligned with inputs; padding, resets and times keep their meaning. Where a stride makes fewer of them,
+    the first one is that of the last valid step.
     """
     if isinstance(model, Cell):
         return rnn(model, reverse=True)  # it needs no flip
@@ -24,6 +25,8 @@ def backwards(model: Cell | Layer) -> Layer:
             xs = with_elapsed(xs, steps.valid, resets, reverse=True)
         turned = steps._replace(valid=flip(steps.valid), resets=flip(resets))
         carry, ys, after = run_layer(model, params, carry, flip(xs), turned)
+        if after.valid is not turned.valid or after.resets is not turned.resets:
+            steps = steps._replace(valid=flip(after.valid), resets=beginnings(flip(after.resets)))
         return carry, flip(ys), steps._replace(aux=after.aux)
 
     return around(model._replace(step=None, looks_ahead=()), "backwards", run, None)

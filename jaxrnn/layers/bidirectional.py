@@ -12,7 +12,7 @@ from jaxrnn.driver import run_layer
 from jaxrnn.layers.backwards import backwards
 from jaxrnn.layers.layer import layer
 from jaxrnn.layers.rnn import as_layer
-from jaxrnn.layers.width import width
+from jaxrnn.layers.width import aligned_width
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import activated
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
@@ -59,7 +59,8 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
       A `Layer` without a `step`, since it is not causal. Its outputs are 0 at invalid steps, whatever `merge` is.
 
     Raises:
-      ValueError: `forward` or `backward` is neither a cell nor a layer; `merge` is not one of the above.
+      ValueError: `forward` or `backward` is neither a cell nor a layer; `merge` is not one of the above. `init` raises
+        it if outputs are not as many as inputs.
 
     Example:
       >>> import jax, jaxrnn
@@ -78,7 +79,8 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
     def init(key: Array, in_features: int) -> Params:
         keys = jax.random.split(key)
         made = {name: part.init(k, in_features) for (name, part), k in zip(parts.items(), keys, strict=True)}
-        _check_widths(merge, *(width("bidirectional", name, parts[name], made[name], in_features) for name in parts))
+        widths = (aligned_width("bidirectional", name, parts[name], made[name], in_features) for name in parts)
+        _check_widths(merge, *widths)
         return {name: params for name, params in made.items() if params}  # as `stack` does
 
     def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:

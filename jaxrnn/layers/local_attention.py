@@ -12,7 +12,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
-from jaxrnn.recurrence.banded import banded
+from jaxrnn.recurrence.banded import banded, empty
 from jaxrnn.recurrence.compact import Places, moved, places
 from jaxrnn.recurrence.matrix import heads_of, merged
 from jaxrnn.recurrence.ring import LocalAttentionCarry, advance, after_steps, in_order
@@ -106,9 +106,11 @@ def local_attention(
         return Rotary(params["key"].shape[-1] if rotary_features is None else rotary_features, base)
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> LocalAttentionCarry:
-        shape = (*batch_shape, groups, window, params["key"].shape[-1])
-        wide = accumulator(compute_dtype(dtype, *params.values()))
+        shape, wide = (*batch_shape, groups, window, params["key"].shape[-1]), kept_dtype(params)
         return LocalAttentionCarry(zeros(shape, wide), zeros(shape, wide), zeros(batch_shape, jnp.int32))
+
+    def kept_dtype(params: Params) -> Any:
+        return accumulator(compute_dtype(dtype, *params.values()))
 
     def projected(params: Params, xs: Array, compute: Any) -> tuple[Array, Array, Array]:
         """Returns queries `[..., groups, heads / groups, K]`, keys and values `[..., groups, K]`."""
@@ -123,13 +125,16 @@ def local_attention(
         params: Params, carry: LocalAttentionCarry | None, xs: Array, steps: Steps
     ) -> tuple[LocalAttentionCarry, Array]:
         compute, rotary = compute_dtype(dtype, xs, *params.values()), rotary_of(params)
-        earlier = None if carry is None else in_order(carry, rotary)
-        carry = init_carry(params, xs.shape[1:-1]) if carry is None else carry
         if xs.shape[0] == 0:
+            carry = init_carry(params, xs.shape[1:-1]) if carry is None else carry
             return carry, jnp.zeros((*xs.shape[:-1], params["out"].shape[-1]), compute)
         at = None if steps.valid is None else places(steps.valid)
         xs = xs if at is None else moved(xs, at.order)
         q, k, v = projected(params, xs, compute)
+        earlier = None if carry is None else in_order(carry, rotary)
+        if carry is None:  # as `init_carry`, but on the devices of the inputs
+            none = empty(k[0], window, kept_dtype(params))
+            carry = LocalAttentionCarry(none, none, jnp.zeros_like(k[0, ..., 0, 0], jnp.int32))
         before, position = _positions(carry.position, steps.resets, at, xs.shape[0])
         back = jnp.minimum(before, window - 1)
         ys = banded(q, k, v, earlier, back, window=window, rotary=rotary, dtype=compute)

@@ -6,7 +6,7 @@ from jaxrnn import checks
 from jaxrnn.driver import run_layer, step_layer
 from jaxrnn.layers.layer import around
 from jaxrnn.layers.rnn import as_layer
-from jaxrnn.layers.width import width
+from jaxrnn.layers.width import aligned_width
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
@@ -18,13 +18,14 @@ def residual(model: Cell | Layer) -> Layer:
     (He et al. 2016, "Deep residual learning for image recognition".)
 
     Args:
-      model: a `Layer` or a `Cell` as wide as its input.
+      model: a `Layer` or a `Cell` as wide as its input, with a step for each one of its input.
 
     Returns:
       A `Layer`, with a `step` if `model` has one.
 
     Raises:
-      ValueError: `model` is neither a cell nor a layer.
+      ValueError: `model` is neither a cell nor a layer. `init` raises it if outputs are not as many and as wide as
+        inputs.
 
     Example:
       >>> import jax, jaxrnn
@@ -38,7 +39,7 @@ def residual(model: Cell | Layer) -> Layer:
 
     def init(key: Array, in_features: int) -> Params:
         params = inner.init(key, in_features)
-        _check_width(in_features, width("residual", "model", inner, params, in_features))
+        _check_width(in_features, aligned_width("residual", "model", inner, params, in_features))
         return params
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:

@@ -61,8 +61,7 @@ def banded(
     whole = earlier is None and is_known(total) and total <= min(window, WHOLE)
     if earlier is None:
         kept = 0 if whole else min(window, total) if is_known(total) else window
-        nothing = jnp.zeros((*k.shape[1:-1], kept, k.shape[-1]), k.dtype)
-        earlier = nothing, nothing
+        earlier = empty(k[0], kept, k.dtype), empty(v[0], kept, v.dtype)
     kept = earlier[0].shape[-2]
     size = total if whole else min(max(window // 2, SHORTEST), LONGEST)
     size = min(size, total) if is_known(total) else size
@@ -94,6 +93,12 @@ def banded(
     body = block if whole else jax.checkpoint(block, prevent_cse=False)
     _, ys = lax.scan(body, earlier, inputs)
     return jnp.moveaxis(ys, -2, 1).reshape(count * size, *q.shape[1:])[:total]
+
+
+def empty(like: Array, window: int, dtype: Any) -> Array:
+    """Returns zeros `[*batch, groups, window, K]`, which lie on devices as `like [*batch, groups, K]` does."""
+    place = jnp.zeros_like(like, dtype)[..., None, :]
+    return jnp.broadcast_to(place, (*like.shape[:-1], window, like.shape[-1]))
 
 
 def scores(q: Array, k: Array, dtype: Any) -> Array:

@@ -37,6 +37,11 @@ def entries(resets: Array | None) -> Array | None:
     return None if resets is None else jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
 
 
+def beginnings(entered: Array | None) -> Array | None:
+    """Returns the first steps of the sequences that a run in reverse enters at `entered`, but for the first of all."""
+    return None if entered is None else jnp.concatenate([jnp.zeros_like(entered[:1]), entered])[:-1]
+
+
 def flip(steps: Any) -> Any:
     """Reverses the leading axis of every leaf; None stays None."""
     return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), steps)

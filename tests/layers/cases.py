@@ -58,6 +58,11 @@ LAYERS = {
     "blocks": jaxrnn.stack(
         jaxrnn.causal_conv(3, features=H, activation=jnp.exp), jaxrnn.griffin_block(H, width=2, kernel_size=2)
     ),
+    "conv": jaxrnn.stack(
+        jaxrnn.conv(H, 4, dilation=2, activation=jnp.exp),
+        jaxrnn.pool(2, stride=1, kind="mean"),
+        jaxrnn.pool(3, stride=1),
+    ),
     "attention": jaxrnn.local_attention(2, 3, features=H, use_bias=True),
     "griffin": jaxrnn.stack(
         jaxrnn.dense(H), jaxrnn.griffin(H, depth=2, heads=2, window=2, width=2, pattern=("recurrent", "attention"))
