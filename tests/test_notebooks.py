@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
 OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
-FORECASTS = "6_forecasting.ipynb"
+FORECASTS, AGENTS = "6_forecasting.ipynb", "11_recurrent_agents.ipynb"
 
 
 @cache
@@ -46,11 +46,11 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3}
+PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3, AGENTS: 3}
 
 
 def test_every_notebook_is_tested() -> None:
-    assert list(PLOTS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
+    assert sorted(PLOTS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize(("name", "plots"), PLOTS.items())
@@ -141,6 +141,15 @@ def test_committed_labels_are_near_the_exact_posterior() -> None:
     assert losses["exact, from the whole sequence"] < losses["GRU, both directions"] < windows
 
 
+def test_committed_agents_need_their_memory() -> None:
+    table = re.findall(r"^\| (.+?) \| (\d\.\d+) \| (\d\.\d+) to (\d\.\d+) \| (\w+) \|$", text(AGENTS), re.MULTILINE)
+    success = {name: (float(median), float(low), float(high)) for name, median, low, high, _ in table}
+    assert min(success["GRU"][1], success["LRU"][1]) > 0.95
+    assert success["no memory"][1] > 0.4 and success["no memory"][2] < 0.6
+    said = re.findall(r"acting and training differ by at most (\S+) in all 150 updates", text(AGENTS))
+    assert len(said) == 3 and max(map(float, said)) < 1e-4
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -205,3 +214,11 @@ def test_dna_short() -> None:
     losses = dict(figures)
     assert difference < 1e-12
     assert len(losses) == 7 and min(losses, key=losses.__getitem__) == "exact, from the whole sequence"
+
+
+def test_agents_short() -> None:
+    last = "{name: float(np.median(curves[:, -10:])) for name, curves in history.items()}"
+    success, differences = executed(AGENTS, f"({last}, differences)")
+    assert min(success["GRU"], success["LRU"]) > 0.9 and 0.4 < success["no memory"] < 0.6
+    for equal, without_resets, without_carry in differences.values():
+        assert equal < 1e-5 < 0.01 < min(without_resets, without_carry)
