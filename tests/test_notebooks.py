@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
 OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
+FORECASTS, AGENTS = "6_forecasting.ipynb", "11_recurrent_agents.ipynb"
 
 
 @cache
@@ -45,11 +46,11 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, DNA: 3}
+PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3, AGENTS: 3}
 
 
 def test_every_notebook_is_tested() -> None:
-    assert list(PLOTS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
+    assert sorted(PLOTS) == sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize(("name", "plots"), PLOTS.items())
@@ -109,6 +110,23 @@ def test_committed_translations_are_exact() -> None:
     assert float(difference) < 1e-5  # the weights in the picture are those that the decoder used
 
 
+def test_committed_forecasts_are_as_good_as_the_notebook_says() -> None:
+    yearly, monthly = (dict[str, tuple[float, float]](), dict[str, tuple[float, float]]())
+    rows = re.findall(r"^\| ([a-zA-Z].+?) \| (\d\.\d+) \| (\d\.\d+) \| \d\.\d+ \|$", text(FORECASTS), re.MULTILINE)
+    for name, score, coverage in rows:
+        (monthly if name in yearly else yearly)[name] = float(score), float(coverage)
+    monthly |= {name: yearly.pop(name) for name in ("seasonal persistence", "autoregression, log")}
+    seeds = [f"DeepAR, seed {seed}" for seed in range(3)]
+    baselines = yearly.keys() - {*seeds, "DeepAR, mean of seeds"}
+    assert baselines == {"persistence", "drift", "autoregression"}
+    assert max(yearly[seed][0] for seed in seeds) < min(yearly[name][0] for name in baselines) - 0.1
+    assert min(yearly[seed][1] for seed in seeds) > max(yearly[name][1] for name in baselines) + 0.05
+    assert monthly["autoregression, log"][0] < min(monthly[seed][0] for seed in seeds) - 0.05
+    assert max(monthly[seed][0] for seed in seeds) < monthly["seasonal persistence"][0]
+    found = re.search(r"95 % interval over series (\S+) to", text(FORECASTS))
+    assert found is not None and float(found[1]) > 0
+
+
 def test_committed_labels_are_near_the_exact_posterior() -> None:
     worst = r"{}, worst of 3 seeds, times its ceiling: accuracy (\S+), log loss (\S+), AUC (\S+)"
     for name in ("GRU, both directions", "GRU, one direction"):
@@ -121,6 +139,15 @@ def test_committed_labels_are_near_the_exact_posterior() -> None:
     assert len(losses) == 7
     windows = min(loss for name, loss in losses.items() if "window" in name)
     assert losses["exact, from the whole sequence"] < losses["GRU, both directions"] < windows
+
+
+def test_committed_agents_need_their_memory() -> None:
+    table = re.findall(r"^\| (.+?) \| (\d\.\d+) \| (\d\.\d+) to (\d\.\d+) \| (\w+) \|$", text(AGENTS), re.MULTILINE)
+    success = {name: (float(median), float(low), float(high)) for name, median, low, high, _ in table}
+    assert min(success["GRU"][1], success["LRU"][1]) > 0.95
+    assert success["no memory"][1] > 0.4 and success["no memory"][2] < 0.6
+    said = re.findall(r"acting and training differ by at most (\S+) in all 150 updates", text(AGENTS))
+    assert len(said) == 3 and max(map(float, said)) < 1e-4
 
 
 def test_equations_short() -> None:
@@ -170,9 +197,28 @@ def test_translation_short() -> None:
     assert best_first
 
 
+def test_forecasts_short() -> None:
+    probe = "(measures[yearly], measures[monthly], float(crps(np.array([[0.0, 3.0, 0.0]]), np.array([1.0]))[0]))"
+    yearly, monthly, score = executed(FORECASTS, probe)
+    assert score == pytest.approx(4 / 3 - 2 / 3)  # E|X − y| − E|X − X′| / 2, by hand
+    assert yearly["drift"][0] < yearly["DeepAR, mean of seeds"][0] < yearly["persistence"][0]  # it has begun to learn
+    assert monthly["DeepAR, mean of seeds"][0] < monthly["persistence"][0]
+    for measures in (yearly, monthly):
+        for score, coverage, error in measures.values():
+            assert score < error and 0.3 < coverage < 1  # a distribution is better than its median
+
+
 def test_dna_short() -> None:
     probe = "(enumeration_difference, [(name, run[0]['log loss']) for name, run in results.items()])"
     difference, figures = executed(DNA, probe)
     losses = dict(figures)
     assert difference < 1e-12
     assert len(losses) == 7 and min(losses, key=losses.__getitem__) == "exact, from the whole sequence"
+
+
+def test_agents_short() -> None:
+    last = "{name: float(np.median(curves[:, -10:])) for name, curves in history.items()}"
+    success, differences = executed(AGENTS, f"({last}, differences)")
+    assert min(success["GRU"], success["LRU"]) > 0.9 and 0.4 < success["no memory"] < 0.6
+    for equal, without_resets, without_carry in differences.values():
+        assert equal < 1e-5 < 0.01 < min(without_resets, without_carry)
