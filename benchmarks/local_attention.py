@@ -56,8 +56,8 @@ def by_pairs(window: int, params: Any, xs: jax.Array) -> jax.Array:
     xs = jnp.swapaxes(xs, 0, 1)  # the function takes batches first
     q, k, v = (jnp.einsum("btd,dhk->bthk", xs, params[name]) for name in ("query", "key", "value"))
     half = q.shape[-1] // 2
-    angles = jnp.arange(xs.shape[1])[:, None, None] / 10_000.0 ** (jnp.arange(half) / half)
-    cos, sin = jnp.cos(angles)[None], jnp.sin(angles)[None]
+    angles = jnp.arange(xs.shape[1])[:, None] / 10_000.0 ** (jnp.arange(half) / half)[None]
+    cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
 
     def turned(x: jax.Array) -> jax.Array:
         a, b = x[..., :half], x[..., half:]

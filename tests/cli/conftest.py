@@ -1,5 +1,6 @@
 """A finished run, which the tests of all commands share, and the programs that were compiled for other runs."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def kept_programs(programs: Path, quick_compilation: None) -> Iterator[None]:
         compilation_cache.reset_cache()
         if values is kept:
             yield
+
+
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """The system's own reaction to SIGHUP, even where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

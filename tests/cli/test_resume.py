@@ -69,6 +69,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("hang_up")
 def test_a_disturbed_run_ends_as_an_undisturbed_one(
     settings: list[str],
     whole: Path,
