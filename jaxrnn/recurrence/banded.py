@@ -103,13 +103,17 @@ def empty(like: Array, window: int, dtype: Any) -> Array:
 
 def scores(q: Array, k: Array, dtype: Any) -> Array:
     """Returns `q kᵀ / √K` of queries `[..., groups, queries, Q, K]` and keys `[..., groups, S, K]`."""
-    q, k = q.astype(dtype), k.astype(dtype)
-    wide = accumulator(dtype)
-    return jnp.einsum("...grqk,...gsk->...grqs", q, k, preferred_element_type=wide) * q.shape[-1] ** -0.5
+    made = _product("...qk,...sk->...qs", lax.collapse(q, -3, -1), k, dtype)
+    return made.reshape(*q.shape[:-1], k.shape[-2]) * q.shape[-1] ** -0.5
 
 
 def read(scores: Array, seen: Array, v: Array, dtype: Any) -> Array:
     """Returns `softmax(scores) v` over the steps that are seen, for values `[..., groups, S, K]`."""
     weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
-    weights, v = weights.astype(dtype), v.astype(dtype)
-    return jnp.einsum("...grqs,...gsk->...grqk", weights, v, preferred_element_type=accumulator(dtype))
+    made = _product("...qs,...sk->...qk", lax.collapse(weights, -3, -1), v, dtype)
+    return made.reshape(*weights.shape[:-1], v.shape[-1])
+
+
+def _product(axes: str, a: Array, b: Array, dtype: Any) -> Array:
+    """Returns a product of matrices with inputs in `dtype`; one axis for all queries of a group spares XLA copies."""
+    return jnp.einsum(axes, a.astype(dtype), b.astype(dtype), preferred_element_type=accumulator(dtype))

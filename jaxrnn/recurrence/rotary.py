@@ -26,7 +26,7 @@ class Rotary(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """The cosine and the sine of each angle, `[..., n / 2]`."""
+    """What a rotation multiplies features by, `[..., n]`, and what it multiplies those that they are paired with."""
 
     cos: Array
     sin: Array
@@ -41,12 +41,18 @@ def turns(rotary: Rotary, positions: Array, dtype: Any) -> Turns:
     half = rotary.features // 2
     frequencies = rotary.base ** (-jnp.arange(half, dtype=dtype) / half)
     angles = positions[..., None].astype(dtype) * jnp.expand_dims(frequencies, tuple(range(positions.ndim)))
-    return Turns(jnp.cos(angles), jnp.sin(angles))
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    return Turns(jnp.concatenate([cos, cos], -1), jnp.concatenate([-sin, sin], -1))
 
 
 def rotated(x: Array, by: Turns) -> Array:
-    """Returns `x [..., K]` with its first features rotated; `by` may lack leading axes of `x`, or have some of 1."""
-    cos, sin = align(by.cos, x), align(by.sin, x)
-    half = cos.shape[-1]
-    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1)
+    """Returns `x [..., K]` with its first features rotated; `by` may lack leading axes of `x`, or have some of 1.
+
+    A flip exchanges the features of each pair, which XLA fuses with the products; halves that are taken apart and
+    joined again would be written in between.
+    """
+    features = by.cos.shape[-1]
+    a, rest = x[..., :features], x[..., features:]
+    paired = jnp.flip(a.reshape(*a.shape[:-1], 2, features // 2), -2).reshape(a.shape)
+    turned = a * align(by.cos, x) + paired * align(by.sin, x)
+    return turned if rest.shape[-1] == 0 else jnp.concatenate([turned, rest], -1)
