@@ -17,6 +17,7 @@ EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
 OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
 FORECASTS, AGENTS = "6_forecasting.ipynb", "11_recurrent_agents.ipynb"
+HYBRIDS = "8_hybrid_models.ipynb"
 
 
 @cache
@@ -46,7 +47,7 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3, AGENTS: 3}
+PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3, HYBRIDS: 4, AGENTS: 3}
 
 
 def test_every_notebook_is_tested() -> None:
@@ -141,6 +142,21 @@ def test_committed_labels_are_near_the_exact_posterior() -> None:
     assert losses["exact, from the whole sequence"] < losses["GRU, both directions"] < windows
 
 
+def test_committed_parts_of_hybrids_do_what_the_notebook_says() -> None:
+    table = re.findall(
+        r"^\| (.+?) \| [\d,]+ \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (.+) \|$", text(HYBRIDS), re.MULTILINE
+    )
+    rows = {name: [float(figure) for figure in figures] for name, *figures, _ in table}
+    assert len(rows) == 8
+    hybrid, without = rows["all three"], rows["convolution + attention"]
+    assert min(hybrid[0], without[0]) > 0.98  # near notes
+    assert max(rows[name][0] for name in ("convolution", "GRU", "RG-LRU", "local attention")) < 0.5
+    assert min(rows[name][3] for name in ("GRU", "RG-LRU", "all three", "Griffin")) > 0.9  # the switch, far
+    assert max(rows[name][3] for name in ("convolution", "local attention", "convolution + attention")) < 0.6
+    seeds = {name: [float(figure) for figure in each.split(", ")] for name, *_, each in table}
+    assert min(seeds["all three"]) > max(max(found) for name, found in seeds.items() if name != "all three")
+
+
 def test_committed_agents_need_their_memory() -> None:
     table = re.findall(r"^\| (.+?) \| (\d\.\d+) \| (\d\.\d+) to (\d\.\d+) \| (\w+) \|$", text(AGENTS), re.MULTILINE)
     success = {name: (float(median), float(low), float(high)) for name, median, low, high, _ in table}
@@ -214,6 +230,17 @@ def test_dna_short() -> None:
     losses = dict(figures)
     assert difference < 1e-12
     assert len(losses) == 7 and min(losses, key=losses.__getitem__) == "exact, from the whole sequence"
+
+
+def test_hybrids_short() -> None:
+    fallen = "{name: float(runs[0][0] - runs[0][-1]) for name, runs in losses.items()}"
+    probe = f"(same, baselines, {fallen}, bool((distances[answers >= 0] > 0).all()), min(map(min, seconds.values())))"
+    same, baselines, learned, positive, least = executed(HYBRIDS, probe)
+    assert same and positive
+    assert abs(baselines["notes"] - 1 / 8) < 0.1 and abs(baselines["switch"] - 1 / 4) < 0.15
+    assert sorted(learned) == ["GRU", "Griffin", "Griffin, 3 × the updates", "all three"]
+    assert min(learned.values()) > 0
+    assert least > 0
 
 
 def test_agents_short() -> None:
