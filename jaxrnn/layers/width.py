@@ -24,8 +24,8 @@ def aligned_width(where: str, name: str, layer: Layer, params: Params, in_featur
     found = width_of(where, name, ys)
     if ys.shape[0] != STEPS:
         raise checks.ShapeError(
-            f"{where}: {name} gives {ys.shape[0]} steps for {STEPS}, expected equally many; what has a stride stands "
-            f"before: stack(conv(…), {where}(…))"
+            f"{where}: {name} gives {ys.shape[0]} steps for {STEPS}, expected equally many; a layer with a stride has "
+            f"to stand before it: stack(conv(…), {where}(…))"
         )
     return found
 

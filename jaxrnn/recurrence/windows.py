@@ -79,7 +79,7 @@ def _after(steps: Steps, at: Places | None, labels: Array, stride: int) -> Steps
     valid, resets = None if steps.valid is None else kept.any(1), steps.resets
     if resets is not None:
         marked = _blocks(resets, stride)
-        passed = jnp.cumsum(kept, 1, dtype=jnp.int32) > kept  # the one that is kept is before this step
+        passed = (jnp.cumsum(kept, 1, dtype=jnp.int32) > 0) & ~kept  # the one that is kept is before this step
         late = (marked & passed).any(1)
         resets = (marked & ~passed).any(1) | jnp.concatenate([jnp.zeros_like(late[:1]), late])[:-1]
     return steps._replace(valid=valid, resets=resets)

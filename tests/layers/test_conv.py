@@ -282,11 +282,12 @@ def test_flax_modules_follow_the_stride(face):
 
 def test_what_runs_backwards_tells_the_steps_of_its_outputs():
     layer = backwards(jaxrnn.pool(2))
-    mask, resets = np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 1, 0, 0, 0], bool)
+    mask, resets = np.arange(8) < 5, np.arange(8) == 2
     steps = jaxrnn.Steps(jnp.asarray(mask), jnp.asarray(resets))
-    _, ys, after = layer.run({}, None, jnp.arange(6.0)[:, None] * mask[:, None], steps)
-    assert ys[:, 0].tolist() == [0.0, 2.0, 4.0]  # of the steps 0; 2 alone, since 1 is of another sequence; 3 and 4
-    assert (after.valid.tolist(), after.resets.tolist()) == ([True, True, True], [False, True, False])
+    _, ys, after = layer.run({}, None, jnp.arange(8.0)[:, None] * mask[:, None], steps)
+    assert ys[:, 0].tolist() == [0.0, 2.0, 4.0, 0.0]  # of 0; of 2 without 1, which is of another sequence; of 3 and 4
+    assert after.valid.tolist() == [True, True, True, False]
+    assert after.resets.tolist() == [False, True, False, False]
 
 
 def test_a_stack_is_called_twice_and_compiled_once():
