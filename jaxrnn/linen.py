@@ -93,8 +93,9 @@ class RNN(nn.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`. The costs that layers such as `act` add are
-          sown into the collection `losses`: `model.apply(variables, inputs, mutable=["losses"])`.
+          The outputs, each leaf `[*batch, T, H]`, with fewer steps where a layer has a stride, or `(carry, outputs)`.
+          The costs that layers such as `act` add are sown into the collection `losses`: `model.apply(variables, inputs,
+          mutable=["losses"])`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument.

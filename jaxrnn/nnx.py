@@ -103,8 +103,9 @@ class RNN(nnx.Module):
           time_major, return_carry, reverse, keep_order, deterministic: override the attributes unless None.
 
         Returns:
-          The outputs, each leaf `[*batch, T, H]`, or `(carry, outputs)`. The costs that layers such as `act` add are
-          sown for `nnx.capture(model, nnx.Intermediate)(inputs)`, which returns `(outputs, costs)`.
+          The outputs, each leaf `[*batch, T, H]`, with fewer steps where a layer has a stride, or `(carry, outputs)`.
+          The costs that layers such as `act` add are sown for `nnx.capture(model, nnx.Intermediate)(inputs)`, which
+          returns `(outputs, costs)`.
 
         Raises:
           ShapeError: a shape, dtype or structure does not fit; it names the argument.

@@ -39,8 +39,8 @@ def over_windows(
     def windows(x: Array, fill: int, axis: int) -> Array:
         """Stacks the entries of all windows along a new axis."""
         blocks = _blocks(x, stride, ahead, further, fill)
-        places = (divmod(entry * dilation, stride) for entry in range(size))
-        return jnp.stack([blocks[block : block + count, step] for block, step in places], axis)
+        entries = (divmod(entry * dilation, stride) for entry in range(size))
+        return jnp.stack([blocks[block : block + count, step] for block, step in entries], axis)
 
     inside = windows(labels, OUTSIDE, -1) == _blocks(labels, stride, fill=OUTSIDE)[:, 0, ..., None]
     inside = jnp.expand_dims(inside, tuple(range(labels.ndim, xs.ndim - 1)))
@@ -86,7 +86,7 @@ def _after(steps: Steps, at: Places | None, labels: Array, stride: int) -> Steps
 
 
 def _blocks(x: Array, stride: int, before: int = 0, further: int = 0, fill: int = 0) -> Array:
-    """Splits time into blocks of `stride` steps, `further` ones than there are, with `before` entries before."""
+    """Splits time into blocks of `stride` steps after `before` entries of `fill`, `further` more than T steps take."""
     count = -(-x.shape[0] // stride) + further
     pads = [(before, count * stride - before - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
     return jnp.pad(x, pads, constant_values=fill).reshape(count, stride, *x.shape[1:])

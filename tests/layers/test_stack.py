@@ -107,3 +107,28 @@ def test_a_fresh_carry_can_be_donated():
     cell = jaxrnn.lstm(4)
     carry = cell.init_carry(cell.init(jax.random.key(0), 3), (2,))
     assert len({leaf.unsafe_buffer_pointer() for leaf in carry}) == 2
+
+
+def test_a_layer_may_be_told_that_a_sequence_begins():
+    """Through every layer of layers; one that does not ask gets its initial carry."""
+    seen = []
+
+    def run(params, carry, xs, steps):
+        seen.append(carry if carry is None else int(carry.shape[-1]))
+        return jnp.zeros((*xs.shape[1:-1], D)), xs
+
+    def spy(takes_none):
+        first = lambda params, batch: jnp.zeros((*batch, D))  # noqa: E731
+        return jaxrnn.layer("spy", lambda key, n: {}, run, None, first, takes_none=takes_none)
+
+    asks, not_asks = spy(True), spy(False)
+    model = jaxrnn.stack(jaxrnn.residual(jaxrnn.stack(asks, not_asks)), jaxrnn.bidirectional(asks, merge="sum"))
+    xs = random(T, B, D)
+    with jax.disable_jit():
+        carry, ys = jaxrnn.unroll(model, {}, xs)
+        begun = list(seen)
+        seen.clear()
+        again, _ = jaxrnn.unroll(model, {}, xs, model.init_carry({}, (B,)))
+    assert begun[-4:] == [None, D, None, None] and seen[-4:] == [D] * 4
+    assert_close(again, carry)
+    assert ys.shape == (T, B, D)
