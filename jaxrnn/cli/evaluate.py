@@ -18,7 +18,7 @@ LISTED = 10  # kinds of unknown characters that are named
 
 
 class Task(NamedTuple):
-    """What is scored, with models of which text beside it.
+    """A text to score, and the text whose n-gram models are scored beside it.
 
     Attributes:
       name: the text's, for people.

@@ -87,6 +87,10 @@ def beam_search(
     def score(log_p: Array, lengths: Array) -> Array:
         return log_p / lengths.astype(jnp.float32) ** length_penalty
 
+    def side_by_side(a: Array) -> Array:
+        """Returns the candidates `[num_beams, *batch, V]` as `[*batch, num_beams * V]`."""
+        return jnp.moveaxis(a, 0, -2).reshape(*first.shape, num_beams * size)
+
     def body(beams: _Beams) -> _Beams:
         after, logits = jax.vmap(step)(beams.carry, beams.last)
         # A sequence that has ended goes on in one way, at no cost: at the place of token 0.
@@ -94,8 +98,8 @@ def beam_search(
         gained = jnp.where(beams.ended[..., None], stays, jax.nn.log_softmax(logits.astype(jnp.float32)))
         log_p = beams.log_p[..., None] + gained
         longer = beams.lengths + jnp.where(beams.ended, 0, 1)
-        ranked = jnp.moveaxis(score(log_p, longer[..., None]), 0, -2).reshape(*first.shape, num_beams * size)
-        best = jnp.moveaxis(jax.lax.top_k(ranked, num_beams)[1], -1, 0)
+        places = jax.lax.top_k(side_by_side(score(log_p, longer[..., None])), num_beams)[1]
+        best = jnp.moveaxis(places, -1, 0)
         parents, drawn = best // size, (best % size).astype(first.dtype)
         ended = _of(beams.ended, parents)
         return _Beams(
@@ -103,7 +107,7 @@ def beam_search(
             select(ended, _of(beams.carry, parents), _of(after, parents)),
             jnp.where(ended, _of(beams.last, parents), drawn),
             ended if eos is None else ended | (drawn == eos),
-            jnp.take_along_axis(_of(log_p, parents), (best % size)[..., None], -1)[..., 0],
+            jnp.moveaxis(jnp.take_along_axis(side_by_side(log_p), places, -1), -1, 0),
             _of(longer, parents),
             beams.tokens.at[beams.t].set(jnp.where(ended, pad, drawn)),
             beams.parents.at[beams.t].set(parents),

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.decode.draw import draw
 from jaxrnn.decode.stepping import Step, check_scalar, started, tokens_of
 from jaxrnn.options import checked
 from jaxrnn.types import Array, Carry
@@ -60,7 +61,7 @@ def scheduled_sampling(
         carry, own = state
         token, other, k = at_t
         carry, logits = step(carry, jnp.where(other, own, token))
-        return (carry, jax.random.categorical(k, logits).astype(tokens.dtype)), logits
+        return (carry, draw(k, logits, 1.0, None, None).astype(tokens.dtype)), logits
 
     own = jnp.zeros(batch, tokens.dtype)
     (carry, _), logits = jax.lax.scan(body, (carry, own), (tokens, replaced, jax.random.split(k_what, total)))

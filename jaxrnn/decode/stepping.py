@@ -1,4 +1,4 @@
-"""What the loops over a user's `step(carry, tokens) -> (carry, logits)` have in common."""
+"""Checks what the loops over a user's `step(carry, tokens) -> (carry, logits)` are given."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,23 +1,29 @@
 """`act` makes a layer of a cell that decides how often to run before it takes the next input."""
 
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, trees
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn import checks, initializers, trees
+from jaxrnn.initializers import Initializer
 from jaxrnn.layers.costed import costed, opened
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.followed import drawn_within
+from jaxrnn.recurrence.followed import surrounding
 from jaxrnn.recurrence.loop import select
 from jaxrnn.types import Array, Carry, Cell, Layer, Noise, Params
 
 
 @checked
 def act(
-    cell: Cell, max_ponder: int, *, epsilon: float = 0.01, halt_bias: float = 1.0, **options: Unpack[KernelOptions]
+    cell: Cell,
+    max_ponder: int,
+    *,
+    epsilon: float = 0.01,
+    halt_bias: float = 1.0,
+    kernel_init: Initializer = initializers.lecun_normal,
+    param_dtype: Any = jnp.float32,
 ) -> Layer:
     """Makes a layer of a cell with adaptive computation time: each input may take several runs of the cell.
 
@@ -41,7 +47,8 @@ def act(
       max_ponder: the largest N.
       epsilon: ε, from 0 to 1: without it the first run could never be the last.
       halt_bias: b before training; a larger one begins with fewer runs.
-      **options: see `KernelOptions`; `dtype` has no influence, for the gate is computed in float32 at least.
+      kernel_init: draws the kernel of the gate, which is computed in float32 at least.
+      param_dtype: of the parameters of the gate.
 
     Returns:
       A `Layer` with a `step`, and the carry and outputs of `cell`.
@@ -67,8 +74,8 @@ def act(
         gate="halt",
         extra_features=1,
         offset=halt_bias,
-        kernel_init=options["kernel_init"],
-        param_dtype=options["param_dtype"],
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
     )
 
 
@@ -103,15 +110,8 @@ def _pondering(cell: Cell, max_ponder: int, epsilon: float) -> Cell:
         after, y = jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), mean, made)
         return after, (y, ponder)
 
-    return Cell(
-        init=cell.init,
-        init_carry=init_carry,
-        project=project,
-        step=step,
-        scan=None,
-        structure="dense",
-        draw=drawn_within(cell, lambda drawn: _pondering(drawn, max_ponder, epsilon)),
-        timed=cell.timed,
+    return surrounding(
+        cell, lambda drawn: _pondering(drawn, max_ponder, epsilon), init_carry=init_carry, project=project, step=step
     )
 
 

@@ -15,7 +15,7 @@ from jaxrnn.layers.layer import layer
 from jaxrnn.layers.width import width_of_cell
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype
-from jaxrnn.recurrence.followed import drawn_within
+from jaxrnn.recurrence.followed import surrounding
 from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Layer, Noise, Params, Steps
 
@@ -97,11 +97,14 @@ def attending(
 
     def init(key: Array, in_features: int) -> Params:
         k_cell, k_attention = jax.random.split(key)
-        own = init_attention(k_attention, query, depth, scores=scores, heads=heads, features=features, **options)
+        draw = {name: options[name] for name in ("kernel_init", "param_dtype")}
+        own = init_attention(k_attention, query, depth, scores=scores, heads=heads, features=features, **draw)
         return {"cell": cell.init(k_cell, depth + in_features)} | ({"attention": own} if own else {})
 
     def with_memory(params: Params, context: Memory, batch: tuple[int, ...]) -> Params:
-        check_memory("attending", "context", context, batch, f"inputs of batch {batch} and {depth} features", depth)
+        check_memory(
+            "attending", "context", context, batch, f"inputs of batch {batch} and memory_features {depth}", depth
+        )
         return params | {"memory": remember(params.get("attention", {}), context, scores, options["dtype"])}
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
@@ -149,13 +152,10 @@ def _fed(cell: Cell, depth: int, scores: Scores, heads: int, dtype: Any) -> Cell
         wide = context.astype(accumulator(context.dtype))
         return AttendingCarry(inner, wide), jnp.concatenate([y, context.astype(y.dtype)], -1)
 
-    return Cell(
-        init=cell.init,
+    return surrounding(
+        cell,
+        lambda drawn: _fed(drawn, depth, scores, heads, dtype),
         init_carry=init_carry,
         project=lambda params, xs: xs,
         step=step,
-        scan=None,
-        structure="dense",
-        draw=drawn_within(cell, lambda drawn: _fed(drawn, depth, scores, heads, dtype)),
-        timed=cell.timed,
     )

@@ -1,14 +1,14 @@
 """`attention` reads an encoded sequence: a mean of its vectors, weighted by how well each fits a query."""
 
 import math
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers, trees
 from jaxrnn.carries import serializable
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.loop import silence
@@ -39,7 +39,8 @@ def init_attention(
     scores: Scores = "dot",
     heads: int = 1,
     features: int | None = None,
-    **options: Unpack[KernelOptions],
+    kernel_init: Initializer = initializers.lecun_normal,
+    param_dtype: Any = jnp.float32,
 ) -> Params:
     """Draws the parameters of `attention`.
 
@@ -50,7 +51,8 @@ def init_attention(
       scores: as for `attention`.
       heads: the number of weighted means.
       features: A, the width per head of the layer inside additive scores; None: Q.
-      **options: see `KernelOptions`; `dtype` has no influence here.
+      kernel_init: draws each kernel per head, `(key, (inputs, outputs), dtype) -> Array`.
+      param_dtype: of the parameters.
 
     Returns:
       `{}` for scores without parameters; `{"kernel": [Q, heads, D]}` for general ones; and for additive ones
@@ -67,7 +69,6 @@ def init_attention(
       (4, 2, 6)
     """
     check_widths("init_attention", scores, heads, query_features, memory_features)
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def kernel(key: Array, rows: int, width: int) -> Array:
         return initializers.per_gate(kernel_init, key, rows, heads, width, param_dtype)

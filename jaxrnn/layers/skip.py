@@ -1,18 +1,18 @@
 """`skip` makes a layer of a cell that learns which steps it may leave out."""
 
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import trees
+from jaxrnn import initializers, trees
 from jaxrnn.carries import serializable
-from jaxrnn.cell_options import KernelOptions
+from jaxrnn.initializers import Initializer
 from jaxrnn.layers.costed import costed, opened
 from jaxrnn.layers.width import width_of_cell
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.followed import drawn_within
+from jaxrnn.recurrence.followed import surrounding
 from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Carry, Cell, Layer, Noise, Params
 
@@ -33,7 +33,13 @@ class SkipCarry(NamedTuple):
 
 
 @checked
-def skip(cell: Cell, *, update_bias: float = 1.0, **options: Unpack[KernelOptions]) -> Layer:
+def skip(
+    cell: Cell,
+    *,
+    update_bias: float = 1.0,
+    kernel_init: Initializer = initializers.lecun_normal,
+    param_dtype: Any = jnp.float32,
+) -> Layer:
     """Makes a layer of a cell that learns which steps to leave out: the state and the output then stay.
 
     (Campos et al. 2018, "Skip RNN: learning to skip state updates in recurrent neural networks".) With h the output,
@@ -53,7 +59,8 @@ def skip(cell: Cell, *, update_bias: float = 1.0, **options: Unpack[KernelOption
     Args:
       cell: the recurrence; its input is one vector per step.
       update_bias: b before training; a larger one begins with more updates.
-      **options: see `KernelOptions`; `dtype` has no influence, for the gate is computed in float32 at least.
+      kernel_init: draws the kernel of the gate, which is computed in float32 at least.
+      param_dtype: of the parameters of the gate.
 
     Returns:
       A `Layer` with a `step`, carry `SkipCarry(cell, y, idle)` and the outputs of `cell`.
@@ -70,16 +77,17 @@ def skip(cell: Cell, *, update_bias: float = 1.0, **options: Unpack[KernelOption
       ((6, 2, 2), True)
     """
     trees.check_vectors("skip", cell)
+    features = width_of_cell("skip", cell)
     return costed(
         "skip",
         cell,
-        lambda drawn: _skipping(drawn, width_of_cell("skip", cell)),
+        lambda drawn: _skipping(drawn, features),
         "updates",
         gate="update",
         extra_features=0,
         offset=update_bias,
-        kernel_init=options["kernel_init"],
-        param_dtype=options["param_dtype"],
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
     )
 
 
@@ -104,15 +112,8 @@ def _skipping(cell: Cell, features: int) -> Cell:
         used = _chosen(update, jnp.ones_like(update), jnp.zeros_like(update))
         return SkipCarry(inner, kept, idle), (kept.astype(y.dtype), used)
 
-    return Cell(
-        init=cell.init,
-        init_carry=init_carry,
-        project=project,
-        step=step,
-        scan=None,
-        structure="dense",
-        draw=drawn_within(cell, lambda drawn: _skipping(drawn, features)),
-        timed=cell.timed,
+    return surrounding(
+        cell, lambda drawn: _skipping(drawn, features), init_carry=init_carry, project=project, step=step
     )
 
 

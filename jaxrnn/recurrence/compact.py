@@ -11,7 +11,7 @@ from jaxrnn.types import Array
 
 
 class Places(NamedTuple):
-    """Where steps go.
+    """The places of steps before and after a move.
 
     Attributes:
       order: int `[T, *batch]`, the steps in their new order: valid ones first.

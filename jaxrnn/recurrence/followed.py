@@ -63,16 +63,25 @@ def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -
     return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape)
 
 
-def drawn_within(cell: Cell, around: Callable[[Cell], Cell]) -> Callable[..., tuple[Cell, Params, Noise | None]] | None:
-    """Returns the `draw` of `around(cell)`, whose parameters have those of `cell` under `"cell"`; None without one."""
-    if cell.draw is None:
-        return None
+def surrounding(
+    cell: Cell,
+    again: Callable[[Cell], Cell],
+    *,
+    init_carry: Callable[..., Carry],
+    project: Callable[..., Any],
+    step: Callable[..., tuple[Carry, Any]],
+) -> Cell:
+    """Returns a cell of these functions around `cell`, whose parameters are under `"cell"`; it runs in the plain loop.
+
+    The layer around it draws the parameters. `again` makes the same of the cell that a draw of `cell` returns.
+    """
 
     def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
         drawn, inner, noise = drawn_from(cell, key, params["cell"], shape)
-        return around(drawn), params | {"cell": inner}, noise
+        return again(drawn), params | {"cell": inner}, noise
 
-    return draw
+    own = None if cell.draw is None else draw
+    return Cell(cell.init, init_carry, project, step, None, "dense", draw=own, timed=cell.timed)
 
 
 def carry_shapes(cell: Cell, params: Params, batch: tuple[int, ...] = ()) -> Carry:

@@ -26,7 +26,7 @@ class Rotary(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """What a rotation multiplies features by, `[..., n]`, and what it multiplies those that they are paired with."""
+    """The factors of a rotation, `[..., n]`: `cos` multiplies each feature, `sin` the one that it is paired with."""
 
     cos: Array
     sin: Array

@@ -1,5 +1,7 @@
 """`attention` against its equations in NumPy, and `attending` against a loop by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxrnn
-from arrays import random_params
+from arrays import random_params, sigma
 from compare import assert_close
 
 S, B, Q, D, A = 5, 2, 4, 6, 3
@@ -100,7 +102,6 @@ def test_half_precision_sums_in_single():
 def lstm_by_hand(params, c, h, x):
     z = np.einsum("...d,dgh->...gh", x, params["kernel"]) + np.einsum("...d,dgh->...gh", h, params["recurrent_kernel"])
     i, f, g, o = np.moveaxis(z + params["bias"], -2, 0)
-    sigma = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
     c = sigma(f) * c + sigma(i) * np.tanh(g)
     return c, sigma(o) * np.tanh(c)
 
@@ -151,7 +152,7 @@ def test_beams_share_a_memory_and_another_one_compiles_nothing():
     @jax.jit
     def translated(params, memory):
         traced.append(1)
-        step = lambda carry, tokens: jaxrnn.step(decoder, params, carry, tokens, context=memory)  # noqa: E731
+        step = partial(jaxrnn.step, decoder, params, context=memory)
         carry, first = decoder.init_carry(params, (B,)), jnp.zeros(B, int)
         greedy = jaxrnn.generate(step, carry, first, max_new_tokens=4, eos=1)[1]
         return greedy, jaxrnn.beam_search(step, carry, first, max_new_tokens=4, num_beams=1, eos=1)[0]
