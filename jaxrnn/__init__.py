@@ -24,6 +24,7 @@ from jaxrnn.checks import ShapeError
 from jaxrnn.decode.beam_search import beam_search
 from jaxrnn.decode.generate import generate
 from jaxrnn.decode.scheduled_sampling import scheduled_sampling
+from jaxrnn.fold import fold
 from jaxrnn.initial_carry import initial_carry
 from jaxrnn.last import last
 from jaxrnn.layers.act import act
@@ -102,6 +103,7 @@ __all__ = [
     "dense",
     "dropout",
     "embedding",
+    "fold",
     "gated_mlp",
     "generate",
     "griffin",

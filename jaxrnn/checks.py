@@ -257,10 +257,12 @@ def check_as_wide(where: str, in_features: int, features: int) -> None:
 
 
 def check_remat(where: str, remat: Any) -> None:
-    if remat is None or remat in ("step", "carries"):
+    if remat is None or remat in ("step", "carries", "sqrt", "recursive"):
         return
     if isinstance(remat, bool) or not isinstance(remat, int) or remat < 1:
-        raise ValueError(f"{where}: remat is {remat!r}, expected None, 'step', 'carries' or an int of 1 or more")
+        raise ValueError(
+            f"{where}: remat is {remat!r}, expected None, 'step', 'carries', 'sqrt', 'recursive' or an int of 1 or more"
+        )
 
 
 def shape_words(xs: Array, name: str = "xs") -> str:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, flip, loop, select, silence, valid_steps
-from jaxrnn.recurrence.segments import remade
+from jaxrnn.recurrence.segments import lengths_of, remade
 from jaxrnn.sharding import laid_as, vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Steps
 
@@ -34,9 +34,11 @@ def run_cell(
     valid: Array | None,
     resets: Array | None,
     key: Array | None,
+    first: Array | int = 0,
 ) -> tuple[Carry, Array]:
-    """Runs `cell` over the leading axis of `xs`; `valid`, `resets` and `key` are those of `Steps`."""
+    """Runs `cell` over the leading axis of `xs`; `valid`, `resets`, `key` and `first` are those of `Steps`."""
     reverse, method, remat, unroll = how
+    by_step = remat in ("step", "carries")
     fresh = cell.init_carry(params, xs.shape[1:-1])
     carry = _settled(cell, params, fresh if carry is None else carry, xs)
     resets = entries(resets) if reverse else resets
@@ -46,15 +48,15 @@ def run_cell(
     fresh = None if resets is None else _settled(cell, params, fresh, xs)
     noise = None
     if key is not None and cell.draw is not None:
-        cell, params, noise = cell.draw(key, params, xs.shape[:-1])
+        cell, params, noise = cell.draw(key, params, xs.shape[:-1], first)
 
     def run(params: Params, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
         xs, valid, resets, masks = inputs
         flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
         if method != "scan" and cell.scan is not None:
-            policy = remat if isinstance(remat, str) else None
+            policy = remat if by_step else None
             return cell.scan(params, carry, xs, flow, method=method, remat=policy, unroll=unroll)
-        step = cell.step if remat is None else jax.checkpoint(cell.step, prevent_cse=False)
+        step = jax.checkpoint(cell.step, prevent_cse=False) if by_step else cell.step
         zs = cell.project(params, xs)
         held = _held(cell, params, zs)
         return loop(lambda *at_t: step(held(), *at_t), carry, zs, flow, unroll=unroll)
@@ -62,10 +64,7 @@ def run_cell(
     # Engines only run forward: for `reverse` they get flipped inputs.
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
     inputs = flip(inputs) if reverse else inputs
-    if isinstance(remat, int):
-        carry, ys = remade(run, params, carry, inputs, remat)
-    else:
-        carry, ys = run(params, carry, inputs)
+    carry, ys = remade(run, params, carry, inputs, () if by_step else lengths_of(remat, xs.shape[0]))
     return carry, flip(ys) if reverse else ys
 
 
@@ -96,10 +95,17 @@ def run(
 ) -> tuple[Carry, Any, Array | None, dict[str, Array]]:
     """Returns the carry and outputs of `unroll`, which outputs are valid, and the named costs."""
     steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
-    if isinstance(model, Cell):
-        return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key), steps.valid, {}
-    carry, ys, after = run_layer(model, params, carry, xs, steps)
+    carry, ys, after = run_model(model, how, params, carry, xs, steps)
     return carry, ys, after.valid, after.aux
+
+
+def run_model(
+    model: Cell | Layer, how: Options, params: Params, carry: Carry | None, xs: Array, steps: Steps
+) -> tuple[Carry, Any, Steps]:
+    """Runs a cell, which has options, or a layer; returns what `run_layer` returns."""
+    if isinstance(model, Layer):
+        return run_layer(model, params, carry, xs, steps)
+    return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key, steps.first), steps
 
 
 @partial(jax.jit, static_argnames=("model",))

@@ -12,7 +12,7 @@ Params = dict[str, Any]
 Activation = Callable[[Array], Array]  # elementwise
 Carry = Any  # a pytree of arrays; a cell's is a NamedTuple of `[*batch, ...]` fields
 Method = Literal["auto", "scan", "fused", "associative", "chunked"]
-Remat = Literal["step", "carries"] | int | None
+Remat = Literal["step", "carries", "sqrt", "recursive"] | int | None
 Structure = Literal["dense", "diagonal", "linear_diagonal", "linear_matrix"]
 
 
@@ -77,8 +77,8 @@ class Cell(Made, _CellFunctions):
       structure: the structure of the Jacobian of the carry with respect to the previous carry.
       methods: the ways to run the cell: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
-      draw: `(key, params, xs.shape[:-1]) -> (cell, params, noise)`, one random draw: the cell and parameters to run
-        instead, and the `Noise` or None. None where nothing is random.
+      draw: `(key, params, xs.shape[:-1], first) -> (cell, params, noise)`, one random draw: the cell and parameters to
+        run instead, and the `Noise` or None. `first` is that of `Steps`. None where nothing is random.
       learned: `carry -> (carry, fields)`, which takes the cell's initial carry and returns the finite carry from which
         `learned_carry` starts, and the fields of it that are learned; the others stay. None: every field is learned,
         from the initial carry.
@@ -108,6 +108,8 @@ class Steps(NamedTuple):
       resets: bool `[T, *batch]`; True at the first step of a new sequence. None: no resets.
       key: for layers that were made with `draws=True`; None: deterministic.
       context: the `context` that was given to `unroll`, such as an encoded source sequence; None: nothing.
+      first: the number of steps of this run that came before these: `fold` runs a sequence in chunks. A layer that
+        draws for each step draws for step `t` from `jax.random.fold_in(key, first + t)`, and chunks change nothing.
       aux: named costs that layers add to a loss, scalars.
     """
 
@@ -115,6 +117,7 @@ class Steps(NamedTuple):
     resets: Array | None = None
     key: Array | None = None
     context: Any = None
+    first: Array | int = 0
     aux: dict[str, Array] = {}  # noqa: RUF012, nobody writes into it
 
     def with_cost(self, name: str, value: Array) -> "Steps":

@@ -69,7 +69,9 @@ def unroll(
         `pointwise_cell`. `"auto"` takes the fastest.
       remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
         recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
-        carry alone; an int n stores every n-th carry.
+        carry alone; an int n stores every n-th carry. `"sqrt"` stores about √T carries and recomputes the steps
+        between two of them together; `"recursive"` stores fewer, and recomputes once more for each level of segments
+        within segments. The outputs are whole in all of them; `fold` does without.
       unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 on other devices; 1
         where there are few steps, or `jax.export` does not know how many.
 
@@ -166,6 +168,25 @@ def _checked_run(
     key: Array | None,
     context: Any,
 ) -> tuple[Carry, Any, dict[str, Array]]:
+    params, xs = checked_call(where, model, params, xs, carry, lengths, mask, resets, key, context)
+    check_options(where, model, how)
+    carry, ys, _, aux = run(model, how, params, carry, xs, lengths, mask, resets, key, context)
+    return carry, ys, aux
+
+
+def checked_call(
+    where: str,
+    model: Cell | Layer,
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    lengths: Array | None,
+    mask: Array | None,
+    resets: Array | None,
+    key: Array | None,
+    context: Any,
+) -> tuple[Params, Array]:
+    """Checks the arguments of a run over a sequence; returns parameters as plain dicts, and inputs as an array."""
     trees.check_model(where, model)
     xs = checks.inputs_of(where, xs, model.num_feature_axes)
     because = checks.shape_words(xs)
@@ -175,12 +196,10 @@ def _checked_run(
         trees.check_carry(where, model, params, carry, batch_of(model, xs)[1:], because)
     features = None if isinstance(model, Layer) and model.any_axes else model.num_feature_axes
     checks.check_steps(where, xs, lengths, mask, resets, features)
-    check_options(where, model, how)
     if key is not None:
         checks.check_key(where, key)
     trees.check_context(where, model, context)
-    carry, ys, _, aux = run(model, how, params, carry, xs, lengths, mask, resets, key, context)
-    return carry, ys, aux
+    return params, xs
 
 
 def check_options(where: str, model: Cell | Layer, how: Options) -> None:

@@ -94,7 +94,10 @@ UNROLL = [
     (lambda: unroll(resets=FLAGS[:, 0]), "unroll: resets has shape (5,), expected (5, 2)", "xs of shape (T=5, 2, 3)"),
     (lambda: unroll(resets=FLAGS * 1), "unroll: resets has dtype int", "expected bool"),
     (lambda: unroll(method="newton"), "unroll: method is 'newton', expected one of 'auto', 'scan', 'fused'"),
-    (lambda: unroll(remat=0), "unroll: remat is 0, expected None, 'step', 'carries' or an int of 1 or more"),
+    (
+        lambda: unroll(remat=0),
+        "unroll: remat is 0, expected None, 'step', 'carries', 'sqrt', 'recursive' or an int of 1 or more",
+    ),
     (lambda: unroll(remat=True), "unroll: remat is True, expected None"),
     (lambda: unroll(remat="all"), "unroll: remat is 'all', expected None"),
     (lambda: unroll(unroll=0), "unroll: unroll is 0, expected an int of 1 or more"),

@@ -46,6 +46,7 @@ NAMES = [
     "dense",
     "dropout",
     "embedding",
+    "fold",
     "gated_mlp",
     "generate",
     "griffin",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn import trees
 from jaxrnn.carries import serializable
 from jaxrnn.cell_options import KernelOptions
-from jaxrnn.driver import Options, run_cell, step_cell
+from jaxrnn.driver import Options, run_model, step_cell
 from jaxrnn.layers.attention import Memory, Scores, attend, check_memory, check_widths, init_attention, remember
 from jaxrnn.layers.layer import layer
 from jaxrnn.layers.width import width_of_cell
@@ -109,7 +109,7 @@ def attending(
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
         params = with_memory(params, steps.context, xs.shape[1:-1])
-        return run_cell(fed, Options(), params, carry, xs, steps.valid, steps.resets, steps.key)
+        return run_model(fed, Options(), params, carry, xs, steps)[:2]
 
     def step(params: Params, carry: Carry, x: Array, context: Memory) -> tuple[Carry, Array]:
         return step_cell(fed, with_memory(params, context, x.shape[:-1]), carry, x)

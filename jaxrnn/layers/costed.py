@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.driver import Options, run_cell, step_cell
+from jaxrnn.driver import Options, run_model, step_cell
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.layer import layer
 from jaxrnn.layers.width import width_of_cell
@@ -41,7 +41,7 @@ def costed(
         return {"cell": cell.init(k_cell, in_features + extra_features), gate: own}
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
-        carry, (ys, costs) = run_cell(made, Options(), params, carry, xs, steps.valid, steps.resets, steps.key)
+        carry, (ys, costs), _ = run_model(made, Options(), params, carry, xs, steps)
         valid = jnp.ones(costs.shape, bool) if steps.valid is None else steps.valid
         mean = silence(valid, costs).sum() / jnp.maximum(valid.sum(), 1).astype(costs.dtype)
         return carry, ys, steps.with_cost(cost, mean)

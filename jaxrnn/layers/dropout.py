@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.layers.layer import stepwise
+from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.options import checked
-from jaxrnn.types import Array, Layer, Params
+from jaxrnn.types import Array, Carry, Layer, Params, Steps
 
 
 @checked
@@ -42,12 +42,23 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
         del key, in_features
         return {}
 
-    def apply(params: Params, xs: Array, key: Array | None = None) -> Array:
-        del params
-        if key is None or rate == 0:
+    def dropped(xs: Array, key: Array | None, shape: tuple[int, ...]) -> Array:
+        if key is None:
             return xs
-        shape = (1, *xs.shape[1:]) if per_sequence else xs.shape
-        kept = jax.random.bernoulli(key, 1 - rate, shape)
-        return jnp.where(kept, xs / (1 - rate), jnp.zeros_like(xs))
+        return jnp.where(jax.random.bernoulli(key, 1 - rate, shape), xs / (1 - rate), jnp.zeros_like(xs))
 
-    return stepwise("dropout", init, apply, draws=rate > 0)
+    def of_step(params: Params, x: Array, key: Array | None = None) -> Array:
+        del params
+        return dropped(x, key, x.shape)
+
+    def of_sequence(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
+        del params
+        return carry, dropped(xs, steps.key, (1, *xs.shape[1:]))
+
+    def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        del params
+        return carry, x
+
+    if per_sequence:
+        return layer("dropout", init, of_sequence, step, any_axes=True, draws=rate > 0)
+    return stepwise("dropout", init, of_step, draws=rate > 0)

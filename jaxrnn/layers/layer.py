@@ -1,6 +1,7 @@
 """`layer` and `stepwise` make a layer from the functions that its author writes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jaxrnn import checks
 from jaxrnn.driver import batch_of
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import silence
+from jaxrnn.step_keys import step_keys
 from jaxrnn.types import Array, Carry, Layer, Params, Steps
 
 Init = Callable[[Array, Any], Params]
@@ -50,7 +52,8 @@ def layer(
       num_feature_axes: the last axes of an input that belong to one step; 0: inputs are token ids, and `init` takes
         None for `in_features`.
       any_axes: whether an input may have more of them: the layer treats them like those of the batch.
-      draws: whether `run` reads `steps.key`, which is None otherwise.
+      draws: whether `run` reads `steps.key`, which is None otherwise; what differs from step to step is drawn as
+        `Steps` says.
       context: if `run` reads `steps.context`, which is None otherwise, the shapes of one without batch axes, with which
         the widths of layers are inferred: `jax.ShapeDtypeStruct((1, 64), jnp.float32)` for vectors of 64 features.
       looks_ahead: where there is no `step`, names the part that needs later inputs; the layer itself if empty.
@@ -117,8 +120,9 @@ def stepwise(
     Args:
       name: its name in errors.
       init: `(key, in_features) -> params`, a dict of arrays, `{}` if there are none.
-      apply: `(params, xs [..., D]) -> ys [..., H]`, over any leading axes; with `draws`, `(params, xs, key)`, whose key
-        is None for a deterministic run and in `step`. It sees 0 at invalid steps and has to be differentiable there.
+      apply: `(params, xs [..., D]) -> ys [..., H]`, over any leading axes; with `draws`, `(params, x [*batch, D], key)`
+        for one step, whose key is None for a deterministic run and in `step`. It sees 0 at invalid steps and has to be
+        differentiable there.
       draws: whether `apply` takes a key.
       num_feature_axes: 0 for a layer that takes token ids; 1 for features, which spatial axes may precede.
 
@@ -140,7 +144,11 @@ def stepwise(
     """
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Any]:
-        return carry, apply(params, xs, steps.key) if draws else apply(params, xs)
+        if not draws:
+            return carry, apply(params, xs)
+        if steps.key is None:
+            return carry, apply(params, xs, None)
+        return carry, jax.vmap(partial(apply, params))(xs, step_keys(steps.key, steps.first, xs.shape[0]))
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
         return carry, apply(params, x, None) if draws else apply(params, x)

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from jaxrnn import checks, trees
-from jaxrnn.driver import Options, run_cell, step_cell
+from jaxrnn.driver import Options, run_model, step_cell
 from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import activated
@@ -46,7 +46,7 @@ def rnn(
     how = Options(reverse, method, remat, unroll)
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
-        return run_cell(cell, how, params, carry, xs, steps.valid, steps.resets, steps.key)
+        return run_model(cell, how, params, carry, xs, steps)[:2]
 
     return layer(
         "rnn with reverse=True" if reverse else "rnn",

@@ -6,7 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.step_keys import step_keys
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Noise, Params
+
+Drawn = tuple[Cell, Params, Noise | None]  # what `Cell.draw` returns
 
 
 def followed(
@@ -16,8 +19,8 @@ def followed(
 ) -> Cell:
     """Returns `cell` with `then(before, carry, y, masks) -> (carry, y)` after each step, for each sequence alone.
 
-    `sample(key, params, (T, *batch))` draws the masks of all steps, bool `[T, *batch, ...]`; without a draw they are
-    None. The fused engine applies `then` inside its loop; other cells run in the plain loop.
+    `sample(key, params, batch)` draws the masks of one step, bool `[*batch, ...]`; without a draw they are None. The
+    fused engine applies `then` inside its loop; other cells run in the plain loop.
     """
 
     def step(params: Params, carry: Carry, z: Any, noise: Noise | None = None) -> tuple[Carry, Any]:
@@ -42,12 +45,13 @@ def followed(
 
         return run(params, carry, xs, flow._replace(then=both), **how)
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
         k_inner, k_own = jax.random.split(key)
-        inner, drawn, noise = drawn_from(cell, k_inner, params, shape)
+        inner, drawn, noise = drawn_from(cell, k_inner, params, shape, first)
         if sample is not None:
+            masks = jax.vmap(lambda k: sample(k, params, shape[1:]))(step_keys(k_own, first, shape[0]))
             noise = Noise() if noise is None else noise
-            noise = noise._replace(steps=(*noise.steps, sample(k_own, params, shape)))
+            noise = noise._replace(steps=(*noise.steps, masks))
         return followed(inner, then, sample), drawn, noise
 
     return cell._replace(
@@ -58,9 +62,9 @@ def followed(
     )
 
 
-def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
-    """Returns `cell.draw(key, params, shape)`, or for a cell without randomness the cell itself."""
-    return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape)
+def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+    """Returns `cell.draw(key, params, shape, first)`, or for a cell without randomness the cell itself."""
+    return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape, first)
 
 
 def surrounding(
@@ -76,8 +80,8 @@ def surrounding(
     The layer around it draws the parameters. `again` makes the same of the cell that a draw of `cell` returns.
     """
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
-        drawn, inner, noise = drawn_from(cell, key, params["cell"], shape)
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+        drawn, inner, noise = drawn_from(cell, key, params["cell"], shape, first)
         return again(drawn), params | {"cell": inner}, noise
 
     own = None if cell.draw is None else draw

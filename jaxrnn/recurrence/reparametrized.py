@@ -33,9 +33,9 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
 
     sample = cell.draw
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+    def draw(key: Array, params: Params, *about: Any) -> tuple[Cell, Params, Noise | None]:
         assert sample is not None
-        return sample(key, transform(params), shape)
+        return sample(key, transform(params), *about)
 
     return cell._replace(
         init=init,

@@ -1,5 +1,9 @@
-"""Runs a scan one segment of steps at a time, so that its intermediate values stay in the CPU's cache."""
+"""Runs a scan one segment of steps at a time: only the carries between segments are stored for a gradient.
 
+On the CPU the intermediate values of a segment also stay in the cache.
+"""
+
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,13 +13,14 @@ from jax import lax
 
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.loop import segmented
-from jaxrnn.sizes import at_least
+from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry, Flow, Params
 
 # From `LARGE` bytes of intermediate values on, segments of `SEGMENT` bytes are no slower, though gradients recompute
 # them: by measurement on 2 cores they take 0.2 to 1.05 of the time, and 0.1 to 0.6 of the memory.
 LARGE = 8 * 2**20
 SEGMENT = 2 * 2**20
+PARTS = 64  # of each level of recursive checkpoints
 
 
 def in_segments(
@@ -45,7 +50,7 @@ def in_segments(
     if method != "auto" or not at_least(xs.shape[0] * step_bytes, LARGE):
         return whole(params, carry, steps)
     length = -(-max(2, SEGMENT // step_bytes) // multiple) * multiple
-    in_turn = partial(remade, part, length=length)
+    in_turn = partial(remade, part, lengths=(length,))
     # JAX traces both ways and lowers the platform's: the compiler sees no conditional.
     return lax.platform_dependent(params, carry, steps, cpu=in_turn, default=whole)
 
@@ -55,13 +60,44 @@ def remade(
     params: Params,
     carry: Carry,
     inputs: Any,
-    length: int,
+    lengths: tuple[int, ...],
 ) -> tuple[Carry, Any]:
-    """Runs `run(params, carry, inputs) -> (carry, ys)` in segments of `length` steps, which a gradient recomputes."""
-    again = jax.checkpoint(run, prevent_cse=False)
+    """Runs `run(params, carry, inputs) -> (carry, ys)` in segments of time, which a gradient recomputes.
+
+    `lengths` are the steps in a segment, in a segment of each segment, and so on; with none it only runs.
+    """
+    if not lengths:
+        return run(params, carry, inputs)
+    length, *inner = lengths
+    again = jax.checkpoint(partial(remade, run, lengths=tuple(inner)), prevent_cse=False)
     wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)  # gradients are accumulated in these dtypes
 
     def segment(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
         return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, inputs)
 
     return segmented(segment, carry, inputs, length)
+
+
+def lengths_of(segments: str | int | tuple[int, ...] | None, total: int) -> tuple[int, ...]:
+    """Returns the `lengths` for `remade` of `total` steps; for a scheme none, where the number is small or unknown.
+
+    `"sqrt"` has segments of about √T steps: as many steps as there are carries between segments. `"recursive"` divides
+    time into at most `PARTS` parts, and each part again, until it has at most `PARTS` steps: memory grows with log T
+    then, and each further level recomputes once more.
+    """
+    if not isinstance(segments, str):
+        return segments if isinstance(segments, tuple) else () if segments is None else (segments,)
+    if not is_known(total) or total < 2:
+        return ()
+    levels = 1 if segments == "sqrt" else max(1, math.ceil(math.log(total, PARTS)) - 1)
+    lengths: list[int] = []
+    for level in range(levels, 0, -1):
+        total = _divisor_near(total, round(total ** (level / (level + 1))))
+        lengths.append(total)
+    return tuple(lengths)
+
+
+def _divisor_near(total: int, aim: int) -> int:
+    """Returns a divisor of `total` within a quarter of `aim`, or `aim`: other lengths leave a shorter last segment."""
+    nearby = range(aim - aim // 4, aim + aim // 4 + 1)
+    return min(nearby, key=lambda length: (total % length != 0, abs(length - aim)))

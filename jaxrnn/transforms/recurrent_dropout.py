@@ -4,7 +4,7 @@ import jax
 
 from jaxrnn import checks, trees
 from jaxrnn.options import checked
-from jaxrnn.recurrence.followed import carry_shapes, drawn_from
+from jaxrnn.recurrence.followed import Drawn, carry_shapes, drawn_from
 from jaxrnn.types import Array, Cell, Noise, Params
 
 
@@ -42,9 +42,9 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
             "zoneout and weight_dropout take others, too"
         )
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
         k_inner, k_own = jax.random.split(key)
-        inner, drawn, noise = drawn_from(cell, k_inner, params, shape)
+        inner, drawn, noise = drawn_from(cell, k_inner, params, shape, first)
         noise = Noise() if noise is None else noise
         h = carry_shapes(cell, params, shape[1:]).h
         mask = jax.random.bernoulli(k_own, 1 - rate, h.shape).astype(h.dtype) / (1 - rate)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, trees
 from jaxrnn.options import checked
-from jaxrnn.recurrence.followed import drawn_from
-from jaxrnn.types import Array, Cell, Noise, Params
+from jaxrnn.recurrence.followed import Drawn, drawn_from
+from jaxrnn.types import Array, Cell, Params
 
 
 @checked
@@ -38,11 +38,11 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
     trees.check_parameter("weight_dropout", cell, "recurrent_kernel")
     checks.check_rate("weight_dropout", "rate", rate)
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Cell, Params, Noise | None]:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
         k_inner, k_own = jax.random.split(key)
         kernel = params["recurrent_kernel"]
         kept = jax.random.bernoulli(k_own, 1 - rate, kernel.shape)
         dropped = jnp.where(kept, kernel / (1 - rate), jnp.zeros_like(kernel))
-        return drawn_from(cell, k_inner, params | {"recurrent_kernel": dropped}, shape)
+        return drawn_from(cell, k_inner, params | {"recurrent_kernel": dropped}, shape, first)
 
     return cell._replace(draw=draw)

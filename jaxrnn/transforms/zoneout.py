@@ -66,11 +66,11 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
         carry = carry._replace(**kept)
         return carry, carry.h.astype(y.dtype)
 
-    def sample(key: Array, params: Params, shape: tuple[int, ...]) -> dict[str, Array]:
-        state = carry_shapes(cell, params, shape[1:])
+    def sample(key: Array, params: Params, batch: tuple[int, ...]) -> dict[str, Array]:
+        state = carry_shapes(cell, params, batch)
         keys = jax.random.split(key, len(rates))
         return {
-            field: jax.random.bernoulli(k, p, (shape[0], *getattr(state, field).shape))
+            field: jax.random.bernoulli(k, p, getattr(state, field).shape)
             for k, (field, p) in zip(keys, rates.items(), strict=True)
         }
 
