@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
 
@@ -18,3 +19,9 @@ def align(p: Array, x: Array) -> Array:
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns zeros made on the device: outside `jit`, `jnp.zeros` transfers a 0 to it."""
     return jnp.zeros(shape, dtype)
+
+
+def without_axes_of_one(a: Array) -> Array:
+    """Returns `a` without those of its axes after the first that have length 1."""
+    ones = tuple(axis for axis, size in enumerate(a.shape) if axis and is_known(size) and size == 1)
+    return jnp.squeeze(a, ones) if ones else a

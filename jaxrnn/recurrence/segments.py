@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.loop import segmented
+from jaxrnn.shapes import without_axes_of_one
 from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry, Flow, Params
 
@@ -69,13 +70,19 @@ def remade(
     if not lengths:
         return run(params, carry, inputs)
     length, *inner = lengths
-    again = jax.checkpoint(partial(remade, run, lengths=tuple(inner)), prevent_cse=False)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def again(params: Params, carry: Carry, narrow: Any) -> tuple[Carry, Any]:
+        part = jax.tree.map(lambda a, given: a.reshape(a.shape[0], *given.shape[1:]), narrow, inputs)
+        return remade(run, params, carry, part, tuple(inner))
+
     wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)  # gradients are accumulated in these dtypes
 
-    def segment(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
-        return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, inputs)
+    def segment(carry: Carry, narrow: Any) -> tuple[Carry, Any]:
+        return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, narrow)
 
-    return segmented(segment, carry, inputs, length)
+    # XLA copies the whole of an input with an axis of length 1 into another layout, and that of other inputs not.
+    return segmented(segment, carry, jax.tree.map(without_axes_of_one, inputs), length)
 
 
 def lengths_of(segments: str | int | tuple[int, ...] | None, total: int) -> tuple[int, ...]:
