@@ -144,11 +144,10 @@ def _first_state(run: Callable[..., tuple[Carry, Array]], params: Params, carry:
 
 def _scalar(value: Any) -> Array:
     """Returns the value of a loss after checking that it is a real scalar."""
-    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", type(value))
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(
-            f"fold: loss returns {dtype}{list(shape)}, expected a real scalar, such as the sum over a chunk's outputs"
-        )
+        found = f"an array of shape {shape} and dtype {dtype}" if hasattr(value, "shape") else checks.a_kind(value)
+        raise ValueError(f"fold: loss returns {found}, expected a real scalar, such as a sum over the chunk's outputs")
     return jnp.asarray(value)
 
 

@@ -89,8 +89,8 @@ def lengths_of(segments: str | int | tuple[int, ...] | None, total: int) -> tupl
     """Returns the `lengths` for `remade` of `total` steps; for a scheme none, where the number is small or unknown.
 
     `"sqrt"` has segments of about √T steps: as many steps as there are carries between segments. `"recursive"` divides
-    time into at most `PARTS` parts, and each part again, until it has at most `PARTS` steps: memory grows with log T
-    then, and each further level recomputes once more.
+    time into at most `PARTS` parts, and each part again, until it has at most `PARTS` steps; each further level stores
+    a few carries and recomputes once more.
     """
     if not isinstance(segments, str):
         return segments if isinstance(segments, tuple) else () if segments is None else (segments,)
