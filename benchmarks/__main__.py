@@ -20,6 +20,7 @@ QUESTIONS = (
     "linear",
     "packages",
     "local_attention",
+    "long_sequences",
     "characters",
     "character_speed",
     "ponder",
@@ -38,6 +39,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
   packages        linear recurrences beside public JAX packages
   local_attention attention in blocks beside the scores of all pairs
+  long_sequences  memory and time as a sequence grows, by each kind of checkpoint
   characters      cells on one text: how well each reads it
   character_speed every cell on that text: how fast it trains
   ponder          adaptive computation on harder and easier inputs

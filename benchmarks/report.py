@@ -19,6 +19,7 @@ from benchmarks import (
     half_precision,
     linear,
     local_attention,
+    long_sequences,
     memory,
     networks,
     own_cell,
@@ -52,6 +53,7 @@ MODULES = (
     linear,
     packages,
     local_attention,
+    long_sequences,
     characters,
     character_speed,
     ponder,
@@ -59,6 +61,7 @@ MODULES = (
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 PLOTTED = {  # without ratios, the plot is the answer
     "characters": "How well each cell reads a text",
+    "long_sequences": "Memory and time as a sequence grows",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
 }
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (

@@ -12,6 +12,7 @@ import optax
 
 from jaxrnn.cells import CONSTRUCTORS, antisymmetric, cfc, cornn, gru, needed, projected_lstm
 from jaxrnn.cli.settings import Settings
+from jaxrnn.fold import fold
 from jaxrnn.layers.blocks import griffin_block, mamba_block
 from jaxrnn.layers.dense import dense
 from jaxrnn.layers.dropout import dropout
@@ -23,7 +24,6 @@ from jaxrnn.layers.rnn import rnn
 from jaxrnn.layers.stack import stack
 from jaxrnn.train import Objective
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
-from jaxrnn.unroll import unroll
 
 
 def evenly_timed(features: int) -> Cell:
@@ -76,7 +76,7 @@ BLOCKS: dict[str, Callable[[int], Layer]] = {
 
 DROPOUT = 0.5  # between layers
 DROPOUT_ADDED = 0.1  # in a residual block
-CHUNK = 1024  # characters of the held-out text in one call of the network
+CHUNK = 1024  # characters in one chunk of a window, or of the held-out text: a longer one takes no more memory
 CLIP = 1.0  # the gradient's largest norm
 WARMUP = 0.05  # of the steps
 
@@ -162,8 +162,9 @@ def objective(layer: Layer) -> Objective:
     """Returns a function of the mean cross-entropy, in nats, of a window's characters after its first."""
 
     def of(params: Params, carry: Carry, window: Array, key: Array) -> tuple[Array, Carry]:
-        carry, logits = unroll(layer, params, window[:-1], carry, key=key)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, window[1:]).mean(), carry
+        inputs, targets = window[:-1], window[1:]
+        carry, total = fold(layer, params, inputs, cross_entropy, carry, targets=targets, chunk=CHUNK, key=key)
+        return total / targets.size, carry
 
     return of
 
@@ -172,21 +173,15 @@ def evaluator(layer: Layer) -> Callable[[Params, np.ndarray], float]:
     """Returns `bits(params, ids)`, the bits per character of `ids[1:]` from the initial carry, without resets."""
 
     @jax.jit
-    def losses(params: Params, inputs: Array, targets: Array) -> Array:
-        def chunk(carry: Carry, chunk: tuple[Array, Array]) -> tuple[Carry, Array]:
-            carry, logits = unroll(layer, params, chunk[0], carry)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(chunk[1], 0))
-            return carry, jnp.where(chunk[1] < 0, 0, loss).sum()
-
-        return jax.lax.scan(chunk, layer.init_carry(params, (1,)), (inputs, targets))[1]
+    def nats(params: Params, ids: Array) -> Array:
+        return fold(layer, params, ids[:-1], cross_entropy, targets=ids[1:], chunk=CHUNK)[1]
 
     def bits(params: Params, ids: np.ndarray) -> float:
-        count = len(ids) - 1
-        length = min(CHUNK, count)
-        padding = (0, -count % length)
-        inputs, targets = np.pad(ids[:-1], padding), np.pad(ids[1:], padding, constant_values=-1)
-        shape = (-1, length, 1)
-        sums = np.asarray(losses(params, inputs.reshape(shape), targets.reshape(shape)), np.float64)
-        return float(sums.sum()) / count / math.log(2)
+        return float(nats(params, ids[:, None])) / (len(ids) - 1) / math.log(2)
 
     return bits
+
+
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """Returns the sum of the cross-entropies of logits `[..., V]` with ids `[...]`, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, targets).sum()

@@ -62,7 +62,9 @@ def test_every_cell_fits(cell: str) -> None:
     assert layer.step is not None
 
 
-def test_the_loss_is_that_of_each_next_character() -> None:
+@pytest.mark.parametrize("chunk", [4, 1000])
+def test_the_loss_is_that_of_each_next_character(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "CHUNK", chunk)
     layer, params = model.character_model("gru", 2, 8, SIZE, dropout_rate=0.0), small()[1]
     carry = layer.init_carry(params, (1,))
     loss, _ = jax.jit(model.objective(layer))(params, carry, jnp.asarray(IDS[:, None]), jax.random.key(0))
