@@ -45,7 +45,7 @@ def followed(
 
         return run(params, carry, xs, flow._replace(then=both), **how)
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int = 0) -> Drawn:
         k_inner, k_own = jax.random.split(key)
         inner, drawn, noise = drawn_from(cell, k_inner, params, shape, first)
         if sample is not None:
@@ -62,7 +62,7 @@ def followed(
     )
 
 
-def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+def drawn_from(cell: Cell, key: Array, params: Params, shape: tuple[int, ...], first: Array | int = 0) -> Drawn:
     """Returns `cell.draw(key, params, shape, first)`, or for a cell without randomness the cell itself."""
     return (cell, params, None) if cell.draw is None else cell.draw(key, params, shape, first)
 
@@ -80,7 +80,7 @@ def surrounding(
     The layer around it draws the parameters. `again` makes the same of the cell that a draw of `cell` returns.
     """
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int = 0) -> Drawn:
         drawn, inner, noise = drawn_from(cell, key, params["cell"], shape, first)
         return again(drawn), params | {"cell": inner}, noise
 

@@ -42,7 +42,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
             "zoneout and weight_dropout take others, too"
         )
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int = 0) -> Drawn:
         k_inner, k_own = jax.random.split(key)
         inner, drawn, noise = drawn_from(cell, k_inner, params, shape, first)
         noise = Noise() if noise is None else noise

@@ -38,7 +38,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
     trees.check_parameter("weight_dropout", cell, "recurrent_kernel")
     checks.check_rate("weight_dropout", "rate", rate)
 
-    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int) -> Drawn:
+    def draw(key: Array, params: Params, shape: tuple[int, ...], first: Array | int = 0) -> Drawn:
         k_inner, k_own = jax.random.split(key)
         kernel = params["recurrent_kernel"]
         kept = jax.random.bernoulli(k_own, 1 - rate, kernel.shape)
