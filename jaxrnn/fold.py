@@ -166,7 +166,7 @@ def _check_options(loss: Any, chunk: Any, truncate: Any) -> None:
     if not callable(loss):
         raise ValueError(f"fold: loss is {checks.spelled(loss)}, expected a function (ys, targets) -> scalar")
     checks.check_bool("fold", "truncate", truncate)
-    if chunk in ("sqrt", "recursive"):
+    if isinstance(chunk, str) and chunk in ("sqrt", "recursive"):
         return
     sizes = chunk if isinstance(chunk, tuple) else (chunk,)
     are_sizes = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes)

@@ -73,6 +73,11 @@ WRONG: dict[str, dict[str, Any]] = {
     "reverse": {"str": "False", "one": 1, "None": None, "list": [], "array": np.array([True, False])},
     "method": {"str": "best", "None": None, "zero": 0, "list": ["scan"], "other": "associative"},
     "remat": {"str": "all", "zero": 0, "bool": True, "fraction": 1.5, "list": [1], "negative": -2},
+    "chunk": {"str": "all", "zero": 0, "bool": True, "fraction": 1.5, "list": [4, 2], "negative": -2, "None": None}
+    | {"empty": (), "growing": (2, 4), "equal": (2, 2), "text": ("a",), "array": np.array([4, 2])},
+    "loss": {"None": None, "str": "a", "array": ZEROS, "vectors": lambda ys: ys, "text": lambda ys: "a"}
+    | {"ints": lambda ys: 1, "nothing": lambda ys: None, "complex": lambda ys: jnp.sum(ys) * 1j},
+    "targets": {"str": "a", "number": 1.0, "short": np.ones((1, B)), "object": object(), "texts": {"a": "b"}},
     "unroll": {"str": "all", "zero": 0, "bool": True, "fraction": 1.5, "list": [1], "negative": -2},
     "in_features": {"None": None, "str": "3", "bool": True, "zero": 0, "negative": -1, "fraction": 2.5}
     | {"shape": (T, B, D), "list": [[0.0]], "ints": NOT_FLOATS["ints"], "scalar": np.array(3.0)},
@@ -105,6 +110,9 @@ def runs() -> Iterator[Wrong]:
     valid = {"model": CELL, "params": PARAMS, "xs": XS}
     for run in (jaxrnn.unroll, jaxrnn.unroll_with_aux):
         yield from tried(run.__name__, run, valid, own_kinds("params", "xs", "carry") | steps | how)
+    folded = valid | {"loss": jnp.sum}
+    names = own_kinds("params", "xs", "carry", "loss", "targets", "chunk") | steps | {"truncate": "reverse"}
+    yield from tried("fold", jaxrnn.fold, folded, names)
     yield from tried("last", jaxrnn.last, {"ys": XS}, own_kinds("lengths", "mask") | {"ys": "xs"})
     first = {"model": CELL, "in_features": D, "batch_shape": ()}
     yield from tried("initial_carry", jaxrnn.initial_carry, first, own_kinds("in_features", "batch_shape"))
