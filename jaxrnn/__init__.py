@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jaxrnn import cells, initializers, interop
+from jaxrnn import cells, diagnose, initializers, interop
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import (
     BegunCarry,
@@ -101,6 +101,7 @@ __all__ = [
     "causal_conv",
     "conv",
     "dense",
+    "diagnose",
     "dropout",
     "embedding",
     "fold",

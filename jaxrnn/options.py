@@ -24,7 +24,7 @@ from jaxrnn.types import Cell, Layer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INDICES = ("gate", "forget", "input", "num_feature_axes", "eos")  # these ints count from 0
+INDICES = ("gate", "forget", "input", "num_feature_axes", "eos", "t")  # these ints count from 0
 ANY_INTS = ("pad",)
 FLOATING = "a floating dtype such as jnp.bfloat16"
 

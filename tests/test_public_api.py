@@ -44,6 +44,7 @@ NAMES = [
     "causal_conv",
     "conv",
     "dense",
+    "diagnose",
     "dropout",
     "embedding",
     "fold",
@@ -105,8 +106,10 @@ def returns_a_cell(function):
 
 EXPORTED = [getattr(jaxrnn, name) for name in jaxrnn.__all__]
 READERS = [getattr(jaxrnn.interop, name) for name in jaxrnn.interop.__all__]
-FUNCTIONS = [f for f in EXPORTED if inspect.isfunction(f)] + functions(jaxrnn.initializers) + READERS
-RECORDS = [c for c in EXPORTED if inspect.isclass(c) and hasattr(c, "_fields")]
+DIAGNOSTICS = [getattr(jaxrnn.diagnose, name) for name in jaxrnn.diagnose.__all__]
+FUNCTIONS = [f for f in [*EXPORTED, *DIAGNOSTICS] if inspect.isfunction(f)]
+FUNCTIONS += functions(jaxrnn.initializers) + READERS
+RECORDS = [c for c in [*EXPORTED, *DIAGNOSTICS] if inspect.isclass(c) and hasattr(c, "_fields")]
 OPTIONS = [c for c in EXPORTED if is_typeddict(c)]
 FACES = [jaxrnn.linen.RNN, jaxrnn.nnx.RNN]
 

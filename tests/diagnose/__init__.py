@@ -1,0 +1,1 @@
+"""Diagnostics, against gradients, singular values and exponents that are known in another way."""
