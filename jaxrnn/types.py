@@ -61,6 +61,7 @@ class _CellFunctions(NamedTuple):
     learned: Callable[[Carry], tuple[Carry, tuple[str, ...]]] | None = None
     timed: bool = False
     cast: Callable[..., Params] | None = None
+    gates: Callable[..., tuple[dict[str, tuple[Activation, Array]], Callable[[Carry], tuple[Carry, Any]]]] | None = None
 
 
 class Cell(Made, _CellFunctions):
@@ -86,6 +87,9 @@ class Cell(Made, _CellFunctions):
         since the previous step in the direction of travel, over invalid steps too, before `project` or `scan` sees it.
       cast: `(params, dtype) -> params`, cast as `step` reads them if its projected inputs are in `dtype`: a loop casts
         once. None where `step` casts nothing.
+      gates: `(params, carry, z) -> (gates, rest)`, the two parts of a step, which `diagnose` reads: by name, the
+        activation of each gate and what it is applied to, `[*batch, H]`; and `carry -> (carry, y)`, the rest of the
+        step, in which gates are constants. None where `step` has no such parts.
 
     Example:
       >>> import jax, jaxrnn
@@ -98,6 +102,22 @@ class Cell(Made, _CellFunctions):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raises a TypeError that names `unroll`, which runs a cell."""
         raise TypeError("Cell: a cell is a record and no function; jaxrnn.unroll(cell, params, xs) runs it")
+
+
+class Inside(NamedTuple):
+    """A cell in a layer, and the arguments of its next step.
+
+    Attributes:
+      cell: the recurrence.
+      params: its parameters.
+      carry: its carry.
+      x: its input, `[*batch, D]`.
+    """
+
+    cell: Cell
+    params: Params
+    carry: Carry
+    x: Array
 
 
 class Steps(NamedTuple):
@@ -136,6 +156,7 @@ class _LayerFunctions(NamedTuple):
     context: Any = None
     looks_ahead: tuple[str, ...] = ()
     timed: bool = False
+    inside: Callable[..., Any] | None = None
 
 
 class Layer(Made, _LayerFunctions):
@@ -157,6 +178,8 @@ class Layer(Made, _LayerFunctions):
       context: for a layer that attends to a `context`, the shapes of one without batch axes; else None.
       looks_ahead: the part of a layer that is not causal, if any: its place, outermost first, and its kind.
       timed: whether the last feature of an input is a time, as for `Cell`.
+      inside: `(params, carry, x [*batch, D], context) -> parts`, the cells of which one step consists: an `Inside`, or
+        a tuple of such `parts` with `()` for a part without a cell. None for a layer that does not tell.
 
     Example:
       >>> import jax, jaxrnn

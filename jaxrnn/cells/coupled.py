@@ -57,7 +57,15 @@ def coupled_lstm(
         h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
-    return pointwise_cell(pointwise, features, LSTMCarry, gates=("f", "g", "o"), offsets={"f": forget_bias}, **options)
+    return pointwise_cell(
+        pointwise,
+        features,
+        LSTMCarry,
+        gates=("f", "g", "o"),
+        offsets={"f": forget_bias},
+        activations={"f": gate_activation, "g": activation, "o": gate_activation},
+        **options,
+    )
 
 
 @checked
@@ -108,7 +116,15 @@ def janet(
         h = gate_activation(s) * carry.h + _one_minus(gate_activation, beta - s) * activation(g)
         return HiddenCarry(h), h
 
-    return pointwise_cell(pointwise, features, HiddenCarry, gates=("f", "g"), offsets={"f": forget_bias}, **options)
+    return pointwise_cell(
+        pointwise,
+        features,
+        HiddenCarry,
+        gates=("f", "g"),
+        offsets={"f": forget_bias},
+        activations={"f": gate_activation, "g": activation},
+        **options,
+    )
 
 
 def _one_minus(gate_activation: Activation, negated: Array) -> Array:

@@ -46,7 +46,7 @@ def elman(features: int, *, activation: Activation = jnp.tanh, **options: Unpack
         h = activation(gates[0])
         return HiddenCarry(h), h
 
-    return pointwise_cell(pointwise, features, HiddenCarry, gates=("h",), **options)
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=("h",), activations={"h": activation}, **options)
 
 
 @checked

@@ -91,7 +91,8 @@ def gru(
         return r, z, n_x, U, dot
 
     if reset == "after":
-        cell = pointwise_cell(after, features, HiddenCarry, gates=GATES, paired=("n",), **options)
+        known = {"r": gate_activation, "z": gate_activation}
+        cell = pointwise_cell(after, features, HiddenCarry, gates=GATES, paired=("n",), activations=known, **options)
         return _with_vector(cell, "recurrent_bias") if use_bias else cell
     cell = step_cell(before if reset == "before" else to_bias, features, HiddenCarry, gates=GATES, **options)
     cell = cell._replace(cast=cast("recurrent_kernel"))

@@ -56,5 +56,6 @@ def indrnn(features: int, *, activation: Activation = jax.nn.relu, **options: Un
         }
         return params | ({"bias": options["bias_init"](k_bias, (1, features), dtype)} if options["use_bias"] else {})
 
-    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=("h",), **options)
+    known = {"h": activation}
+    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=("h",), activations=known, **options)
     return cell._replace(init=init, structure="diagonal")

@@ -59,5 +59,11 @@ def lstm(
         return LSTMCarry(c, h), h
 
     return pointwise_cell(
-        pointwise, features, LSTMCarry, gates=("i", "f", "g", "o"), offsets={"f": forget_bias}, **options
+        pointwise,
+        features,
+        LSTMCarry,
+        gates=("i", "f", "g", "o"),
+        offsets={"f": forget_bias},
+        activations={"i": gate_activation, "f": gate_activation, "g": activation, "o": gate_activation},
+        **options,
     )

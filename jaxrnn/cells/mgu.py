@@ -81,4 +81,13 @@ def mgu(
     if reset == "before":
         return step_cell(before, features, HiddenCarry, gates=gates, **options)._replace(cast=cast("recurrent_kernel"))
     extra = {"recurrent_bias": initializers.zeros} if use_bias else None
-    return pointwise_cell(after, features, HiddenCarry, gates=gates, paired=("n",), extra=extra, **options)
+    return pointwise_cell(
+        after,
+        features,
+        HiddenCarry,
+        gates=gates,
+        paired=("n",),
+        extra=extra,
+        activations={"f": gate_activation},
+        **options,
+    )

@@ -76,4 +76,6 @@ def projected_lstm(
         bias_init = initializers.gate_offset(options["bias_init"], 1, forget_bias)
         return params | ({"bias": bias_init(k_bias, shape, dtype)} if options["use_bias"] else {})
 
-    return pointwise_cell(pointwise, features, LSTMCarry, gates=("i", "f", "g", "o"), **options)._replace(init=init)
+    known = {"i": gate_activation, "f": gate_activation, "g": activation, "o": gate_activation}
+    cell = pointwise_cell(pointwise, features, LSTMCarry, gates=("i", "f", "g", "o"), activations=known, **options)
+    return cell._replace(init=init)

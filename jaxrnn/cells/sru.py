@@ -86,5 +86,6 @@ def sru(features: int, *, highway_bias: float = 0.0, rescale: bool = True, **opt
         rest = {name: jnp.pad(p, ((0, 4 - GATES), (0, 0))) for name, p in params.items() if name != "kernel"}
         return {"kernel": kernel, **rest}
 
-    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=("f", "r", "x", "s"), **options)
+    gates, known = ("f", "r", "x", "s"), {"f": sigmoid, "r": sigmoid}
+    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=gates, activations=known, **options)
     return reparametrized(cell, init, whole)._replace(structure="diagonal")

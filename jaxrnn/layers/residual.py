@@ -50,7 +50,7 @@ def residual(model: Cell | Layer) -> Layer:
         carry, y = step_layer(inner, params, carry, x, context)
         return carry, x + y
 
-    return around(inner, "residual", run, step, init)
+    return around(inner, "residual", run, step, init)._replace(inside=inner.inside)
 
 
 def _check_width(given: int, found: int) -> None:

@@ -8,7 +8,7 @@ from jaxrnn.driver import Options, run_model, step_cell
 from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import activated
-from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat, Steps
+from jaxrnn.types import Array, Carry, Cell, Inside, Layer, Method, Params, Remat, Steps
 from jaxrnn.unroll import methods
 
 
@@ -48,7 +48,7 @@ def rnn(
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
         return run_model(cell, how, params, carry, xs, steps)[:2]
 
-    return layer(
+    made = layer(
         "rnn with reverse=True" if reverse else "rnn",
         cell.init,
         run,
@@ -58,6 +58,7 @@ def rnn(
         draws=cell.draw is not None,
         timed=cell.timed,
     )
+    return made._replace(inside=lambda params, carry, x, context: Inside(cell, params, carry, x))
 
 
 def as_layer(where: str, model: Any, *, name: str = "model") -> Layer:

@@ -76,8 +76,16 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
             after.append(c)
         return tuple(after), x
 
+    def inside(params: Params, carry: Carry, x: Array, context: Any) -> tuple[Any, ...]:
+        found: list[Any] = []
+        for name, part, before in zip(names, layers, carry, strict=True):
+            own = params.get(name, {})
+            found.append(() if part.inside is None else part.inside(own, before, x, context))
+            _, x = step_layer(part, own, before, x, context)
+        return tuple(found)
+
     ahead = [(name, *part.looks_ahead) for name, part in zip(names, layers, strict=True) if part.step is None]
-    return layer(
+    made = layer(
         "stack",
         init,
         run,
@@ -91,6 +99,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
         timed=layers[0].timed,
         takes_none=True,
     )
+    return made._replace(inside=inside)
 
 
 def _layer_of(name: str, model: Any) -> Layer:

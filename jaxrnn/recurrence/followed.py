@@ -54,11 +54,19 @@ def followed(
             noise = noise._replace(steps=(*noise.steps, masks))
         return followed(inner, then, sample), drawn, noise
 
+    parts = cell.gates
+
+    def gates(params: Params, carry: Carry, z: Any) -> Any:
+        assert parts is not None  # or there would be no gates
+        known, rest = parts(params, carry, z)
+        return known, lambda carry: then(carry, *rest(carry), None)
+
     return cell._replace(
         step=step,
         scan=None if run is None else scan,
         methods=cell.methods if run is not None else ("scan",),
         draw=None if cell.draw is None and sample is None else draw,
+        gates=None if parts is None else gates,
     )
 
 

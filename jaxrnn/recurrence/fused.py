@@ -84,11 +84,20 @@ def _entering(h: Array, scale: Array | None) -> Array:
 def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Carry, Array]:
     """Runs one step from its projected input, which defines the recurrence."""
     carry = rows_as(carry, zs[0])
+    return rest(spec, weights, carry, gates(spec, weights, carry, zs, scale))
+
+
+def gates(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Any, ...]:
+    """Returns the gates of one step, as `pointwise` takes them."""
     r = kernels.through(weights.recurrent, spec.dtype)(_entering(carry.h, scale))
     zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
     pairs = enumerate(zip(zs, split(r, len(zs)), strict=True))
-    gates = tuple((z, r) if g in spec.paired else z + r for g, (z, r) in pairs)
-    new, out, _ = elementwise(spec, weights.small, weights.projection, carry, gates, Steps(None, None, None))
+    return tuple((z, r) if g in spec.paired else z + r for g, (z, r) in pairs)
+
+
+def rest(spec: Spec, weights: Weights, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
+    """Returns the carry and output of one step from its gates."""
+    new, out, _ = elementwise(spec, weights.small, weights.projection, carry, each, Steps(None, None, None))
     return new, out
 
 

@@ -15,7 +15,7 @@ from jaxrnn.recurrence import fused, kernels
 from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
 from jaxrnn.shapes import zeros
-from jaxrnn.types import Array, Carry, Cell, Flow, Noise, Params
+from jaxrnn.types import Activation, Array, Carry, Cell, Flow, Noise, Params
 
 KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # products read them, in their own dtype
 
@@ -32,6 +32,7 @@ def pointwise_cell(
     paired: Sequence[str] = (),
     offsets: Mapping[str, float] | None = None,
     extra: Extra | None = None,
+    activations: Mapping[str, Activation] | None = None,
     **options: Unpack[CellOptions],
 ) -> Cell:
     """Makes a cell whose step is one product with the state, then elementwise maths.
@@ -50,6 +51,8 @@ def pointwise_cell(
       offsets: by gate, the number that is added to its initial bias.
       extra: further parameters by name. Each is drawn by an initializer `(key, shape, dtype) -> Array` of shape `[H]`,
         or by `(initializer, shape)`.
+      activations: by gate, the function that `pointwise` applies to it, for `diagnose.saturation` to look at; it need
+        not name them all, nor can it name those in `paired`.
       **options: see `CellOptions`; they draw `kernel [D, G, H]`, `recurrent_kernel [H, G, H]` and `bias [G, H]`.
 
     Returns:
@@ -59,7 +62,7 @@ def pointwise_cell(
       `pointwise` returns, in the carry and as the output; the recurrent kernel is `[P, G, H]` then.
 
     Raises:
-      ValueError: `paired` or `offsets` names a gate that is not in `gates`; `carry` has no field `h`.
+      ValueError: `paired`, `offsets` or `activations` names a gate that is not in `gates`; `carry` has no field `h`.
 
     Example:
       An Elman network with a leak (leaky integrator; Jaeger et al. 2007):
@@ -75,6 +78,7 @@ def pointwise_cell(
     """
     gates, paired, dtype = tuple(gates), tuple(paired), options["dtype"]
     _check_gates("pointwise_cell", "paired", paired, gates)
+    _check_gates("pointwise_cell", "activations", activations or (), tuple(g for g in gates if g not in paired))
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None) -> Spec:
@@ -107,7 +111,13 @@ def pointwise_cell(
         recurrent = kernels.cast(params["recurrent_kernel"], dtype)  # its dtype depends on its layout
         return cast("projection")(params, dtype) | {"recurrent_kernel": recurrent}
 
-    return cell._replace(scan=scan, methods=("scan", "fused"), cast=once)
+    def parts(params: Params, carry: Carry, zs: tuple[Array, ...]) -> Any:
+        how, weights = spec(zs[0].dtype), _weights(params, zs[0].dtype)
+        each = fused.gates(how, weights, carry, zs, None)
+        known = {name: (f, each[gates.index(name)]) for name, f in (activations or {}).items()}
+        return known, lambda carry: fused.rest(how, weights, carry, each)
+
+    return cell._replace(scan=scan, methods=("scan", "fused"), cast=once, gates=parts)
 
 
 @checked

@@ -37,6 +37,12 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
         assert sample is not None
         return sample(key, transform(params), *about)
 
+    parts = cell.gates
+
+    def gates(params: Params, carry: Carry, z: Any) -> Any:
+        assert parts is not None  # or there would be no gates
+        return parts(transform(params), carry, z)
+
     return cell._replace(
         init=init,
         init_carry=init_carry,
@@ -45,4 +51,5 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
         scan=None if run is None else scan,
         draw=None if sample is None else draw,
         cast=None,
+        gates=None if parts is None else gates,
     )
