@@ -1,9 +1,19 @@
-"""Measures the gradients and the memory of a model: whether they vanish, last or explode over its steps."""
+"""Shows what a model does: whether its gradients and its memory last, and where values stop being finite."""
 
 from jaxrnn.diagnose.gate_timescales import gate_timescales
 from jaxrnn.diagnose.gradient_profile import gradient_profile
 from jaxrnn.diagnose.jacobian_spectrum import jacobian_spectrum
 from jaxrnn.diagnose.lyapunov_spectrum import lyapunov_spectrum
+from jaxrnn.diagnose.nonfinite import NonFinite, all_finite, first_nonfinite
 from jaxrnn.diagnose.saturation import saturation
 
-__all__ = ["gate_timescales", "gradient_profile", "jacobian_spectrum", "lyapunov_spectrum", "saturation"]
+__all__ = [
+    "NonFinite",
+    "all_finite",
+    "first_nonfinite",
+    "gate_timescales",
+    "gradient_profile",
+    "jacobian_spectrum",
+    "lyapunov_spectrum",
+    "saturation",
+]
