@@ -35,7 +35,7 @@ Update = Callable[[State, int, Any], tuple[State, Array]]
 
 
 def start(params: Params, carry: Carry, optimizer: optax.GradientTransformation) -> State:
-    """Returns the state before the first window. Each leaf gets its own buffer, because `Update` donates them."""
+    """Returns the state before the first window, of arrays of its own, some of which `Update` donates."""
     return jax.tree.map(jnp.copy, State(params, optimizer.init(params), carry))
 
 
@@ -48,7 +48,8 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
       key: step `n` draws from `fold_in(key, n)`, so that a run may stop and resume at any step.
 
     Returns:
-      `update(state, step, window) -> (state, loss)`, which donates its `state`.
+      `update(state, step, window) -> (state, loss)`, which donates the optimizer's state alone: the parameters and the
+      carry before a step stay, so that `jaxrnn.diagnose.first_nonfinite` can say why it failed.
 
     Example:
       Four windows of a sequence that a network learns to copy:
@@ -67,12 +68,15 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
       True
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def update(state: State, step: int, window: Any) -> tuple[State, Array]:
+    @partial(jax.jit, donate_argnames="moments")
+    def compiled(params: Params, carry: Carry, moments: Any, step: int, window: Any) -> tuple[State, Array]:
         gradient = jax.value_and_grad(objective, has_aux=True)
-        (loss, carry), grads = gradient(state.params, state.carry, window, jax.random.fold_in(key, step))
-        updates, moments = optimizer.update(grads, state.optimizer, state.params)
-        return State(optax.apply_updates(state.params, updates), moments, carry), loss
+        (loss, carry), grads = gradient(params, carry, window, jax.random.fold_in(key, step))
+        updates, moments = optimizer.update(grads, moments, params)
+        return State(optax.apply_updates(params, updates), moments, carry), loss
+
+    def update(state: State, step: int, window: Any) -> tuple[State, Array]:
+        return compiled(state.params, state.carry, state.optimizer, step, window)
 
     return update
 
@@ -80,7 +84,7 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
 def train(
     update: Update, state: State, window: Callable[[int], Any], steps: range
 ) -> Iterator[tuple[int, State, Array]]:
-    """Yields `(steps done, state, loss)` after each step; the state is valid until the next step.
+    """Yields `(steps done, state, loss)` after each step; the optimizer's state is valid until the next step.
 
     Args:
       update: from `updater`.

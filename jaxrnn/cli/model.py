@@ -169,6 +169,11 @@ def objective(layer: Layer) -> Objective:
     return of
 
 
+def cross_entropy(logits: Array, characters: Array) -> Array:
+    """Returns the sum of the cross-entropies of characters, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, characters).sum()
+
+
 def evaluator(layer: Layer) -> Callable[[Params, np.ndarray], float]:
     """Returns `bits(params, ids)`, the bits per character of `ids[1:]` from the initial carry, without resets."""
 
@@ -180,8 +185,3 @@ def evaluator(layer: Layer) -> Callable[[Params, np.ndarray], float]:
         return float(nats(params, ids[:, None])) / (len(ids) - 1) / math.log(2)
 
     return bits
-
-
-def cross_entropy(logits: Array, targets: Array) -> Array:
-    """Returns the sum of the cross-entropies of logits `[..., V]` with ids `[...]`, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, targets).sum()

@@ -11,6 +11,8 @@ from jaxrnn.cli.text import SCORED
 
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}{postfix}"
 SMOOTHING = 0.95
+FAR = 2.0  # how many times worse than chance a model is that diverges: a new one is up to 1.5 times worse
+REMEDY = "begin a new run with another --out and a --learning-rate"
 
 
 class Bar:
@@ -99,12 +101,38 @@ def best(records: list[dict[str, Any]]) -> dict[str, Any]:
     return min(records, key=lambda record: record["held_out_bits"])
 
 
-def table(name: str, records: list[dict[str, Any]], baselines: list[float]) -> str:
+def chance(about: dict[str, Any]) -> float:
+    """Returns the bits per character of a model that finds all characters of the text equally likely."""
+    return math.log2(about["vocabulary"])
+
+
+def diverged(about: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Returns whether a model does far worse than chance, also where it trains: it does not just overfit."""
+    return min(record["bits"], record["held_out_bits"]) > FAR * chance(about)
+
+
+def divergence(about: dict[str, Any]) -> str:
+    """Returns what to do about a training that diverges."""
+    return (
+        f"training diverges: this is far worse than chance, {chance(about):.3f} bits/char; {REMEDY} below "
+        f"{about['settings']['learning_rate']:g}"
+    )
+
+
+def table(about: dict[str, Any], records: list[dict[str, Any]]) -> str:
     """Returns a table of held-out bits per character, the n-grams' and the model's at its last record."""
     last, lowest = records[-1], best(records)
+    name, baselines = about["settings"]["cell"], about["n_gram_bits"]
     head = f"held-out bits per character, after {last['step']:,} steps in {last['seconds']:,.0f} s"
     lines = [head, *scores(name, last["held_out_bits"], baselines)]
-    if last["held_out_bits"] >= min(baselines):
+    if diverged(about, last):
+        lines.append(divergence(about))
+    elif last["held_out_bits"] >= chance(about):
+        lines.append(
+            f"no better than chance, {chance(about):.3f}: --resume with more --steps trains it further, or {REMEDY} "
+            f"other than {about['settings']['learning_rate']:g}"
+        )
+    elif last["held_out_bits"] >= min(baselines):
         lines.append("--resume with more --steps trains it further")
     if lowest is not last:
         lines.append(f"the best was {lowest['held_out_bits']:.3f} after {lowest['step']:,} steps, which is kept, too")
@@ -125,11 +153,12 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def plot(name: str, records: list[dict[str, Any]], baselines: list[float]) -> bytes:
+def plot(about: dict[str, Any], records: list[dict[str, Any]]) -> bytes:
     """Draws `loss.png`: training and held-out loss over the characters read, and lines for the n-grams."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    name, baselines = about["settings"]["cell"], about["n_gram_bits"]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     read = [record["characters"] / 1e6 for record in records]

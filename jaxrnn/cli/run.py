@@ -14,11 +14,12 @@ import jax
 import numpy as np
 from optax.tree_utils import tree_get_all_with_path
 
-from jaxrnn.cli import checkpoint, model, report, text
+from jaxrnn.cli import checkpoint, failure, model, report, text
 from jaxrnn.cli.ngram import witten_bell
 from jaxrnn.cli.problem import Problem
 from jaxrnn.cli.saved import read
 from jaxrnn.cli.settings import Settings, agreed
+from jaxrnn.diagnose.nonfinite import all_finite
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
 
@@ -54,7 +55,7 @@ class Run:
         self.optimizer = model.optimizer(settings.learning_rate, settings.steps, settings.schedule)
         self.init_key, self.train_key, self.sample_key = jax.random.split(jax.random.key(settings.seed), 3)
         self.state: State  # once it has begun
-        self.step, self.seconds = 0, 0.0
+        self.step, self.saved, self.seconds = 0, 0, 0.0  # `saved` is the step of the checkpoint
         self.losses: list[float] = []  # in nats, of the steps since the last record
         self.history: list[dict[str, Any]] = []  # the lines of metrics.jsonl: a description, then records
 
@@ -94,7 +95,8 @@ class Run:
             raise Problem(
                 f"{path}: its optimizer has made {made.pop()} updates, expected {saved.step}; {checkpoint.REMEDY}"
             )
-        run.step, run.seconds, run.losses, run.history = saved.step, saved.seconds, saved.losses, saved.metrics
+        run.step = run.saved = saved.step
+        run.seconds, run.losses, run.history = saved.seconds, saved.losses, saved.metrics
         run.history[0]["settings"] = run.settings._asdict()  # it may have more steps now
         for name, value in run._about().items():
             if name not in ("text", "valid") and run.history[0][name] != value:  # the path of a text may change
@@ -144,6 +146,7 @@ class Run:
             checkpoint.write(checkpoint.within(self.directory, best=True), data)
         checkpoint.write(checkpoint.within(self.directory), data)
         checkpoint.write(self.directory / METRICS, metrics.encode())
+        self.saved = self.step
 
     @property
     def finished(self) -> bool:
@@ -153,23 +156,23 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         return self.history[1:]
 
-    @property
-    def baselines(self) -> list[float]:
-        return self.history[0]["n_gram_bits"]
-
     def train(self) -> None:
         """Trains to the end, or until Ctrl-C; saves at each record and when it stops."""
         settings, clock = self.settings, time.perf_counter
         every = min(max(settings.steps // RECORDS, 1), SPACING)
         update = updater(model.objective(self.layer), self.optimizer, self.train_key)
-        examine = model.evaluator(self.layer)
+        examine, finite = model.evaluator(self.layer), jax.jit(all_finite)
         window = text.windows(self.corpus.training, settings.batch, settings.window)
         first, begun = self.step, clock() - self.seconds
-        since, before = clock(), first
+        since, before, diverged = clock(), first, False
         with interruptible() as stopped, report.Bar(settings, first) as bar:
             for step, state, loss in train(update, self.state, window, range(first, settings.steps)):
-                self.step, self.state = step, state
-                self.losses.append(self._finite(float(loss)))
+                previous, self.state, self.step = self.state, state, step
+                if not finite((loss, state.params)):
+                    key = jax.random.fold_in(self.train_key, step - 1)
+                    cause = failure.of_step(self.layer, previous, state, window(step - 1), key)
+                    raise self._failed(f"step {step:,} of training failed: {cause}")
+                self.losses.append(float(loss))
                 bar.advance(self.losses[-1])
                 due = step % every == 0 or self.finished
                 if due:
@@ -177,6 +180,8 @@ class Run:
                     self._record(examine, speed, clock() - begun)
                     self.save()
                     bar.line(report.record_line(self.history[-1], settings.steps))
+                    if not diverged and (diverged := report.diverged(self.history[0], self.history[-1])):
+                        bar.line(report.divergence(self.history[0]))
                 if due or step == first + 1:  # the first step includes compilation, which does not count
                     since, before = clock(), step
                 if stopped():
@@ -188,7 +193,10 @@ class Run:
         """Adds a line to the history."""
         ids = self.corpus.scored.held_out
         loss = float(np.mean(self.losses))
-        held_out = self._finite(examine(self.state.params, ids))
+        held_out = examine(self.state.params, ids)
+        if not math.isfinite(held_out):
+            cause = failure.of_text(self.layer, self.state.params, ids)
+            raise self._failed(f"the held-out loss is {held_out} after step {self.step:,} of training: {cause}")
         self.losses, self.seconds = [], seconds
         self.history.append(
             {
@@ -203,17 +211,15 @@ class Run:
             }
         )
 
-    def _finite(self, loss: float) -> float:
-        if not math.isfinite(loss):
-            raise Problem(
-                f"the loss is {loss} at step {self.step}: begin a new run with another --out and a --learning-rate "
-                f"below {self.settings.learning_rate}"
-            )
-        return loss
+    def _failed(self, said: str) -> Problem:
+        return Problem(
+            f"{said}; {report.REMEDY} below {self.settings.learning_rate:g}; the checkpoint of step {self.saved:,} is "
+            "kept, and sample and eval read it"
+        )
 
     def plot(self) -> None:
         """Draws the history."""
-        checkpoint.write(self.directory / PLOT, report.plot(self.settings.cell, self.records, self.baselines))
+        checkpoint.write(self.directory / PLOT, report.plot(self.history[0], self.records))
 
 
 def _version() -> str:

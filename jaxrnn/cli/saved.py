@@ -1,6 +1,7 @@
 """Checks a checkpoint value by value, because anyone can write a file with a valid digest."""
 
 import json
+import math
 import os
 import reprlib
 from pathlib import Path
@@ -25,7 +26,7 @@ RECORD = (
     *("step", "characters", "loss", "bits", "held_out_bits", "held_out_characters"),
     *("characters_per_second", "seconds"),
 )
-LARGEST = 2**63  # more than any number of a run
+LARGEST = 2**63  # more than any whole number of a run
 ANOTHER = "begin a new run with another --out"
 NAME_IT = f"name its text with --text, and a held-out one with --valid, or {ANOTHER}"
 
@@ -152,7 +153,7 @@ def _is_str(value: Any, *, or_none: bool = False) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < LARGEST  # NaN is not
+    return type(value) in (int, float) and abs(value) < (LARGEST if type(value) is int else math.inf)  # NaN is not
 
 
 def _are_numbers(values: Any, count: int) -> bool:

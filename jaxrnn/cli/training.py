@@ -62,7 +62,7 @@ def finish(run: Run, prompt: str) -> None:
     run.plot()
     if not run.finished:
         raise KeyboardInterrupt
-    print("", report.table(run.settings.cell, run.records, run.baselines), "", "sample", "", sep="\n")
+    print("", report.table(run.history[0], run.records), "", "sample", "", sep="\n")
     pieces = written(run.layer, run.state.params, run.corpus.vocabulary, opening, run.sample_key, LENGTH, TEMPERATURE)
     sample = show(prompt, pieces)
     checkpoint.write(run.directory / SAMPLE, f"{sample}\n".encode())

@@ -147,13 +147,52 @@ def test_a_mistake_gets_one_line(
 
 
 def test_a_diverging_run_stops_before_it_spoils_the_checkpoint(made: Path, tmp_path: Path, capsys: Capture) -> None:
-    rate = ["--learning-rate", "1e38", "--out", f"{tmp_path}/run", "--text", f"{made}/text"]
-    assert main([*SMALL, "--steps", "40", *rate]) == 2
-    assert re.fullmatch(
-        r"jaxrnn: the loss is \w+ at step \d+: .*--learning-rate below 1e\+38\n", capsys.readouterr().err
+    """Whether it fails in a step or when it is scored, and what is kept can write."""
+    for steps, said in (("40", "the held-out loss is inf after step 2"), ("100", "step 3")):
+        out = tmp_path / steps
+        rate = ["--learning-rate", "1e38", "--out", str(out), "--text", f"{made}/text"]
+        assert main([*SMALL, "--steps", steps, *rate]) == 2
+        err = capsys.readouterr().err
+        assert re.fullmatch(
+            rf"jaxrnn: {said} of training[^\n]*: [^\n]*the loss is inf; the outputs are finite, up to \S+e\+38; "
+            r"begin a new run with another --out and a --learning-rate below 1e\+38; the checkpoint of step 0 is kept, "
+            r"and sample and eval read it\n",
+            err,
+        ), err
+        saved = checkpoint.load(out / "checkpoint")
+        assert saved["step"] == 0
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved["state"]))
+        assert main(["sample", "--length", "3", "--out", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_a_learning_rate_of_1000_gets_a_sentence(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = ["--learning-rate", "1000", "--steps", "8", "--out", f"{tmp_path}/run", "--text", f"{made}/text"]
+    assert main([*SMALL, *run]) == 0
+    said = (
+        "training diverges: this is far worse than chance, 4.807 bits/char; "  # of 28 characters
+        "begin a new run with another --out and a --learning-rate below 1000"
     )
-    saved = checkpoint.load(tmp_path / "run/checkpoint")
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved["state"]))
+    out = capsys.readouterr().out
+    during, after = out.split("held-out bits per character")
+    assert during.count(said) == after.count(said) == 1  # when it is first seen, and in the end
+    assert "trains it further" not in out
+
+
+def test_overfitting_is_no_divergence_and_what_is_no_better_than_chance_is_called_so() -> None:
+    about = {"vocabulary": 16, "settings": {"cell": "gru", "learning_rate": 0.5}, "n_gram_bits": [3.0, 2.0]}
+
+    def verdict(bits: float, held_out: float) -> str:
+        record = {"step": 5, "seconds": 1.0, "bits": bits, "held_out_bits": held_out}
+        return report.table(about, [record]).split("best n-gram")[1]
+
+    assert verdict(1.0, 9.0) == (
+        "\nno better than chance, 4.000: --resume with more --steps trains it further, or begin a new run with another "
+        "--out and a --learning-rate other than 0.5"
+    )
+    assert verdict(8.1, 9.0).startswith("\ntraining diverges: this is far worse than chance, 4.000 bits/char; begin")
+    assert verdict(3.9, 3.9) == "\n--resume with more --steps trains it further"
+    assert verdict(1.9, 1.9) == ""
 
 
 def test_a_full_disk_gets_one_line(made: Path, tmp_path: Path, capsys: Capture) -> None:
