@@ -21,7 +21,15 @@ import jaxrnn
 from docs import cells
 
 HERE = Path(__file__).parent
-MODULES = ("jaxrnn", r"!jaxrnn\..*", "jaxrnn.initializers", "jaxrnn.interop", "jaxrnn.linen", "jaxrnn.nnx")
+MODULES = (
+    "jaxrnn",
+    r"!jaxrnn\..*",
+    "jaxrnn.initializers",
+    "jaxrnn.interop",
+    "jaxrnn.linen",
+    "jaxrnn.nnx",
+    "jaxrnn.tasks",
+)
 PLACES = {  # headings of the reference by where a name is defined
     "To run a model": ("jaxrnn.unroll", "jaxrnn.last", "jaxrnn.roles", "jaxrnn.allocator"),
     "To write sequences": ("jaxrnn.decode.",),

@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jaxrnn import cells, diagnose, initializers, interop
+from jaxrnn import cells, diagnose, initializers, interop, tasks
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.carries import (
     BegunCarry,
@@ -141,6 +141,7 @@ __all__ = [
     "step",
     "step_cell",
     "stepwise",
+    "tasks",
     "tune_cpu_allocator",
     "unroll",
     "unroll_with_aux",

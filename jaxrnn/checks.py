@@ -228,6 +228,12 @@ def check_positive(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where}: {name} is {spelled(value)}, expected an int of 1 or more")
 
 
+def check_at_least(where: str, name: str, value: int, least: int, because: str) -> None:
+    """Checks that an int is `least` or more; the error reads `adding: length is 1, expected 2 or more: …`."""
+    if value < least:
+        raise ValueError(f"{where}: {name} is {value}, expected {least} or more: {because}")
+
+
 def check_time_steps(where: str, dt_min: float, dt_max: float) -> None:
     """Checks the range of a state space model's initial time steps."""
     if not 0 < dt_min < dt_max:

@@ -36,6 +36,7 @@ FLOORS = {
     "layers": 4,
     "decode": 4,
     "diagnose": 4,
+    "tasks": 4,
 }
 FACES = 5  # whatever else there is: Flax modules, the command line, its package
 ABOVE_ALL = 6  # `jaxrnn/__init__.py`, which gathers the names of every floor

@@ -84,6 +84,7 @@ NAMES = [
     "step",
     "step_cell",
     "stepwise",
+    "tasks",
     "tune_cpu_allocator",
     "unroll",
     "unroll_with_aux",
@@ -107,8 +108,9 @@ def returns_a_cell(function):
 EXPORTED = [getattr(jaxrnn, name) for name in jaxrnn.__all__]
 READERS = [getattr(jaxrnn.interop, name) for name in jaxrnn.interop.__all__]
 DIAGNOSTICS = [getattr(jaxrnn.diagnose, name) for name in jaxrnn.diagnose.__all__]
+TASKS = [getattr(jaxrnn.tasks, name) for name in jaxrnn.tasks.__all__]
 FUNCTIONS = [f for f in [*EXPORTED, *DIAGNOSTICS] if inspect.isfunction(f)]
-FUNCTIONS += functions(jaxrnn.initializers) + READERS
+FUNCTIONS += functions(jaxrnn.initializers) + READERS + TASKS
 RECORDS = [c for c in [*EXPORTED, *DIAGNOSTICS] if inspect.isclass(c) and hasattr(c, "_fields")]
 OPTIONS = [c for c in EXPORTED if is_typeddict(c)]
 FACES = [jaxrnn.linen.RNN, jaxrnn.nnx.RNN]
