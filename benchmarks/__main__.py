@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.harness import parse, parser
+from benchmarks.problems import CELLS
 
 QUESTIONS = (
     "against_peers",
@@ -24,6 +25,7 @@ QUESTIONS = (
     "characters",
     "character_speed",
     "ponder",
+    "tasks",
 )
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
@@ -43,6 +45,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   characters      cells on one text: how well each reads it
   character_speed every cell on that text: how fast it trains
   ponder          adaptive computation on harder and easier inputs
+  tasks           tasks with published figures: which cells learn them
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 
@@ -72,8 +75,8 @@ def _flags(args: argparse.Namespace) -> list[str]:
     """The options again, as they are given to each script."""
     flags = []
     for name, value in vars(args).items():
-        if name == "only" or value is False:
-            continue
+        if name == "only" or value is False or (name == "cells" and value == list(CELLS)):
+            continue  # without --cells each script takes its own
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:
             flags += map(str, value) if isinstance(value, list) else [str(value)]

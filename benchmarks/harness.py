@@ -28,6 +28,8 @@ class Question(NamedTuple):
       show: `result -> str`, for the terminal.
       draw: `result -> Figure`.
       timed: whether other programs on the machine blur the figures.
+      cells: the choices of `--cells`.
+      extend: adds options of this script alone.
     """
 
     name: str
@@ -36,12 +38,14 @@ class Question(NamedTuple):
     show: Callable[[Result], str]
     draw: Callable[[Result], Figure]
     timed: bool = True
+    cells: Sequence[str] = CELLS
+    extend: Callable[[argparse.ArgumentParser], None] = lambda options: None
 
 
-def parser(about: str | None) -> argparse.ArgumentParser:
+def parser(about: str | None, cells: Sequence[str] = CELLS) -> argparse.ArgumentParser:
     """The options that all scripts take."""
     options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    options.add_argument("--cells", nargs="+", choices=cells, default=list(cells))
     options.add_argument("--shapes", nargs="+", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or B,T,D,H in numbers")
     options.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     options.add_argument("--repeats", type=int, help="rounds of timing (default: 20)")
@@ -77,7 +81,9 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str] | None = None) -
 
 def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     """Measures, prints the table, and writes `<name>.json` and `<name>.png`."""
-    args = parse(parser(question.about), argv)
+    options = parser(question.about, question.cells)
+    question.extend(options)
+    args = parse(options, argv)
     allocator = jaxrnn.tune_cpu_allocator() if args.tuned_allocator else "allocator left as it is"
     field = Field(args.peers)
     others = Bystanders()

@@ -29,6 +29,7 @@ from benchmarks import (
     results,
     scaling,
     shares,
+    tasks,
     vmap_cost,
 )
 from benchmarks.environment import machine
@@ -57,12 +58,14 @@ MODULES = (
     characters,
     character_speed,
     ponder,
+    tasks,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 PLOTTED = {  # without ratios, the plot is the answer
     "characters": "How well each cell reads a text",
     "long_sequences": "Memory and time as a sequence grows",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
+    "tasks": "How well each cell learns tasks with published figures",
 }
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),

@@ -60,7 +60,7 @@ def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     assert result["environment"]["arguments"]["seed"] == 7
     assert all(row["median"] > 0 for row in result["rows"])
     assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    silent = ("scaling", "vmap_cost", "characters", "character_speed", "ponder", "long_sequences")
+    silent = ("scaling", "vmap_cost", "characters", "character_speed", "ponder", "long_sequences", "tasks")
     assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in silent
 
 

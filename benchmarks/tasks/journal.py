@@ -1,0 +1,58 @@
+"""Runs that are finished, one a line in a file, so that none is made twice when a measurement was interrupted."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Run(NamedTuple):
+    """One training: what it was, and what came of it.
+
+    Attributes:
+      task: the name of the problem.
+      contender: the name of the model.
+      rate: the learning rate.
+      seed: of parameters and data.
+      limit: the most updates that it could take.
+      setting: the sizes of model and batches, and whatever else changes the outcome.
+      updates: those that it took.
+      valid: the score on the data that learning rates are chosen by; None where the run diverged.
+      tests: the scores that are reported, likewise.
+      parameters: how many the model has.
+    """
+
+    task: str
+    contender: str
+    rate: float
+    seed: int
+    limit: int
+    setting: str
+    updates: int
+    valid: float | None
+    tests: dict[str, float | None]
+    parameters: int
+
+
+class Journal:
+    """The runs in a file, which grows by a line as each is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.runs = [Run(**json.loads(line)) for line in lines if line.endswith("}")]  # the last may be cut off
+
+    def find(self, task: str, contender: str, rate: float, seed: int, limit: int, setting: str) -> Run | None:
+        """The run of these, also from a longer one or a shorter one that ended because it was solved."""
+        wanted = (task, contender, rate, seed, setting)
+        for run in self.runs:
+            same = (run.task, run.contender, run.rate, run.seed, run.setting) == wanted
+            ended_early = run.valid is not None and run.updates < run.limit and run.updates <= limit
+            if same and (run.limit == limit or ended_early):
+                return run
+        return None
+
+    def add(self, run: Run) -> Run:
+        self.runs.append(run)
+        with self.path.open("a") as file:
+            file.write(json.dumps(run._asdict(), ensure_ascii=False) + "\n")
+        return run
