@@ -12,7 +12,7 @@ import optax
 import jaxrnn
 from jaxrnn.types import Array, Layer, Params
 
-Batch = tuple[Array, Array, Array]  # inputs, targets, and the mask of the steps that are scored
+Batch = tuple[Array, ...]  # inputs, targets, the mask of the steps that are scored, and perhaps the lengths
 CLIP = 1.0  # the gradient's largest norm
 
 
@@ -72,7 +72,7 @@ def learner(
     optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
 
     def outputs(params: Params, batch: Batch) -> Array:
-        return jaxrnn.unroll(model, params, batch[0])[1]
+        return jaxrnn.unroll(model, params, batch[0], lengths=batch[3] if len(batch) > 3 else None)[1]
 
     @jax.jit
     def started(key: Array) -> Any:
@@ -84,7 +84,7 @@ def learner(
         def update(state: Any, key: Array) -> Any:
             params, moments = state
             batch = data.train(key)
-            grads = jax.grad(lambda params: loss(outputs(params, batch), *batch[1:]))(params)
+            grads = jax.grad(lambda params: loss(outputs(params, batch), *batch[1:3]))(params)
             steps, moments = optimizer.update(grads, moments)
             return (optax.apply_updates(params, jax.tree.map(lambda s: -rate * s, steps)), moments), None
 
@@ -93,7 +93,7 @@ def learner(
     def scorer(draw: Callable[[Array], Batch]) -> Callable[[Params, Array], float]:
         def scored(params: Params, key: Array) -> Array:
             batch = draw(key)
-            return score(outputs(params, batch), *batch[1:])
+            return score(outputs(params, batch), *batch[1:3])
 
         compiled = jax.jit(scored)
         return lambda params, key: float(compiled(params, key))
