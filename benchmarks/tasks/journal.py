@@ -38,8 +38,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.runs = [Run(**json.loads(line)) for line in lines if line.endswith("}")]  # the last may be cut off
+        text = path.read_text() if path.exists() else ""
+        if text and not text.endswith("\n"):  # the last line was cut off
+            text = text[: text.rfind("\n") + 1]
+            path.write_text(text)
+        self.runs = [Run(**json.loads(line)) for line in text.splitlines()]
 
     def find(self, task: str, contender: str, rate: float, seed: int, limit: int, setting: str) -> Run | None:
         """The run of these, also from a longer one or a shorter one that ended because it was solved."""

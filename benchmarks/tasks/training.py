@@ -72,7 +72,8 @@ def learner(
     optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
 
     def outputs(params: Params, batch: Batch) -> Array:
-        return jaxrnn.unroll(model, params, batch[0], lengths=batch[3] if len(batch) > 3 else None)[1]
+        ys = jaxrnn.unroll(model, params, batch[0], lengths=batch[3] if len(batch) > 3 else None)[1]
+        return ys[: len(batch[1])]  # a classifier has its only value at every step, and one target
 
     @jax.jit
     def started(key: Array) -> Any:
