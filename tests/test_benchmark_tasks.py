@@ -118,6 +118,8 @@ def test_a_run_ends_when_its_task_is_solved_or_it_diverged():
     assert whole == learned(0.1, 0, 40, lambda score: False) and whole != learned(0.1, 1, 40, lambda score: False)
     assert whole != learned(0.1, 0, 40, lambda score: False, falling=True)
     assert learned(0.1, 0, 40, lambda score: True).updates == 10
+    answers = iter([True, False, True, True])
+    assert learned(0.1, 0, 60, lambda score: next(answers), patience=2).updates == 40
     lost = learned(1e30, 0, 40, lambda score: False)
     assert lost.updates < 40 and not math.isfinite(lost.valid)
 
@@ -127,7 +129,7 @@ def calls(monkeypatch):
     """The runs that are made, of a learner that learns nothing; the middle rate is the best."""
     made = []
 
-    def learned(rate, seed, updates, solved, falling):
+    def learned(rate, seed, updates, solved, patience, falling):
         if len(made) == calls_until_interrupted[0]:
             raise KeyboardInterrupt
         made.append((rate, seed, updates))

@@ -71,7 +71,7 @@ def trained(journal: Journal, name: str, problem: Problem, cell: str, seed: int)
         known = journal.find(name, cell, rate, seed, limit, setting(problem))
         if known is not None:
             return known
-        outcome = learned(rate, seed, limit, problem.solved, problem.falling)
+        outcome = learned(rate, seed, limit, problem.solved, problem.patience, problem.falling)
         return journal.add(as_run(name, cell, rate, seed, limit, problem, outcome))
 
     trials = []

@@ -34,6 +34,7 @@ class Problem(NamedTuple):
       chance: the score without learning.
       goal: the score that ends a run; None: each has all of its updates.
       published: what the literature says, and where.
+      patience: how many times running, a chunk of updates apart, a run has to reach the goal.
       falling: whether the learning rate falls along half a cosine.
     """
 
@@ -48,6 +49,7 @@ class Problem(NamedTuple):
     chance: float
     goal: float | None
     published: str
+    patience: int = 1
     falling: bool = False
 
     @property

@@ -109,6 +109,7 @@ def _tracking(
         1 / classes,
         1.0,
         published,
+        patience=5,  # the state must become exact to last for longer than the model was trained
     )
 
 

@@ -64,10 +64,11 @@ def learner(
     score: Callable[[Array, Array, Array], Array],
     chunk: int,
 ) -> Callable[..., Outcome]:
-    """Makes `learned(rate, seed, updates, solved, falling) -> Outcome`, whose programs are compiled once.
+    """Makes `learned(rate, seed, updates, solved, patience, falling) -> Outcome`, whose programs are compiled once.
 
     `chunk` updates are one call. After each call the model is scored on a fresh batch for validation; when `solved` of
-    that score is true, the run ends. With `falling` the learning rate falls along half a cosine, call by call.
+    that score has been true `patience` times running, the run ends. With `falling` the learning rate falls along half a
+    cosine, call by call.
     """
     optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
 
@@ -103,16 +104,22 @@ def learner(
     tests = {name: valid if draw is data.valid else scorer(draw) for name, draw in data.tests.items()}
 
     def learned(
-        rate: float, seed: int, updates: int, solved: Callable[[float], bool], falling: bool = False
+        rate: float,
+        seed: int,
+        updates: int,
+        solved: Callable[[float], bool],
+        patience: int = 1,
+        falling: bool = False,
     ) -> Outcome:
         k_params, k_train, k_valid, k_test = jax.random.split(jax.random.key(seed), 4)
-        state, done, found = started(k_params), 0, float("nan")
+        state, done, found, streak = started(k_params), 0, float("nan"), 0
         while done < updates:
             now = rate * 0.5 * (1 + np.cos(np.pi * done / updates)) if falling else rate
             state = advance(state, jax.random.fold_in(k_train, done), jnp.float32(now))
             done += chunk
             found = valid(state[0], jax.random.fold_in(k_valid, done))
-            if not np.isfinite(found) or solved(found):
+            streak = streak + 1 if solved(found) else 0
+            if not np.isfinite(found) or streak == patience:
                 break
         scores = {name: of(state[0], k_test) for name, of in tests.items()}
         return Outcome(done, found, scores, sum(leaf.size for leaf in jax.tree.leaves(state[0])))
