@@ -57,6 +57,7 @@ def parity(quick: bool) -> Problem:
         },
         "sLSTM, and Mamba and DeltaNet with eigenvalues down to -1: 1.0; Mamba, DeltaNet and mLSTM without them: near "
         "chance (Grazzi et al. 2025, arXiv 2411.12537)",
+        1000,
     )
 
 
@@ -79,6 +80,7 @@ def s3(quick: bool) -> Problem:
         },
         "products of two reflections a step follow S3, a single one in one layer does not (Siems et al. 2025, arXiv "
         "2502.10297)",
+        1800,
     )
 
 
@@ -89,16 +91,17 @@ def _tracking(
     quick: bool,
     contenders: dict[str, Contender],
     published: str,
+    updates: int,
 ) -> Problem:
-    """Trained at 40 steps, each of which is scored; tested on the steps 41 to 256."""
-    length, longer, size = (4, 8, TINY) if quick else (40, 256, Size(32, 32, 2000, 600))
+    """Trained at 40 steps, each of which is scored; validated and tested on the steps 41 to 256."""
+    length, longer, size = (4, 8, TINY) if quick else (40, 256, Size(32, 32, updates, updates // 3))
     return Problem(
         f"{title}, trained to T {length}, scored at steps {length + 1} to {longer}",
         "accuracy",
         lambda: Data(
             drawn(task, size.batch, length),
-            drawn(task, 16 if quick else 256, length),
-            {"": _later(drawn(task, 16 if quick else 200, longer), length)},
+            _later(drawn(task, 16 if quick else 64, longer), length),
+            {"": _later(drawn(task, 16 if quick else 256, longer), length)},
             None,
         ),
         classes,
@@ -109,7 +112,7 @@ def _tracking(
         1 / classes,
         1.0,
         published,
-        patience=5,  # the state must become exact to last for longer than the model was trained
+        patience=3,
     )
 
 
