@@ -57,7 +57,8 @@ def parity(quick: bool) -> Problem:
         },
         "sLSTM, and Mamba and DeltaNet with eigenvalues down to -1: 1.0; Mamba, DeltaNet and mLSTM without them: near "
         "chance (Grazzi et al. 2025, arXiv 2411.12537)",
-        1000,
+        updates=1000,
+        trial=400,
     )
 
 
@@ -80,7 +81,8 @@ def s3(quick: bool) -> Problem:
         },
         "products of two reflections a step follow S3, a single one in one layer does not (Siems et al. 2025, arXiv "
         "2502.10297)",
-        1800,
+        updates=1800,
+        trial=600,
     )
 
 
@@ -92,9 +94,10 @@ def _tracking(
     contenders: dict[str, Contender],
     published: str,
     updates: int,
+    trial: int,
 ) -> Problem:
     """Trained at 40 steps, each of which is scored; validated and tested on the steps 41 to 256."""
-    length, longer, size = (4, 8, TINY) if quick else (40, 256, Size(32, 32, updates, updates // 3))
+    length, longer, size = (4, 8, TINY) if quick else (40, 256, Size(32, 32, updates, trial))
     return Problem(
         f"{title}, trained to T {length}, scored at steps {length + 1} to {longer}",
         "accuracy",
