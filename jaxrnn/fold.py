@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -169,7 +170,7 @@ def _check_options(loss: Any, chunk: Any, truncate: Any) -> None:
     if isinstance(chunk, str) and chunk in ("sqrt", "recursive"):
         return
     sizes = chunk if isinstance(chunk, tuple) else (chunk,)
-    are_sizes = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes)
+    are_sizes = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes)
     if not sizes or not are_sizes or any(n <= m for n, m in pairwise(sizes)):
         raise ValueError(
             f"fold: chunk is {checks.spelled(chunk)}, expected 'sqrt', 'recursive', an int of 1 or more, or a tuple of "
