@@ -19,7 +19,7 @@ from tqdm import tqdm
 from benchmarks import plots
 from benchmarks.harness import Question
 from benchmarks.peers import Field
-from benchmarks.results import Result, Row, pick, table, unique
+from benchmarks.results import Result, Row, digits, pick, table, unique
 from benchmarks.tasks.journal import Journal, Run
 from benchmarks.tasks.problem import Problem
 from benchmarks.tasks.problems import CONTENDERS, PROBLEMS
@@ -165,15 +165,15 @@ def show(result: Result) -> str:
         first, lines = rows[0], []
         for row in rows:
             name = f"{row['contender']}, {row['shape']}" if row["shape"] else row["contender"]
-            spread = f"{min(row['samples']):.3f}–{max(row['samples']):.3f}"
-            took = f"{min(row['updates']):,}–{max(row['updates']):,}"
+            spread = f"{digits(min(row['samples']))}–{digits(max(row['samples']))}"
+            took = "–".join(dict.fromkeys(f"{end(row['updates']):,}" for end in (min, max)))
             rate, count = f"{row['learning_rate']:g}", f"{row['parameters']:,}"
-            lines.append([name, f"{row['median']:.3f}", spread, took, rate, count, str(row["diverged"] or "–")])
+            lines.append([name, digits(row["median"]), spread, took, rate, count, str(row["diverged"] or "–")])
         head = [first["title"], first["metric"], "over seeds", "updates", "learning rate", "parameters", "diverged"]
         said = (
-            f"Chance: {first['chance']:.3f}. Published: {first['published']}. {first['width']} features, batches of "
-            f"{first['batch']}, at most {first['limit']:,} updates, {first['trial']:,} for each learning rate that was "
-            f"tried ({', '.join(first['tried'])})."
+            f"Chance: {digits(first['chance'])}. Published: {first['published']}. {first['width']} features, batches "
+            f"of {first['batch']}, at most {first['limit']:,} updates, {first['trial']:,} for each learning rate that "
+            f"was tried ({', '.join(first['tried'])})."
         )
         blocks.append(f"{table(head, lines)}\n\n{plots.wrapped(said, 110)}")
     return "\n\n\n".join([*blocks, plots.wrapped(CAPTION, 110)])
