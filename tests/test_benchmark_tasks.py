@@ -164,6 +164,17 @@ def test_no_run_is_made_twice(calls, tmp_path):
     assert len(made) == 24  # other seeds are other runs
 
 
+def test_a_package_that_is_not_installed_is_named(calls, tmp_path, monkeypatch):
+    def missing():
+        raise ModuleNotFoundError("No module named 'mnist1d'")
+
+    problem = PROBLEMS["adding"](True)._replace(data=missing)
+    monkeypatch.setitem(PROBLEMS, "adding", lambda quick: problem)
+    field = Field(())
+    assert tasks.measure(Namespace(**ARGS, out=tmp_path), field) == []
+    assert field.skipped == dict.fromkeys(["adding, lstm", "adding, gru"], "No module named 'mnist1d'")
+
+
 def test_a_run_that_ended_early_stands_for_longer_ones(tmp_path):
     journal = Journal(tmp_path / "runs.jsonl")
     find = partial(journal.find, "adding", "lstm", 0.1, 0, setting="narrow")

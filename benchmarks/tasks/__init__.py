@@ -46,10 +46,13 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
         with tqdm(total=sum(len(problems[name].rates) + SEEDS for name, _ in chosen), unit="run") as bar:
             for name, cell in chosen:
                 bar.set_description(f"{name}, {cell}")
-                for run in trained(journal, name, problems[name], cell, args.seed):
-                    shown = "diverged" if run.valid is None else f"{run.valid:.3g}"
-                    bar.set_postfix(rate=run.rate, seed=run.seed, updates=run.updates, score=shown)
-                    bar.update()
+                try:
+                    for run in trained(journal, name, problems[name], cell, args.seed):
+                        shown = "diverged" if run.valid is None else f"{run.valid:.3g}"
+                        bar.set_postfix(rate=run.rate, seed=run.seed, updates=run.updates, score=shown)
+                        bar.update()
+                except ModuleNotFoundError as error:  # of a package that has the data
+                    field.skipped[f"{name}, {cell}"] = str(error)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here")
     rows = []
@@ -58,7 +61,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
             found = list(finished(journal, name, problem, cell, args.seed))
             rows += found
             if not found and (name, cell) in chosen:
-                field.skipped[f"{name}, {cell}"] = "its runs are not finished"
+                field.skipped.setdefault(f"{name}, {cell}", "its runs are not finished")
     return rows
 
 
