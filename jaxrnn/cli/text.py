@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn.cli.problem import Problem
-from jaxrnn.cli.vocabulary import points
+from jaxrnn.tasks.characters import help_topics, numbered, tenth_before_the_end
 
-HELD_OUT = 10  # the last tenth is held out
 SCORED = 50_000  # the held-out characters that a run is scored on at most: a run does so again and again
 SHORTEST = 100
 
@@ -85,9 +84,7 @@ def read(path: str | None, valid: str | None = None) -> Corpus:
 
 def topics() -> Given:
     """Returns Python's help topics."""
-    from pydoc_data.topics import topics
-
-    return Given("the help topics of Python's pydoc", "\n".join(topics.values()))
+    return Given("the help topics of Python's pydoc", help_topics())
 
 
 def file(flag: str, path: str) -> Given:
@@ -121,13 +118,13 @@ def corpus(text: Given, valid: Given | None = None) -> Corpus:
                 f"{flag} {given.name}: has {length} characters, expected {SHORTEST} or more; give a longer text"
             )
     learned, held_out = len(text.characters), "" if valid is None else valid.characters
-    symbols, ids = np.unique(points(text.characters + held_out), return_inverse=True)
+    vocabulary, ids = numbered(text.characters + held_out)
     return Corpus(
         name=text.name,
         sha256=text.sha256,
-        vocabulary="".join(map(chr, symbols)),
-        ids=ids.astype(np.int32),
-        split=learned - learned // HELD_OUT if valid is None else learned,
+        vocabulary=vocabulary,
+        ids=ids,
+        split=tenth_before_the_end(learned) if valid is None else learned,
         valid=None if valid is None else valid.name,
         valid_sha256=None if valid is None else valid.sha256,
     )

@@ -5,11 +5,7 @@ from collections import Counter
 import numpy as np
 
 from jaxrnn.cli.problem import Problem
-
-
-def points(text: str) -> np.ndarray:
-    """Returns the code points of `text`, uint32 `[len(text)]`."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+from jaxrnn.tasks.characters import points
 
 
 def indices(vocabulary: str, text: str) -> np.ndarray:
