@@ -124,7 +124,7 @@ def _later(draw: Callable[[Array], Batch], steps: int) -> Callable[[Array], Batc
 
 
 def copying(quick: bool) -> Problem:
-    gap, size = (3, TINY) if quick else (100, Size(64, 20, 2500, 600))
+    gap, size = (3, TINY) if quick else (100, Size(64, 20, 1500, 400))
     memory, symbols = (2, 2) if quick else (10, 8)
 
     def draw(batch: int) -> Callable[[Array], Batch]:
@@ -154,7 +154,7 @@ def copying(quick: bool) -> Problem:
 
 
 def associative_recall(quick: bool) -> Problem:
-    length, size = (12, TINY) if quick else (64, Size(32, 48, 1000, 300))
+    length, size = (12, TINY) if quick else (64, Size(32, 48, 800, 200))
     counts, symbols = ((2, 3), 4) if quick else ((4, 8, 16), 32)
 
     def draw(pairs: int, batch: int) -> Callable[[Array], Batch]:
