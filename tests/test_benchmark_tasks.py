@@ -166,13 +166,15 @@ def test_no_run_is_made_twice(calls, tmp_path):
 
 def test_a_package_that_is_not_installed_is_named(calls, tmp_path, monkeypatch):
     def missing():
-        raise ModuleNotFoundError("No module named 'mnist1d'")
+        raise ImportError("mnist1d: the package mnist1d is not installed")
 
     problem = PROBLEMS["adding"](True)._replace(data=missing)
     monkeypatch.setitem(PROBLEMS, "adding", lambda quick: problem)
     field = Field(())
     assert tasks.measure(Namespace(**ARGS, out=tmp_path), field) == []
-    assert field.skipped == dict.fromkeys(["adding, lstm", "adding, gru"], "No module named 'mnist1d'")
+    assert field.skipped == dict.fromkeys(
+        ["adding, lstm", "adding, gru"], "mnist1d: the package mnist1d is not installed"
+    )
 
 
 def test_a_run_that_ended_early_stands_for_longer_ones(tmp_path):

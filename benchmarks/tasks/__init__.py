@@ -51,7 +51,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
                         shown = "diverged" if run.valid is None else f"{run.valid:.3g}"
                         bar.set_postfix(rate=run.rate, seed=run.seed, updates=run.updates, score=shown)
                         bar.update()
-                except ModuleNotFoundError as error:  # of a package that has the data
+                except ImportError as error:  # of a package that has the data
                     field.skipped[f"{name}, {cell}"] = str(error)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here")
