@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 MODULES = (
     "jaxrnn",
     r"!jaxrnn\..*",
+    "jaxrnn.diagnose",
     "jaxrnn.initializers",
     "jaxrnn.interop",
     "jaxrnn.linen",

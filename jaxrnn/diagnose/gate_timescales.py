@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.carries import ComplexCarry
-from jaxrnn.diagnose.parts import Measured, means
-from jaxrnn.diagnose.walk import walk
+from jaxrnn.diagnose.parts import Measured, check_any, means
+from jaxrnn.diagnose.walk import Walk, walk
 from jaxrnn.options import checked
 from jaxrnn.recurrence.followed import floating_fields
 from jaxrnn.types import Array, Carry, Cell, Inside, Layer, Params
@@ -67,7 +67,14 @@ def gate_timescales(
     """
     where = "gate_timescales"
     run = walk(where, model, params, xs, carry, lengths=lengths, mask=mask, resets=resets, context=context)
-    found = means(where, model, run, _logs_kept, "gates that keep a share of its state")
+    found = timescales_of(model, run)
+    check_any(where, model, found, "gates that keep a share of its state")
+    return found
+
+
+def timescales_of(model: Cell | Layer, run: Walk) -> Any:
+    """Returns the timescales, `()` for a model without any."""
+    found = means(model, run, _logs_kept)
     return jax.tree.map(lambda mean: jnp.where(mean < 0, -1 / mean, jnp.where(mean >= 0, jnp.inf, mean)), found)
 
 

@@ -32,8 +32,9 @@ def gradient_profile(
     Entry t is `‖∂ loss / ∂ carryₜ‖₂` over all floating numbers in the carry of one layer and one sequence, where step t
     leads from carryₜ to carryₜ₊₁ (Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
     networks"). Entry 0 is that of the initial carry. Read backwards, from the loss to the first step, a profile that
-    falls vanishes and one that grows explodes; a flat one does not prove that the model learns. It costs one forward
-    and one backward pass, which store each step's carry.
+    falls vanishes and one that grows explodes; a flat one does not prove that the model learns. In a stack, the
+    gradient in the carry of one layer also comes through the layers above, which may remember for it. It costs one
+    forward and one backward pass, which store each step's carry.
 
     Args:
       model: a `Cell`, or a causal `Layer` such as a `stack`.
@@ -64,15 +65,21 @@ def gradient_profile(
       >>> profile.shape, bool((profile[0] < profile[-1]).all())
       ((50, 2), True)
     """
-    run = walk("gradient_profile", model, params, xs, carry, lengths=lengths, mask=mask, resets=resets, context=context)
+    where = "gradient_profile"
+    run = walk(where, model, params, xs, carry, lengths=lengths, mask=mask, resets=resets, context=context)
+    return profile_of(where, model, run, loss)[0]
+
+
+def profile_of(where: str, model: Cell | Layer, run: Walk, loss: Callable[[Any], Array]) -> tuple[Any, Carry]:
+    """Returns the profile, and the carry that each step starts from, after checking what `loss` returns."""
     starts, ys = _forward(model, run)
     found = jax.eval_shape(loss, ys)
     if not hasattr(found, "shape") or found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
         said = f"shape {found.shape} and dtype {found.dtype}" if hasattr(found, "shape") else checks.a_kind(found)
-        raise ValueError(f"gradient_profile: loss returns {said}, expected one floating number; a mean or a sum is one")
+        raise ValueError(f"{where}: loss returns {said}, expected one floating number; a mean or a sum is one")
     outputs, rebuilt = parted(ys)
     # Both loops are compiled once for all losses, which are often lambdas.
-    return _backward(model, run, starts, jax.grad(lambda outputs: loss(rebuilt(outputs)))(outputs))
+    return _backward(model, run, starts, jax.grad(lambda outputs: loss(rebuilt(outputs)))(outputs)), starts
 
 
 @partial(jax.jit, static_argnames="model")

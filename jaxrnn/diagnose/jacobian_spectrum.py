@@ -1,6 +1,7 @@
 """`jacobian_spectrum` measures how far perturbations of a model's state reach over some steps."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,14 @@ from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 @checked
 def jacobian_spectrum(
-    model: Cell | Layer, params: Params, xs: Array, t: int, k: int, carry: Carry | None = None
+    model: Cell | Layer,
+    params: Params,
+    xs: Array,
+    t: int,
+    k: int,
+    carry: Carry | None = None,
+    *,
+    context: Any = None,
 ) -> Array:
     """Returns the singular values of `∂ carryₜ₊ₖ / ∂ carryₜ`, where step t leads from carryₜ to carryₜ₊₁.
 
@@ -31,6 +39,7 @@ def jacobian_spectrum(
       t: the first of these steps, from 0.
       k: their number, 1 ≤ k ≤ T − t.
       carry: the carry before step 0, leaves `[*batch, ...]`; `model.init_carry` if None.
+      context: as for `unroll`.
 
     Returns:
       `[*batch, n]`, descending, for the n floating numbers in the state of one sequence. What is too small for the
@@ -49,7 +58,7 @@ def jacobian_spectrum(
       >>> values.shape, bool(values[0] < 0.1)
       ((4,), True)
     """
-    run = walk("jacobian_spectrum", model, params, xs, carry)
+    run = walk("jacobian_spectrum", model, params, xs, carry, context=context)
     if t + k > run.xs.shape[0]:
         raise ValueError(
             f"jacobian_spectrum: t is {t} and k is {k}, expected t + k of at most {run.xs.shape[0]}, the steps of "

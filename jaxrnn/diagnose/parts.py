@@ -13,21 +13,13 @@ from jaxrnn.types import Array, Carry, Cell, Inside, Layer
 Measured = dict[str, Array]  # by name, `[*batch, H]`
 
 
-def means(where: str, model: Cell | Layer, run: Walk, of: Callable[[Inside], Measured], what: str) -> Any:
+@partial(jax.jit, static_argnames=("model", "of"))
+def means(model: Cell | Layer, run: Walk, of: Callable[[Inside], Measured]) -> Any:
     """Returns the means over the valid steps of what `of` says about each cell, by layer.
 
     A tuple stands for a stack, `()` for a layer without a cell and for one of which `of` says nothing, `{}`.
     """
-    found = _means(model, run, of)
-    if not jax.tree.leaves(found):
-        raise ValueError(
-            f"{where}: model is {model!r}, none of whose cells has {what}, expected one such as jaxrnn.lstm"
-        )
-    return found
 
-
-@partial(jax.jit, static_argnames=("model", "of"))
-def _means(model: Cell | Layer, run: Walk, of: Callable[[Inside], Measured]) -> Any:
     def body(carry: Carry, at_t: Any) -> tuple[Carry, Any]:
         x, valid, reset = at_t
         carry = start(model, run, carry, x, reset)
@@ -49,3 +41,11 @@ def _inside(model: Cell | Layer, run: Walk, carry: Carry, x: Array) -> Any:
 
 def _each(of: Callable[[Inside], Measured], parts: Any) -> Any:
     return tuple(_each(of, part) for part in parts) if type(parts) is tuple else of(parts) or ()
+
+
+def check_any(where: str, model: Cell | Layer, found: Any, what: str) -> None:
+    """Checks that some cell of the model has what was asked for."""
+    if not jax.tree.leaves(found):
+        raise ValueError(
+            f"{where}: model is {model!r}, none of whose cells has {what}, expected one such as jaxrnn.lstm"
+        )

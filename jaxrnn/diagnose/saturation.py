@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.diagnose.parts import Measured, means
+from jaxrnn.diagnose.parts import Measured, check_any, means
 from jaxrnn.diagnose.walk import walk
 from jaxrnn.options import checked
 from jaxrnn.types import Activation, Array, Carry, Cell, Inside, Layer, Params
@@ -64,19 +64,23 @@ def saturation(
     """
     where = "saturation"
     run = walk(where, model, params, xs, carry, lengths=lengths, mask=mask, resets=resets, context=context)
-    return means(where, model, run, _flat, "gates whose activations are known")
+    found = means(model, run, flat_gates)
+    check_any(where, model, found, "gates whose activations are known")
+    return found
 
 
-def _flat(at: Inside) -> Measured:
+def flat_gates(at: Inside) -> Measured:
+    """Returns 1 for each gate that is flat at this step, 0 for the others, and NaN where it is not finite."""
     cell, params, carry, x = at
     if cell.gates is None:
         return {}
     known, _ = cell.gates(params, carry, cell.project(params, x))
-    return {name: _is_flat(activation, value).astype(value.dtype) for name, (activation, value) in known.items()}
+    return {name: _flatness(activation, value) for name, (activation, value) in known.items()}
 
 
-def _is_flat(activation: Activation, x: Array) -> Array:
-    return _slope(activation, x) < FLAT * _slope(activation, jnp.asarray(GRID, x.dtype)).max()
+def _flatness(activation: Activation, x: Array) -> Array:
+    flat = _slope(activation, x) < FLAT * _slope(activation, jnp.asarray(GRID, x.dtype)).max()
+    return jnp.where(jnp.isnan(x), jnp.nan, flat.astype(x.dtype))
 
 
 def _slope(activation: Activation, x: Array) -> Array:

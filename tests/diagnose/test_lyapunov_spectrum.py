@@ -101,3 +101,16 @@ def test_a_carry_and_one_step() -> None:
             lambda h, b=b: cell.step(params, jaxrnn.HiddenCarry(h), cell.project(params, xs[0, b]))[0].h
         )
         assert_close(found[b].sum(), np.linalg.slogdet(jacobian(carry.h[b]))[1])
+
+
+def test_masks_and_resets_mean_what_they_mean_in_unroll() -> None:
+    cell = jaxrnn.min_gru(H)
+    params, xs = random_params(cell, D), random(6, 2, D)
+    logs = np.log(np.asarray(cell.project(params, xs).a))
+    xs[4:, 1] = np.nan
+    exact = -np.sort(-np.stack([logs[:, 0].mean(0), logs[:4, 1].mean(0)]), -1)
+    assert_close(lyapunov_spectrum(cell, params, xs, lengths=np.array([6, 4])), exact)
+    cell = jaxrnn.gru(H)
+    params, xs, resets = random_params(cell, D), random(6, D), np.arange(6) == 3
+    parts = [lyapunov_spectrum(cell, params, xs[:3]), lyapunov_spectrum(cell, params, xs[3:])]
+    assert_close(lyapunov_spectrum(cell, params, xs, resets=resets).sum(), (parts[0].sum() + parts[1].sum()) / 2)
