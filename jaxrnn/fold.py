@@ -169,7 +169,7 @@ def _check_options(loss: Any, chunk: Any, truncate: Any) -> None:
     checks.check_bool("fold", "truncate", truncate)
     if isinstance(chunk, str) and chunk in ("sqrt", "recursive"):
         return
-    sizes = chunk if isinstance(chunk, tuple) else (chunk,)
+    sizes: tuple[Any, ...] = chunk if isinstance(chunk, tuple) else (chunk,)
     are_sizes = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes)
     if not sizes or not are_sizes or any(n <= m for n, m in pairwise(sizes)):
         raise ValueError(
