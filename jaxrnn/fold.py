@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn import checks, trees
 from jaxrnn.driver import Options, batch_of, run_model
@@ -169,8 +169,8 @@ def _check_options(loss: Any, chunk: Any, truncate: Any) -> None:
     checks.check_bool("fold", "truncate", truncate)
     if isinstance(chunk, str) and chunk in ("sqrt", "recursive"):
         return
-    sizes: tuple[Any, ...] = chunk if isinstance(chunk, tuple) else (chunk,)
-    are_sizes = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes)
+    sizes = chunk if isinstance(chunk, tuple) else (chunk,)
+    are_sizes = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in sizes)
     if not sizes or not are_sizes or any(n <= m for n, m in pairwise(sizes)):
         raise ValueError(
             f"fold: chunk is {checks.spelled(chunk)}, expected 'sqrt', 'recursive', an int of 1 or more, or a tuple of "
