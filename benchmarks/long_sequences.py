@@ -33,12 +33,16 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     NESTED: ("fold", {"chunk": "recursive"}),
     "fold, truncated": ("fold", {"chunk": "sqrt", "truncate": True}),
 }
+AROUND = ("unroll, remat='sqrt'", ROOT)
 GRADIENT, MOST, FLAT = "gradient", "gradient, compiled alone", "step"
 CELLS = {
     "dense: LSTM": lambda width: jaxrnn.lstm(width),
     "linear: LRU": lambda width: jaxrnn.lru(width),
     "matrices: gated delta rule": lambda width: jaxrnn.gated_delta_net(width, heads=max(1, width // 32)),
 }
+
+SHADES = (*plots.SEQUENCE, plots.INK, "#7fb2d6", "#a7c957", "#e57f8f")
+COLOURS = dict(zip([*WAYS, *CELLS], SHADES, strict=True))
 
 
 class Sizes(NamedTuple):
@@ -181,28 +185,30 @@ def draw(result: Result) -> Figure:
     figure, axes = plots.panels(2, [3.4, 3.0])
     rows = pick(result["rows"], what=GRADIENT)
     for ax, column, name in zip(axes[0], ("mebibytes", "median"), ("MiB of temporaries", "milliseconds"), strict=True):
-        for i, way in enumerate(unique(rows, "contender")):
-            line = "--" if way.startswith("unroll,") else "-"
-            _curve(ax, pick(rows, contender=way), column, way, i, line)
+        for way in unique(rows, "contender"):
+            _curve(ax, pick(rows, contender=way), column, way)
+        ax.set_yscale("log")
+        plots.plain_numbers(ax.yaxis)
         plots.title(ax, f"Gradient of an LSTM, {name}")
         plots.label(ax, x="T", y=name)
     flat = pick(result["rows"], what=FLAT)
     for ax, what in zip(axes[1], unique(flat, "contender"), strict=True):
-        for i, cell in enumerate(unique(flat, "cell")):
-            _curve(ax, pick(flat, cell=cell, contender=what), "median", cell, i, ":")
+        for cell in unique(flat, "cell"):
+            _curve(ax, pick(flat, cell=cell, contender=what), "median", cell)
+        ax.set_ylim(bottom=0)
         plots.title(ax, f"Cost of a step, {what}")
         plots.label(ax, x="T", y=f"µs a step, batch {BATCH}")
     plots.legend(figure)
     return figure
 
 
-def _curve(ax: Axes, rows: list[Row], column: str, name: str, position: int, line: str) -> None:
-    colours = (*plots.SEQUENCE, plots.INK)
-    values = [row[column] for row in rows]
-    ax.plot([row["T"] for row in rows], values, f"o{line}", color=colours[position], label=name, markersize=4)
+def _curve(ax: Axes, rows: list[Row], column: str, name: str) -> None:
+    steps, values = [row["T"] for row in rows], [row[column] for row in rows]
+    # Open circles are seen around the full ones of a curve that lies on theirs.
+    look = {"markersize": 9, "mfc": "none"} if name in AROUND else {"markersize": 4}
+    line = "--" if name.startswith("unroll,") else "-"
+    ax.plot(steps, values, f"o{line}", color=COLOURS[name], label=name, **look)
     ax.set_xscale("log")
-    ax.set_yscale("log")
-    plots.plain_numbers(ax.yaxis)
 
 
 QUESTION = Question("long_sequences", __doc__, measure, show, draw)
