@@ -97,7 +97,7 @@ def unroll(
       ((5, 2, 2), True)
     """
     how = Options(reverse, method, remat, unroll)
-    carry, ys, _ = _checked_run("unroll", model, how, params, xs, carry, lengths, mask, resets, key, context)
+    carry, ys, _ = _checked_run("unroll", how, model, params, xs, carry, lengths, mask, resets, key, context)
     return carry, ys
 
 
@@ -152,25 +152,16 @@ def unroll_with_aux(
       ((5, 2, 2), ['activity'])
     """
     how = Options(reverse, method, remat, unroll)
-    return _checked_run("unroll_with_aux", model, how, params, xs, carry, lengths, mask, resets, key, context)
+    return _checked_run("unroll_with_aux", how, model, params, xs, carry, lengths, mask, resets, key, context)
 
 
 def _checked_run(
-    where: str,
-    model: Cell | Layer,
-    how: Options,
-    params: Params,
-    xs: Array,
-    carry: Carry | None,
-    lengths: Array | None,
-    mask: Array | None,
-    resets: Array | None,
-    key: Array | None,
-    context: Any,
+    where: str, how: Options, model: Cell | Layer, params: Params, xs: Array, carry: Carry | None, *flags: Any
 ) -> tuple[Carry, Any, dict[str, Array]]:
-    params, xs = checked_call(where, model, params, xs, carry, lengths, mask, resets, key, context)
+    """Checks the arguments and runs; `flags` are those of `checked_call`."""
+    params, xs = checked_call(where, model, params, xs, carry, *flags)
     check_options(where, model, how)
-    carry, ys, _, aux = run(model, how, params, carry, xs, lengths, mask, resets, key, context)
+    carry, ys, _, aux = run(model, how, params, carry, xs, *flags)
     return carry, ys, aux
 
 
