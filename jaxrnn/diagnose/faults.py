@@ -67,4 +67,4 @@ def what_of(fault: Fault) -> str:
 def up_to(what: str, peak: dict[str, Array]) -> str:
     """Returns the largest of some numbers, and the name of the array that holds it."""
     name, largest = max(((name, float(np.max(value))) for name, value in peak.items()), key=lambda pair: pair[1])
-    return f"{what} up to {largest:.2g}" + f" ({name})" * bool(name)
+    return f"{what} up to {largest:.3g}" + f" ({name})" * bool(name)

@@ -33,7 +33,7 @@ def test_a_layer_that_fails_is_named_with_its_step() -> None:
     said = of_step(overflowing(), PARAMS)
     assert said.startswith(
         "in its window, step 2 of 5, counted from 0, in layer_1, rnn(irnn(4)): the carry's h is inf in 1 of 2 "
-        "sequences (0); finite before: inputs up to 2.2, carry up to "
+        "sequences (0); finite before: inputs up to 2.24, carry up to "
     )
     assert said.endswith(", parameters up to 3e+38 (kernel)")
 
