@@ -34,7 +34,8 @@ def gate_timescales(
         τᵢ = −1 / meanₜ log |∂ sᵢₜ / ∂ sᵢₜ₋₁|
 
     over the valid steps (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?"). For a cell of diagonal
-    structure the factor is the whole derivative, `|a|` for a linear one.
+    structure the factor is the whole derivative, `|a|` for a linear one. What a state does to its own gates through a
+    peephole is in it, too; what it does through the recurrent product is not.
 
     Args:
       model: a `Cell`, or a causal `Layer`.
