@@ -17,7 +17,7 @@ EQUATIONS, LENGTHS = "1_equations_to_vectors.ipynb", "2_variable_lengths.ipynb"
 OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
 FORECASTS, AGENTS = "6_forecasting.ipynb", "11_recurrent_agents.ipynb"
-HYBRIDS = "8_hybrid_models.ipynb"
+HYBRIDS, GRADIENTS = "8_hybrid_models.ipynb", "9_vanishing_gradients.ipynb"
 
 
 @cache
@@ -47,7 +47,18 @@ def text(name: str) -> str:
     return "\n".join(said)
 
 
-PLOTS = {EQUATIONS: 3, LENGTHS: 6, OWN_CELL: 4, WRITING: 3, TRANSLATION: 2, FORECASTS: 5, DNA: 3, HYBRIDS: 4, AGENTS: 3}
+PLOTS = {
+    EQUATIONS: 3,
+    LENGTHS: 6,
+    OWN_CELL: 4,
+    WRITING: 3,
+    TRANSLATION: 2,
+    FORECASTS: 5,
+    DNA: 3,
+    HYBRIDS: 4,
+    AGENTS: 3,
+    GRADIENTS: 4,
+}
 
 
 def test_every_notebook_is_tested() -> None:
@@ -166,6 +177,17 @@ def test_committed_agents_need_their_memory() -> None:
     assert len(said) == 3 and max(map(float, said)) < 1e-4
 
 
+def test_committed_gradients_tell_what_the_notebook_says() -> None:
+    rows = re.findall(r"^\| (.+?) \| ([\d., ]+) \| (\S+) \| (\S+) \| \S+ \| \S+ \|$", text(GRADIENTS), re.MULTILINE)
+    table = {name: ([*map(float, each.split(", "))], float(before), float(after)) for name, each, before, after in rows}
+    assert len(table) == 6 and all(len(reached) == 3 for reached, *_ in table.values())
+    assert max(table["LSTM"][0] + table["GRU"][0]) < 0.2  # chance is an eighth
+    assert min(table["LSTM, chrono"][0] + table["GRU, chrono"][0]) > 0.95
+    assert table["LSTM"][1] > 1e-3 > table["Elman"][1]  # a healthy profile that did not learn, a vanishing one that did
+    assert max(table["Elman"][0]) > 0.9 and table["Elman"][2] > 0.1
+    assert max(table["LSTM"][2], table["GRU"][2]) < 1e-6
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -249,3 +271,12 @@ def test_agents_short() -> None:
     assert min(success["GRU"], success["LRU"]) > 0.9 and 0.4 < success["no memory"] < 0.6
     for equal, without_resets, without_carry in differences.values():
         assert equal < 1e-5 < 0.01 < min(without_resets, without_carry)
+
+
+def test_gradients_short() -> None:
+    slopes = "{name: (report.layers[0].slope, report.exponent) for name, report in before.items()}"
+    probe = f"({slopes}, reached, clipped, [float(losses[-1]) for found in runs.values() for _, losses, _ in found])"
+    rates, reached, clipped, losses = executed(GRADIENTS, probe)
+    assert sorted(rates) == sorted(reached) == ["Elman", "LSTM, chrono"] and len(clipped) == 2
+    assert all(slope < 0 and abs(slope - exponent) < 0.15 for slope, exponent in rates.values())
+    assert max(losses) < 3
