@@ -166,15 +166,16 @@ def show(result: Result) -> str:
     for task in unique(result["rows"], "task"):
         rows = pick(result["rows"], task=task)
         first, lines = rows[0], []
+        number = "{:.3f}".format if first["metric"] == "accuracy" else digits
         for row in rows:
             name = f"{row['contender']}, {row['shape']}" if row["shape"] else row["contender"]
-            spread = f"{digits(min(row['samples']))}–{digits(max(row['samples']))}"
+            spread = f"{number(min(row['samples']))}–{number(max(row['samples']))}"
             took = "–".join(dict.fromkeys(f"{end(row['updates']):,}" for end in (min, max)))
             rate, count = f"{row['learning_rate']:g}", f"{row['parameters']:,}"
-            lines.append([name, digits(row["median"]), spread, took, rate, count, str(row["diverged"] or "–")])
+            lines.append([name, number(row["median"]), spread, took, rate, count, str(row["diverged"] or "–")])
         head = [first["title"], first["metric"], "over seeds", "updates", "learning rate", "parameters", "diverged"]
         said = (
-            f"Chance: {digits(first['chance'])}. Published: {first['published']}. {first['width']} features, batches "
+            f"Chance: {number(first['chance'])}. Published: {first['published']}. {first['width']} features, batches "
             f"of {first['batch']}, at most {first['limit']:,} updates, {first['trial']:,} for each learning rate that "
             f"was tried ({', '.join(first['tried'])})."
         )
