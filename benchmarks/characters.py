@@ -23,6 +23,7 @@ from benchmarks.peers import Field
 from benchmarks.results import Result, Row, pick, table, unique
 from jaxrnn.cli import model, text
 from jaxrnn.cli.ngram import witten_bell
+from jaxrnn.tasks.characters import tenth_before_the_end
 from jaxrnn.train import start, train, updater
 from jaxrnn.types import Params
 
@@ -80,7 +81,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def split(corpus: text.Corpus, length: int | None = None) -> Split:
     """Halves the held-out text of `corpus`, or of its first `length` characters."""
     if length is not None:
-        corpus = corpus._replace(ids=corpus.ids[:length], split=length - length // text.HELD_OUT)
+        corpus = corpus._replace(ids=corpus.ids[:length], split=tenth_before_the_end(length))
     return Split(corpus, (corpus.split + len(corpus.ids)) // 2)
 
 
