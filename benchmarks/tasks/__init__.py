@@ -68,7 +68,8 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def trained(journal: Journal, name: str, problem: Problem, cell: str, seed: int) -> Iterator[Run]:
     """Makes all runs of one model that are not in the journal: first of each rate, then of each seed at the best."""
     model = problem.contenders[cell](problem.size.width, problem.alphabet, problem.outputs)
-    learned = learner(model, problem.data(), problem.loss, problem.score, problem.size.chunk)
+    validated = problem.loss if problem.ranked_by_loss else problem.score
+    learned = learner(model, problem.data(), problem.loss, problem.score, problem.size.chunk, validated)
 
     def run(rate: float, seed: int, limit: int) -> Run:
         known = journal.find(name, cell, rate, seed, limit, setting(problem))
@@ -87,7 +88,8 @@ def trained(journal: Journal, name: str, problem: Problem, cell: str, seed: int)
 
 
 def setting(problem: Problem) -> str:
-    return f"width {problem.size.width}, batch {problem.size.batch}, {problem.title}"
+    ranked = ", ranked by loss" if problem.ranked_by_loss else ""
+    return f"width {problem.size.width}, batch {problem.size.batch}, {problem.title}{ranked}"
 
 
 def as_run(name: str, cell: str, rate: float, seed: int, limit: int, problem: Problem, outcome: Outcome) -> Run:
@@ -117,7 +119,7 @@ def best(problem: Problem, trials: list[Run]) -> Run:
             return (2, 0.0)
         if problem.solved(run.valid):
             return (0, run.updates)
-        return (1, -run.valid if problem.more_is_better else run.valid)
+        return (1, -run.valid if problem.more_is_better and not problem.ranked_by_loss else run.valid)
 
     return min(trials, key=order)
 

@@ -35,6 +35,7 @@ class Problem(NamedTuple):
       goal: the score that ends a run; None: each has all of its updates.
       published: what the literature says, and where.
       patience: how many times running, a chunk of updates apart, a run has to reach the goal.
+      ranked_by_loss: whether rates are ranked by the loss on validation data, not by the metric.
       falling: whether the learning rate falls along half a cosine.
     """
 
@@ -50,6 +51,7 @@ class Problem(NamedTuple):
     goal: float | None
     published: str
     patience: int = 1
+    ranked_by_loss: bool = False
     falling: bool = False
 
     @property

@@ -66,7 +66,10 @@ def japanese_vowels(quick: bool) -> Problem:
         size,
         1 / 9,
         None,
-        "0.941 in the paper with the data (Kudo, Toyama & Shimbo 1999); a GRU both ways is expected to have 0.98",
+        "0.941 in the paper with the data (Kudo, Toyama & Shimbo 1999); a GRU both ways is expected to have 0.98. "
+        "Rates are ranked by cross-entropy: by accuracy on the 27 sequences that are held out all of them tie, and the "
+        "first one gave the GRU 0.978",
+        ranked_by_loss=True,
         falling=True,
     )
 

@@ -63,10 +63,12 @@ def learner(
     loss: Callable[[Array, Array, Array], Array],
     score: Callable[[Array, Array, Array], Array],
     chunk: int,
+    validated: Callable[[Array, Array, Array], Array] | None = None,
 ) -> Callable[..., Outcome]:
     """Makes `learned(rate, seed, updates, solved, patience, falling) -> Outcome`, whose programs are compiled once.
 
-    `chunk` updates are one call. After each call the model is scored on a fresh batch for validation; when `solved` of
+    `chunk` updates are one call. After each call the model is scored on a batch for validation, by `validated` or, if
+    that is None, by `score`; when `solved` of
     that score has been true `patience` times running, the run ends. With `falling` the learning rate falls along half a
     cosine, call by call.
     """
@@ -92,16 +94,16 @@ def learner(
 
         return jax.lax.scan(update, state, jax.random.split(key, chunk))[0]
 
-    def scorer(draw: Callable[[Array], Batch]) -> Callable[[Params, Array], float]:
+    def scorer(draw: Callable[[Array], Batch], of: Callable[..., Array]) -> Callable[[Params, Array], float]:
         def scored(params: Params, key: Array) -> Array:
             batch = draw(key)
-            return score(outputs(params, batch), *batch[1:3])
+            return of(outputs(params, batch), *batch[1:3])
 
         compiled = jax.jit(scored)
         return lambda params, key: float(compiled(params, key))
 
-    valid = scorer(data.valid)
-    tests = {name: valid if draw is data.valid else scorer(draw) for name, draw in data.tests.items()}
+    valid = scorer(data.valid, validated or score)
+    tests = {name: valid if draw is data.valid else scorer(draw, score) for name, draw in data.tests.items()}
 
     def learned(
         rate: float,
