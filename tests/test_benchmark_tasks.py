@@ -117,6 +117,9 @@ def test_a_run_ends_when_its_task_is_solved_or_it_diverged():
     assert whole.updates == 40 and set(whole.tests) == {"", "other"} and whole.parameters == 2
     assert whole == learned(0.1, 0, 40, lambda score: False) and whole != learned(0.1, 1, 40, lambda score: False)
     assert whole != learned(0.1, 0, 40, lambda score: False, falling=True)
+    by_loss = learner(model, data, training.squared_error, training.squared_error, 10, lambda ys, *rest: ys.mean() - 9)
+    ranked = by_loss(0.1, 0, 40, lambda score: False)
+    assert ranked.valid < -8 and ranked.tests == whole.tests
     assert learned(0.1, 0, 40, lambda score: True).updates == 10
     answers = iter([True, False, True, True])
     assert learned(0.1, 0, 60, lambda score: next(answers), patience=2).updates == 40
@@ -192,6 +195,7 @@ def test_the_best_rate():
     adding, parity = PROBLEMS["adding"](True), PROBLEMS["parity"](True)
     runs = [RUN._replace(rate=i, valid=valid) for i, valid in enumerate([0.5, None, 0.3])]
     assert tasks.best(adding, runs).rate == 2 and tasks.best(parity, runs).rate == 0
+    assert tasks.best(PROBLEMS["japanese_vowels"](True), runs).rate == 2  # ranked by loss, though accuracy is reported
     solved = [RUN._replace(rate=3, valid=1e-4, updates=8), RUN._replace(rate=4, valid=1e-3, updates=5)]
     assert tasks.best(adding, runs + solved).rate == 4  # the quickest of those that solved it
 
