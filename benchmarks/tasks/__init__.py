@@ -68,7 +68,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
 def trained(journal: Journal, name: str, problem: Problem, cell: str, seed: int) -> Iterator[Run]:
     """Makes all runs of one model that are not in the journal: first of each rate, then of each seed at the best."""
     model = problem.contenders[cell](problem.size.width, problem.alphabet, problem.outputs)
-    validated = problem.loss if problem.ranked_by_loss else problem.score
+    validated = problem.loss if problem.ranked_by_loss else None
     learned = learner(model, problem.data(), problem.loss, problem.score, problem.size.chunk, validated)
 
     def run(rate: float, seed: int, limit: int) -> Run:

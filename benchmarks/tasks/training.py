@@ -103,7 +103,8 @@ def learner(
         return lambda params, key: float(compiled(params, key))
 
     valid = scorer(data.valid, validated or score)
-    tests = {name: valid if draw is data.valid else scorer(draw, score) for name, draw in data.tests.items()}
+    shared = data.valid if validated is None else None
+    tests = {name: valid if draw is shared else scorer(draw, score) for name, draw in data.tests.items()}
 
     def learned(
         rate: float,
