@@ -80,7 +80,7 @@ def s3(quick: bool) -> Problem:
             "signed_delta_net_2_steps": several_steps(linear_state(delta), 2),
         },
         "products of two reflections a step follow S3, a single one in one layer does not (Siems et al. 2025, arXiv "
-        "2502.10297)",
+        "2502.10297). With the sign of the permutation alone a model is right in 1 of 3 cases",
         updates=1800,
         trial=600,
     )
@@ -200,5 +200,6 @@ def associative_recall(quick: bool) -> Problem:
         1 / symbols,
         0.995,
         "recall grows with the state, and a delta rule recalls all keys (Arora et al. 2023, arXiv 2312.04927; Yang et "
-        "al. 2024, arXiv 2406.06484)",
+        "al. 2024, arXiv 2406.06484). A model that knows which values occurred, but not whose, is right in 1 of n "
+        "cases with n keys",
     )
