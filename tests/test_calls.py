@@ -79,7 +79,11 @@ WRONG = [
     (lambda: jaxrnn.gla(4, chunk=0), "gla: chunk is 0, expected an int of 1 or more", ""),
     (lambda: jaxrnn.elman(4, bias_init=lambda key, *_: XS).init(KEY, 3), "elman: bias_init gives shape (5, 2, 3)", ""),
     (lambda: jaxrnn.rnn(CELL, method="associative"), "rnn: method is 'associative', expected one of 'auto'", "'fused'"),
-    (lambda: jaxrnn.rnn(CELL, remat=-1), "rnn: remat is -1, expected one of 'step', 'carries', or an int", ""),
+    (
+        lambda: jaxrnn.rnn(CELL, remat=-1),
+        "rnn: remat is -1, expected one of 'step', 'carries', 'sqrt', 'recursive'",
+        "an int",
+    ),
     (lambda: jaxrnn.rnn(CELL, unroll=0), "rnn: unroll is 0, expected an int of 1 or more", ""),
     (lambda: CELL(XS), "Cell: a cell is a record", "jaxrnn.unroll(cell, params, xs) runs it"),
     (lambda: STACK(XS), "Layer: a layer is a record", "jaxrnn.unroll(layer, params, xs) runs it"),
