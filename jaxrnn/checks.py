@@ -223,6 +223,14 @@ def check_finite(where: str, name: str, value: Any, remedy: str) -> None:
         raise ValueError(f"{where}: {name} is not finite, expected finite values; {remedy}")
 
 
+def check_loss(where: str, value: Any, remedy: str = "a mean or a sum is one") -> None:
+    """Checks that what a loss returned, an array or its shape and dtype, is one floating number."""
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", type(value))
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        found = f"shape {shape} and dtype {dtype}" if hasattr(value, "shape") else a_kind(value)
+        raise ValueError(f"{where}: loss returns {found}, expected one floating number; {remedy}")
+
+
 def check_positive(where: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{where}: {name} is {spelled(value)}, expected an int of 1 or more")

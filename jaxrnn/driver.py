@@ -11,7 +11,7 @@ from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, flip, loop, select, silence, valid_steps
 from jaxrnn.recurrence.segments import lengths_of, remade
-from jaxrnn.sharding import laid_as, vary, varying
+from jaxrnn.sharding import typed_as, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Steps
 
 
@@ -153,5 +153,4 @@ def _settled(cell: Cell, params: Params, carry: Carry, xs: Array) -> Carry:
         return cell.step(params, start, cell.project(params, xs.sum(0)))[0]  # T may be 0: there is no first one
 
     after = jax.eval_shape(first_step, params, xs)
-    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
-    return vary(carry, varying((params, carry, xs)))
+    return typed_as(carry, after, varying((params, carry, xs)))

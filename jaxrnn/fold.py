@@ -14,7 +14,7 @@ from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import select, valid_steps
 from jaxrnn.recurrence.segments import lengths_of, remade
-from jaxrnn.sharding import laid_as, vary, varying
+from jaxrnn.sharding import typed_as, vary, varying
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 from jaxrnn.unroll import checked_call
@@ -72,7 +72,7 @@ def fold(
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument.
-      ValueError: the model is not causal; `chunk` is none of the above; `loss` does not return a real scalar.
+      ValueError: the model is not causal; `chunk` is none of the above; `loss` does not return one floating number.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn
@@ -104,7 +104,9 @@ def fold(
     def run(params: Params, carry: Carry, first: Array, inputs: Any) -> tuple[Carry, Array]:
         xs, targets, valid, resets = inputs
         carry, ys, _ = run_model(model, Options(), params, carry, xs, Steps(valid, resets, key, context, first))
-        return carry, _scalar(loss(ys) if targets is None else loss(ys, targets))
+        value = loss(ys) if targets is None else loss(ys, targets)
+        checks.check_loss("fold", value, "a sum over the chunk's outputs is one")
+        return carry, jnp.asarray(value)
 
     def innermost(params: Params, state: _State, inputs: Any) -> tuple[_State, tuple[()]]:
         carry, value = run(params, state.carry, state.first, inputs)
@@ -138,18 +140,8 @@ def _first_state(run: Callable[..., tuple[Carry, Array]], params: Params, carry:
     first = jnp.zeros((), jnp.int32)
     few = jax.tree.map(lambda leaf: leaf[:2], inputs)
     after, value = jax.eval_shape(run, params, carry, first, few)
-    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
     axes = varying((params, carry, inputs))
-    return _State(vary(carry, axes), vary(jnp.zeros((), accumulator(value.dtype)), axes), first)
-
-
-def _scalar(value: Any) -> Array:
-    """Returns the value of a loss after checking that it is a real scalar."""
-    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", type(value))
-    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        found = f"an array of shape {shape} and dtype {dtype}" if hasattr(value, "shape") else checks.a_kind(value)
-        raise ValueError(f"fold: loss returns {found}, expected a real scalar, such as a sum over the chunk's outputs")
-    return jnp.asarray(value)
+    return _State(typed_as(carry, after, axes), vary(jnp.zeros((), accumulator(value.dtype)), axes), first)
 
 
 def _checked_targets(targets: Any, xs: Array) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
@@ -28,6 +29,15 @@ def laid_as(a: Array, like: jax.ShapeDtypeStruct) -> Array:
     """Returns `a` with the sharding of `like` in explicit mode, where it is part of a type; elsewhere `a` itself."""
     explicit = like.sharding is not None and any(like.sharding.spec)
     return jax.sharding.reshard(a, like.sharding) if explicit else a
+
+
+def typed_as(carry: Any, after: Any, axes: frozenset[str]) -> Any:
+    """Returns `carry` with the dtypes and shardings of `after`, the shapes of what a loop's body makes of it.
+
+    `axes` are the mesh axes over which the body's operands vary. `lax.scan` needs all of these to match.
+    """
+    carry = jax.tree.map(lambda leaf, out: laid_as(jnp.asarray(leaf, out.dtype), out), carry, after)
+    return vary(carry, axes)
 
 
 def rows_as(tree: Any, like: Array) -> Any:

@@ -278,11 +278,11 @@ AHEAD = jaxrnn.stack(jaxrnn.bidirectional(CELL), jaxrnn.dense(2))
         (lambda: fold(loss=None), "fold: loss is None, expected a function (ys, targets) -> scalar"),
         (
             lambda: fold(loss=lambda ys: ys.sum(-1)),
-            "fold: loss returns an array of shape (2, 2) and dtype float32, expected a real scalar, such as a sum over "
-            "the chunk's outputs",
+            "fold: loss returns shape (2, 2) and dtype float32, expected one floating number; a sum over the chunk's "
+            "outputs is one",
         ),
-        (lambda: fold(loss=lambda ys: ys.shape[0]), "fold: loss returns an int, expected a real scalar"),
-        (lambda: fold(loss=lambda ys: None), "fold: loss returns None, expected a real scalar"),
+        (lambda: fold(loss=lambda ys: ys.shape[0]), "fold: loss returns an int, expected one floating number"),
+        (lambda: fold(loss=lambda ys: None), "fold: loss returns None, expected one floating number"),
         (
             lambda: fold(targets={"y": jnp.ones((4, B))}),
             "fold: targets['y'] has shape (4, 2), expected one that begins with T from xs of shape (T=5, 2, 3)",

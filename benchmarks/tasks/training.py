@@ -68,9 +68,8 @@ def learner(
     """Makes `learned(rate, seed, updates, solved, patience, falling) -> Outcome`, whose programs are compiled once.
 
     `chunk` updates are one call. After each call the model is scored on a batch for validation, by `validated` or, if
-    that is None, by `score`; when `solved` of
-    that score has been true `patience` times running, the run ends. With `falling` the learning rate falls along half a
-    cosine, call by call.
+    that is None, by `score`; when `solved` of that score has been true `patience` times running, the run ends. With
+    `falling` the learning rate falls along half a cosine, call by call.
     """
     optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
 

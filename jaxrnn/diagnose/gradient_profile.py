@@ -73,10 +73,7 @@ def gradient_profile(
 def profile_of(where: str, model: Cell | Layer, run: Walk, loss: Callable[[Any], Array]) -> tuple[Any, Carry]:
     """Returns the profile, and the carry that each step starts from, after checking what `loss` returns."""
     starts, ys = _forward(model, run)
-    found = jax.eval_shape(loss, ys)
-    if not hasattr(found, "shape") or found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
-        said = f"shape {found.shape} and dtype {found.dtype}" if hasattr(found, "shape") else checks.a_kind(found)
-        raise ValueError(f"{where}: loss returns {said}, expected one floating number; a mean or a sum is one")
+    checks.check_loss(where, jax.eval_shape(loss, ys))
     outputs, rebuilt = parted(ys)
     # Both loops are compiled once for all losses, which are often lambdas.
     return _backward(model, run, starts, jax.grad(lambda outputs: loss(rebuilt(outputs)))(outputs)), starts

@@ -28,9 +28,9 @@ def _parts(a: Array) -> tuple[Array, Array, Array, Array]:
 
 @growth.defjvp
 def _growth_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """With `X = dA R⁻¹`, `W = Qᵀ X` and L the part of W below its diagonal: `dQ = X − Q W + Q (L − Lᵀ)`.
+    """Returns the values and their changes: `dQ = X − Q W + Q (L − Lᵀ)`, and the diagonal of W for the logarithms.
 
-    The logarithms change by the diagonal of W.
+    Here `X = dA R⁻¹`, `W = Qᵀ X`, and L is the part of W below its diagonal.
     """
     (a,), (da,) = primals, tangents
     q, r, logs, lost = _parts(a)

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.driver import batch_of, run_layer, step_layer
+from jaxrnn.diagnose.walk import after, begun, start
+from jaxrnn.driver import run_layer
 from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.layers.residual import residual
 from jaxrnn.layers.rnn import as_layer, layer_of_function
 from jaxrnn.layers.stack import stack
 from jaxrnn.precision import accumulator
-from jaxrnn.recurrence.elapsed import with_elapsed
-from jaxrnn.recurrence.loop import hold, select, silence
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
@@ -119,28 +118,15 @@ def stepped_peaks(run: LayerRun, axes: int) -> tuple[dict[str, Array], dict[str,
 def _stepped_peaks(
     part: Layer, axes: int, params: Params, carry: Carry | None, xs: Array, steps: Steps
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    valid, resets = steps.valid, steps.resets
-    fresh = part.init_carry(params, batch_of(part, xs)[1:])
-    xs = silence(valid, with_elapsed(xs, valid, resets) if part.timed else xs)
-
-    def step(carry: Carry, x: Array) -> Carry:
-        return step_layer(part, params, carry, x, steps.context)[0]
-
-    like = jax.eval_shape(step, fresh, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
-
-    def settled(carry: Carry) -> Carry:
-        return jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, like)
-
-    fresh = settled(fresh)
+    fresh = begun(part, params, xs, None, steps.valid, steps.resets, steps.context)
+    run = fresh if carry is None else begun(part, params, xs, carry, steps.valid, steps.resets, steps.context)
 
     def body(carry: Carry, at_t: Any) -> tuple[Carry, dict[str, Array]]:
         x, valid, reset = at_t
-        carry = carry if reset is None else select(reset, fresh, carry)
-        carry = settled(hold(valid, carry, step(carry, x), ())[0])
-        return carry, peaks(carry, axes, fresh)
+        carry, _ = after(part, run, start(part, run, carry, x, reset), x, valid)
+        return carry, peaks(carry, axes, fresh.carry)
 
-    start = fresh if carry is None else settled(carry)
-    return peaks(start, axes, fresh), jax.lax.scan(body, start, (xs, valid, resets))[1]
+    return peaks(run.carry, axes, fresh.carry), jax.lax.scan(body, run.carry, (run.xs, run.valid, run.resets))[1]
 
 
 @partial(jax.jit, static_argnames="axes")

@@ -22,7 +22,7 @@ Place = Literal["parameter", "carry", "input", "layer", "output", "loss", "gradi
 
 
 class NonFinite(NamedTuple):
-    """Where the first value that is not finite arose; `str` gives it as a sentence.
+    """This record says where the first value that is not finite arose; `str` gives it as a sentence.
 
     Attributes:
       place: the kind of the place: a `"parameter"`, the initial `"carry"`, an `"input"`, a `"layer"`, an `"output"` of
@@ -214,10 +214,7 @@ def _in_whole(
         return _of(found, "output", "", sentence)
     if loss is None:
         return None
-    like = jax.eval_shape(loss, ys)
-    if not hasattr(like, "shape") or like.shape != () or not jnp.issubdtype(like.dtype, jnp.floating):
-        said = f"shape {like.shape} and dtype {like.dtype}" if hasattr(like, "shape") else checks.a_kind(like)
-        raise ValueError(f"first_nonfinite: loss returns {said}, expected one floating number; a mean or a sum is one")
+    checks.check_loss("first_nonfinite", jax.eval_shape(loss, ys))
     value, gradient = jax.value_and_grad(lambda params: loss(run(params, xs, carry)[1]))(params)
     if not all_finite(value):
         kind = "NaN" if jnp.isnan(value) else "inf"

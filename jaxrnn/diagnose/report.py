@@ -24,7 +24,7 @@ VANISHING = 1e-3  # the factor over all steps below which a gradient has vanishe
 
 
 class LayerReport(NamedTuple):
-    """What `report` has measured of one recurrent layer.
+    """This record holds what `report` has measured of one recurrent layer.
 
     Attributes:
       name: the place of the layer in the model, such as `layer_0`.
@@ -48,7 +48,7 @@ class LayerReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What `report` has measured; `print` shows it as a page of text, `plot` as a figure.
+    """This record holds what `report` has measured; `print` shows a page of text, `plot` draws a figure.
 
     Attributes:
       layers: a `LayerReport` for each recurrent layer.

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks, trees
+from jaxrnn import trees
 from jaxrnn.driver import batch_of, run_step
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import hold, select, silence, valid_steps
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
+from jaxrnn.unroll import checked_call
 
 
 class Walk(NamedTuple):
@@ -49,17 +50,22 @@ def walk(
     trees.check_model(where, model)
     if isinstance(model, Layer):
         trees.check_causal(where, model)
-    xs = checks.inputs_of(where, xs, model.num_feature_axes)
-    because, batch = checks.shape_words(xs), batch_of(model, xs)[1:]
-    params = trees.plain(where, params)
-    trees.check_params(where, model, params, xs, because)
-    if carry is not None:
-        trees.check_carry(where, model, params, carry, batch, because)
-    checks.check_steps(where, xs, lengths, mask, resets, model.num_feature_axes)
-    trees.check_context(where, model, context)
-    valid = valid_steps(lengths, mask, xs.shape[0])
+    params, xs = checked_call(where, model, params, xs, carry, lengths, mask, resets, None, context)
+    return begun(model, params, xs, carry, valid_steps(lengths, mask, xs.shape[0]), resets, context)
+
+
+def begun(
+    model: Cell | Layer,
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    valid: Array | None,
+    resets: Array | None,
+    context: Any,
+) -> Walk:
+    """Returns the run, without checks."""
     xs = silence(valid, with_elapsed(xs, valid, resets) if model.timed else xs)
-    carry = model.init_carry(params, batch) if carry is None else carry
+    carry = model.init_carry(params, batch_of(model, xs)[1:]) if carry is None else carry
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     after = jax.eval_shape(lambda *step: run_step(model, *step, None, context)[0], params, carry, x)
     carry = jax.tree.map(lambda leaf, out: jnp.asarray(leaf, out.dtype), carry, after)

@@ -80,7 +80,7 @@ def _advice(layer: "LayerReport", steps: int) -> Iterator[str]:
     if layer.verdict == "exploding":
         yield "Try clipped gradients (optax.clip_by_global_norm) and a lower learning rate."
         yield "Try a smaller recurrent kernel, or an orthogonal one (jaxrnn.initializers.orthogonal)."
-        yield "Try a truncated backward pass, which also cuts off long memories."
+        yield "Try jaxrnn.fold with truncate=True, which also cuts off long memories."
     if layer.verdict == "vanishing":
         if short := [field for field, values in layer.timescales.items() if np.nanmedian(values) < steps / 2]:
             yield (
