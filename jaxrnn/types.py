@@ -11,7 +11,7 @@ Array = jax.Array
 Params = dict[str, Any]
 Activation = Callable[[Array], Array]  # elementwise
 Carry = Any  # a pytree of arrays; a cell's is a NamedTuple of `[*batch, ...]` fields
-Method = Literal["auto", "scan", "fused", "associative", "chunked"]
+Method = Literal["auto", "scan", "fused", "associative", "chunked", "kernel", "cudnn"]
 Remat = Literal["step", "carries", "sqrt", "recursive"] | int | None
 Structure = Literal["dense", "diagonal", "linear_diagonal", "linear_matrix"]
 
@@ -62,6 +62,7 @@ class _CellFunctions(NamedTuple):
     timed: bool = False
     cast: Callable[..., Params] | None = None
     gates: Callable[..., tuple[dict[str, tuple[Activation, Array]], Callable[[Carry], tuple[Carry, Any]]]] | None = None
+    kernels: tuple[str, ...] = ()
 
 
 class Cell(Made, _CellFunctions):
@@ -76,7 +77,7 @@ class Cell(Made, _CellFunctions):
       scan: `(params, carry, xs, flow, *, method, remat, unroll) -> (carry, ys)`, equal to looping
         `step` over `project(params, xs)` and faster; None where nothing is faster than the loop.
       structure: the structure of the Jacobian of the carry with respect to the previous carry.
-      methods: the ways to run the cell: `"scan"`, the plain loop, and those that `scan` knows besides `"auto"`.
+      methods: the ways to run the cell: `"scan"`, the plain loop, and those that `scan` knows on every platform.
       num_feature_axes: the last axes of an input that belong to one step: 1, and 1 more for each spatial axis.
       draw: `(key, params, xs.shape[:-1], first) -> (cell, params, noise)`, one random draw: the cell and parameters to
         run instead, and the `Noise` or None. `first` is that of `Steps`. None where nothing is random.
@@ -90,6 +91,7 @@ class Cell(Made, _CellFunctions):
       gates: `(params, carry, z) -> (gates, rest)`, the two parts of a step, which `diagnose` reads: by name, the
         activation of each gate and what it is applied to, `[*batch, H]`; and `carry -> (carry, y)`, the rest of the
         step, in which gates are constants. None where `step` has no such parts.
+      kernels: further methods that `scan` knows, which some platforms alone have: `"kernel"`, `"cudnn"`.
 
     Example:
       >>> import jax, jaxrnn

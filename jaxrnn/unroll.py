@@ -6,26 +6,43 @@ from jaxrnn import checks, trees
 from jaxrnn.driver import Options, batch_of, run, run_step
 from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+KERNELS = {"kernel": ("cuda", "tpu"), "cudnn": ("cuda",)}  # methods, with the platforms that have them
 
-def methods(cell: Cell) -> tuple[str, ...]:
+
+def methods(cell: Cell, platform: str | None = None) -> tuple[str, ...]:
     """Returns the methods with which `unroll` can run `cell`.
 
     Args:
       cell: the recurrence.
+      platform: a platform of JAX, `"cpu"`, `"cuda"`, `"rocm"` or `"tpu"`; its methods include kernels made for it.
 
     Returns:
-      Their names, the definition first.
+      Their names, the definition first; without a platform those that run on all of them.
 
     Raises:
-      ValueError: `cell` is not a cell.
+      ValueError: `cell` is not a cell; `platform` is unknown.
 
     Example:
       >>> import jaxrnn
       >>> jaxrnn.methods(jaxrnn.lstm(8)), jaxrnn.methods(jaxrnn.gru(8, reset="before"))
       (('scan', 'fused'), ('scan',))
+      >>> jaxrnn.methods(jaxrnn.gru(8), platform="tpu")
+      ('scan', 'fused', 'kernel')
     """
     trees.check_cell("methods", cell)
-    return cell.methods if cell.scan is not None else ("scan",)
+    if cell.scan is None:
+        return ("scan",)
+    if platform is None:
+        return cell.methods
+    checks.check_choice("methods", "platform", platform, PLATFORMS)
+    return cell.methods + tuple(kernel for kernel in cell.kernels if platform in KERNELS[kernel])
+
+
+def check_method(where: str, cell: Cell, method: Method) -> None:
+    """Checks that `cell` has this method on some platform; which one it is, only lowering knows."""
+    kernels = () if cell.scan is None else cell.kernels
+    checks.check_choice(where, "method", method, ("auto", *methods(cell), *kernels))
 
 
 def unroll(
@@ -204,7 +221,7 @@ def check_options(where: str, model: Cell | Layer, how: Options) -> None:
                 )
         return
     checks.check_bool(where, "reverse", how.reverse)
-    checks.check_choice(where, "method", how.method, ("auto", *methods(model)))
+    check_method(where, model, how.method)
     checks.check_remat(where, how.remat)
     if how.unroll is not None:
         checks.check_positive(where, "unroll", how.unroll)

@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Any
 
-from jaxrnn import checks, trees
+from jaxrnn import trees
 from jaxrnn.driver import Options, run_model, step_cell
 from jaxrnn.layers.layer import layer
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import activated
 from jaxrnn.types import Array, Carry, Cell, Inside, Layer, Method, Params, Remat, Steps
-from jaxrnn.unroll import methods
+from jaxrnn.unroll import check_method
 
 
 @checked
@@ -42,7 +42,7 @@ def rnn(
       (5, 2, 2)
     """
     trees.check_cell("rnn", cell)
-    checks.check_choice("rnn", "method", method, ("auto", *methods(cell)))
+    check_method("rnn", cell, method)
     how = Options(reverse, method, remat, unroll)
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:

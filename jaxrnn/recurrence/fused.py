@@ -17,7 +17,7 @@ from jaxrnn.precision import accumulator, outer, product
 from jaxrnn.recurrence import kernels
 from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
 from jaxrnn.recurrence.loop import hold, scan, select
-from jaxrnn.recurrence.rewrite import after, rewrite
+from jaxrnn.recurrence.rewrite import Loop, after
 from jaxrnn.shapes import align
 from jaxrnn.sharding import rows_as, vary, varying
 from jaxrnn.types import Array, Carry, Params
@@ -134,9 +134,7 @@ def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, 
     return pointwise(small, carry, each)
 
 
-def forward(
-    spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
-) -> tuple[Carry, Any, Saved | None]:
+def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: Loop) -> tuple[Carry, Any, Saved | None]:
     """Returns `(carry, ys, saved)`."""
     weights = operands.weights
     through = kernels.through(weights.recurrent, spec.dtype)
@@ -157,7 +155,7 @@ def forward(
 
     # The loop adds the bias: here it would be one more pass over the largest array.
     zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
-    carry, sums, (ys, carries, states) = rewrite(body, operands.carry, zs, steps, unroll=spec.unroll, in_place=in_place)
+    carry, sums, (ys, carries, states) = loop(body, operands.carry, zs, steps, unroll=spec.unroll)
     return carry, ys, Saved(carries, Gates(sums, states)) if save else None
 
 
@@ -199,7 +197,7 @@ def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Opera
 
 
 def backward(
-    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, loop: Loop
 ) -> Operands:
     """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
@@ -244,14 +242,13 @@ def backward(
         return (before, dsmall, dfresh, dscale), dgates, None if nudge is None else (made, dprojected)
 
     zeros = jax.tree.map(jnp.zeros_like, (small, operands.fresh, scale))
-    (dcarry, dsmall, dfresh, dscale), dgates, projections = rewrite(
+    (dcarry, dsmall, dfresh, dscale), dgates, projections = loop(
         body,
         vary((dcarry, *zeros), varying(dys)),
         saved.gates,
         (dys, saved.carries, steps),
         reverse=True,
         unroll=spec.unroll,
-        in_place=in_place,
     )
     # XLA transposes these factors; before the loop that would keep the copies in memory all through it.
     xs, hs = after(dcarry.h[..., :1], xs), after(dcarry.h[..., :1], saved.carries.h)

@@ -15,6 +15,7 @@ from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.recurrence.loop import segmented
+from jaxrnn.recurrence.rewrite import Loop
 from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry
@@ -40,13 +41,13 @@ def _length(xs: Array) -> int:
 
 
 def forward(
-    spec: Spec, operands: Operands, steps: Steps, *, save: bool, in_place: bool
+    spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: Loop
 ) -> tuple[Carry, Array, Saved | None]:
     """Runs `fused.forward`, with a `saved` of carries alone."""
 
     def run(carry: Carry, chunk: tuple[Array, Steps]) -> tuple[Carry, tuple[Array, Saved | None]]:
         part = operands._replace(xs=chunk[0], carry=carry)
-        carry, ys, saved = fused.forward(spec, part, chunk[1], save=save, in_place=in_place)
+        carry, ys, saved = fused.forward(spec, part, chunk[1], save=save, loop=loop)
         return carry, (ys, None if saved is None else saved._replace(gates=None))
 
     length = _length(operands.xs)
@@ -55,7 +56,7 @@ def forward(
 
 
 def backward(
-    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, in_place: bool
+    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, loop: Loop
 ) -> Operands:
     """Runs `fused.backward` from a `saved` of carries alone."""
 
@@ -63,7 +64,7 @@ def backward(
         xs, steps, saved, dys = chunk
         dcarry, *sums = state
         part = operands._replace(xs=xs)
-        d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, in_place=in_place)
+        d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, loop=loop)
         sums = jax.tree.map(lambda total, x: total + x.astype(total.dtype), tuple(sums), (d.weights, d.fresh, d.scale))
         return (d.carry, *sums), d.xs
 

@@ -22,6 +22,7 @@ class Spec(NamedTuple):
       unroll: steps written out in one iteration of the loop; None: as many as suit the platform.
       rebuild: whether the derivative stores only the carries and recomputes the gates from them.
       then: a function after each step, see `Flow`; None: nothing.
+      method: `"fused"`, or `"kernel"`.
     """
 
     pointwise: Pointwise
@@ -31,6 +32,7 @@ class Spec(NamedTuple):
     unroll: int | None
     rebuild: bool
     then: Callable[..., tuple[Carry, Any]] | None
+    method: str
 
 
 class Gates(NamedTuple):

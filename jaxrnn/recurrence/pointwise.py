@@ -56,10 +56,11 @@ def pointwise_cell(
       **options: see `CellOptions`; they draw `kernel [D, G, H]`, `recurrent_kernel [H, G, H]` and `bias [G, H]`.
 
     Returns:
-      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`. `cell._replace(init=…)` may draw other
-      parameters: a block-diagonal recurrent kernel, `[N, H/N, G, H/N]` for N heads that do not see each other, or a
-      diagonal one, `[G, H]`. With `projection [H, P]`, `h projection` takes the place of the `h [*batch, H]` that
-      `pointwise` returns, in the carry and as the output; the recurrent kernel is `[P, G, H]` then.
+      A `Cell` of structure `"dense"`, with methods `"scan"` and `"fused"`, and `"kernel"` on accelerators that have it.
+      `cell._replace(init=…)` may draw other parameters: a block-diagonal recurrent kernel, `[N, H/N, G, H/N]` for N
+      heads that do not see each other, or a diagonal one, `[G, H]`. With `projection [H, P]`, `h projection` takes the
+      place of the `h [*batch, H]` that `pointwise` returns, in the carry and as the output; the recurrent kernel is
+      `[P, G, H]` then.
 
     Raises:
       ValueError: `paired`, `offsets` or `activations` names a gate that is not in `gates`; `carry` has no field `h`.
@@ -81,8 +82,10 @@ def pointwise_cell(
     _check_gates("pointwise_cell", "activations", activations or (), tuple(g for g in gates if g not in paired))
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
-    def spec(dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None) -> Spec:
-        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), unroll, rebuild, then)
+    def spec(
+        dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None, method: str = "fused"
+    ) -> Spec:
+        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), unroll, rebuild, then, method)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...], noise: Noise | None = None) -> tuple[Carry, Array]:
         weights, scale = _weights(params, zs[0].dtype), None if noise is None else noise.state
@@ -98,9 +101,9 @@ def pointwise_cell(
         remat: Any,
         unroll: int | None,
     ) -> tuple[Carry, Any]:
-        del method  # there is only one
         compute = compute_dtype(dtype, xs, params["kernel"])
-        how = spec(compute, unroll=unroll, rebuild=remat is not None, then=flow.then)
+        method = "fused" if method == "auto" else method
+        how = spec(compute, unroll=unroll, rebuild=remat is not None, then=flow.then, method=method)
         masks, scale = (None, None) if flow.noise is None else flow.noise
         operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh, scale)
         return run(how, operands, fused.Steps(flow.valid, flow.resets, masks))
@@ -117,7 +120,7 @@ def pointwise_cell(
         known = {name: (f, each[gates.index(name)]) for name, f in (activations or {}).items()}
         return known, lambda carry: fused.rest(how, weights, carry, each)
 
-    return cell._replace(scan=scan, methods=("scan", "fused"), cast=once, gates=parts)
+    return cell._replace(scan=scan, methods=("scan", "fused"), kernels=("kernel",), cast=once, gates=parts)
 
 
 @checked

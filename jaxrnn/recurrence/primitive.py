@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.recurrence import fused, fused_chunks
+from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Gates, Spec
+from jaxrnn.recurrence.programs import PLAIN, PLATFORMS, programs
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry
 
@@ -37,20 +38,17 @@ def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
     return primitive.bind(*leaves, tree=tree, **static)
 
 
-def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, in_place: bool = False) -> list[Array]:
+def _run(*leaves: Array, spec: Spec, tree: Any, save: bool, platform: str | None = None) -> list[Array]:
     operands, steps = jax.tree.unflatten(tree, leaves)
-    in_chunks = spec.rebuild or (in_place and not save and fused_chunks.are_faster(spec, operands))
-    forward = fused_chunks.forward if in_chunks else fused.forward
-    return jax.tree.leaves(forward(spec, operands, steps, save=save, in_place=in_place))
+    return jax.tree.leaves(programs(spec, platform).forward(spec, operands, steps, save=save))
 
 
 def _tangent(*leaves: Array, spec: Spec, tree: Any) -> list[Array]:
     return jax.tree.leaves(fused.tangent(spec, *jax.tree.unflatten(tree, leaves)))
 
 
-def _backward(*leaves: Array, spec: Spec, tree: Any, in_place: bool = False) -> list[Array]:
-    backward = fused_chunks.backward if spec.rebuild else fused.backward
-    return jax.tree.leaves(backward(spec, *jax.tree.unflatten(tree, leaves), in_place=in_place))
+def _backward(*leaves: Array, spec: Spec, tree: Any, platform: str | None = None) -> list[Array]:
+    return jax.tree.leaves(programs(spec, platform).backward(spec, *jax.tree.unflatten(tree, leaves)))
 
 
 # A new batch axis has this place in each operand; weights have none, since a batch shares them.
@@ -62,7 +60,7 @@ def _result_tree(spec: Spec, operands: Operands, steps: Steps, *, save: bool = F
     """Returns the structure of `(carry, ys)`, and of `saved` if `save`."""
     ys: Any = 0
     if spec.then is not None:  # it may return any pytree for an output
-        forward = partial(fused.forward, spec, save=False, in_place=False)
+        forward = partial(PLAIN.forward, spec, save=False)
         ys = jax.eval_shape(forward, operands, steps)[1]
     if not save:
         return jax.tree.structure((operands.carry, ys))
@@ -171,11 +169,10 @@ def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None
 
 for _primitive, _program in ((recurrence_p, _run), (tangent_p, _tangent), (backward_p, _backward)):
     _register(_primitive, _program)
-# On the CPU a second array of all gates costs more than its arithmetic; on other devices a conditional in a loop would
-# wait for the host in every step.
 for _primitive, _program in ((recurrence_p, _run), (backward_p, _backward)):
-    _in_place = mlir.lower_fun(partial(_program, in_place=True), multiple_results=True)
-    mlir.register_lowering(_primitive, _in_place, platform="cpu")
+    for _platform in PLATFORMS:
+        _rule = mlir.lower_fun(partial(_program, platform=_platform), multiple_results=True)
+        mlir.register_lowering(_primitive, _rule, platform=_platform)
 
 batching.primitive_batchers[recurrence_p] = partial(_batched, _run, recurrence_p, (OPERAND_AXES, 1))
 batching.primitive_batchers[tangent_p] = partial(_batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))

@@ -1,7 +1,7 @@
-"""`rewrite` runs a loop that may overwrite the array that it reads, which on the CPU saves a second one."""
+"""Loops that make an array like the one that they read: as a new one, or in its place."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,32 +12,43 @@ from jaxrnn.shapes import align
 from jaxrnn.sharding import is_placed
 from jaxrnn.types import Array, Carry
 
+Body = Callable[[Carry, Any, Any], tuple[Carry, Any, Any]]
 
-def rewrite(
-    body: Callable[[Carry, Any, Any], tuple[Carry, Any, Any]],
-    carry: Carry,
-    buffers: Any,
-    xs: Any,
-    *,
-    reverse: bool = False,
-    unroll: int | None,
-    in_place: bool,
+
+class Loop(Protocol):
+    """A way to loop `body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)`; it returns `(carry, buffers, ys)`.
+
+    `new_buffer_t`, of the shape of `buffer_t`, may overwrite it; None leaves `buffers` unchanged.
+    """
+
+    def __call__(
+        self, body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
+    ) -> tuple[Carry, Any, Any]: ...
+
+
+def anew(
+    body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
 ) -> tuple[Carry, Any, Any]:
-    """Loops `body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)`; returns `(carry, buffers, ys)`.
+    """Makes new buffers: this is `lax.scan`."""
 
-    `new_buffer_t`, of the shape of `buffer_t`, may overwrite it; None leaves `buffers` unchanged. Values are those of
-    `lax.scan`; `in_place` is for the CPU, where it saves the time and memory of a second array. It is not for reverse
-    differentiation, which would store all `buffers` at every step.
+    def scanned(carry: Carry, at_t: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Any]]:
+        carry, new, y = body(carry, *at_t)
+        return carry, (new, y)
+
+    carry, (new, ys) = scan(scanned, carry, (buffers, xs), reverse=reverse, unroll=unroll)
+    return carry, new, ys
+
+
+def in_place(
+    body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
+) -> tuple[Carry, Any, Any]:
+    """Overwrites the buffers, which on the CPU saves the time and memory of a second array.
+
+    It is not for reverse differentiation, which would store all `buffers` at every step.
     """
     total = jax.tree.leaves(buffers)[0].shape[0]
-    if not in_place or (unroll or 1) > 1 or total == 0 or is_placed((carry, buffers, xs)):
-
-        def scanned(carry: Carry, at_t: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Any]]:
-            carry, new, y = body(carry, *at_t)
-            return carry, (new, y)
-
-        carry, (new, ys) = scan(scanned, carry, (buffers, xs), reverse=reverse, unroll=unroll)
-        return carry, new, ys
+    if (unroll or 1) > 1 or total == 0 or is_placed((carry, buffers, xs)):
+        return anew(body, carry, buffers, xs, reverse=reverse, unroll=unroll)
 
     def at(tree: Any, t: Array | int) -> Any:
         return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, t, keepdims=False), tree)

@@ -1,0 +1,60 @@
+"""Chooses the programs of a dense recurrence by its method and the platform, which only lowering knows.
+
+A platform of None is any that has no programs of its own. It is also that of what is traced and not lowered, such as
+second derivatives, which are therefore in plain JAX with every method.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxrnn.recurrence import fused, fused_chunks, rewrite
+from jaxrnn.recurrence.fused import Operands, Saved, Steps
+from jaxrnn.recurrence.gates import Spec
+from jaxrnn.types import Array, Carry
+
+
+class Programs(NamedTuple):
+    """The two loops of a recurrence.
+
+    Attributes:
+      forward: `(spec, operands, steps, *, save) -> (carry, ys, saved)`, as `fused.forward`.
+      backward: `(spec, operands, steps, saved, dcarry, dys) -> cotangents of the operands`, as `fused.backward`.
+    """
+
+    forward: Callable[..., tuple[Carry, Any, Saved | None]]
+    backward: Callable[..., Operands]
+
+
+def looped(loop: rewrite.Loop, *, cached: bool = False) -> Programs:
+    """Returns the programs in plain JAX around `loop`; `cached` says that large forward passes are faster in chunks."""
+
+    def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool) -> tuple[Carry, Array, Saved | None]:
+        in_chunks = spec.rebuild or (cached and not save and fused_chunks.are_faster(spec, operands))
+        run = fused_chunks.forward if in_chunks else fused.forward
+        return run(spec, operands, steps, save=save, loop=loop)
+
+    def backward(spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any) -> Operands:
+        run = fused_chunks.backward if spec.rebuild else fused.backward
+        return run(spec, operands, steps, saved, dcarry, dys, loop=loop)
+
+    return Programs(forward, backward)
+
+
+PLAIN = looped(rewrite.anew)
+# On the CPU a second array of all gates costs more than its arithmetic; on other devices the conditional in the loop
+# that saves it would wait for the host in every step.
+FUSED = {"cpu": looped(rewrite.in_place, cached=True)}
+KERNELS: dict[str, Programs] = {}
+PLATFORMS = ("cpu", "tpu", "cuda", "rocm")
+
+
+def programs(spec: Spec, platform: str | None) -> Programs:
+    """Returns the programs of `spec.method` for a platform."""
+    if platform is None or spec.method == "fused":
+        return FUSED.get(platform or "", PLAIN)
+    if platform not in KERNELS:
+        raise ValueError(
+            f"unroll: method='kernel' has no program for platform {platform!r}, expected one of "
+            f"{sorted(KERNELS)}; method='fused' runs everywhere"
+        )
+    return KERNELS[platform]
