@@ -18,6 +18,7 @@ QUESTIONS = (
     "networks",
     "own_cell",
     "shares",
+    "cpu_ideas",
     "linear",
     "packages",
     "local_attention",
@@ -38,6 +39,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   networks        deep networks beside PyTorch's
   own_cell        a user's cell beside the built-in one, and beside loops by hand
   shares          what forward time is made of: matrix products, transcendental functions, the rest
+  cpu_ideas       the batch split over CPU devices; cheaper sigmoids
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
   packages        linear recurrences beside public JAX packages
   local_attention attention in blocks beside the scores of all pairs

@@ -16,6 +16,7 @@ from benchmarks import (
     character_speed,
     characters,
     compile_time,
+    cpu_ideas,
     half_precision,
     linear,
     local_attention,
@@ -51,6 +52,7 @@ MODULES = (
     networks,
     own_cell,
     shares,
+    cpu_ideas,
     linear,
     packages,
     local_attention,
@@ -78,6 +80,8 @@ OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward, time", own_cell, ("forward",)),
     ("training, time", own_cell, ("training",)),
     ("forward, share of the time", shares, ()),
+    ("forward, time", cpu_ideas, ("forward",)),
+    ("training, time", cpu_ideas, ("training",)),
 )
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from benchmarks import characters, linear_peers, own_cell, packages, plots, report, results, shares
+from benchmarks import characters, cpu_ideas, linear_peers, own_cell, packages, plots, report, results, shares
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
 from benchmarks.harness import main, told
@@ -295,6 +295,14 @@ def test_shares_add_up():
     found = shares.ratios({"rows": rows}, "lstm")
     assert [part["small"].median for part in found.values()] == [0.5, 0.125, 0.375]
     assert sum(part[results.MEAN].lower for part in found.values()) == pytest.approx(1)
+
+
+def test_a_quotient_of_polynomials_is_the_sigmoid_to_2e_6():
+    x = np.linspace(-30, 30, 20_001, dtype=np.float32)
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    np.testing.assert_allclose(cpu_ideas.by_quotient(x), exact, rtol=0, atol=2e-6)
+    slope = jax.vmap(jax.grad(cpu_ideas.by_quotient))(x)
+    np.testing.assert_allclose(slope, exact * (1 - exact), rtol=0, atol=2e-6)
 
 
 def test_shapes_by_name_and_in_numbers():
