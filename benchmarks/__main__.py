@@ -27,6 +27,7 @@ QUESTIONS = (
     "ponder",
     "tasks",
 )
+NAMED = ("accelerator",)  # not without being asked for: a CPU would take days
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
   against_peers   forward and training beside other libraries, and beside the matrix products alone
@@ -46,12 +47,15 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   character_speed every cell on that text: how fast it trains
   ponder          adaptive computation on harder and easier inputs
   tasks           tasks with published figures: which cells learn them
+  accelerator     only if --only names it, on a GPU: layers beside other libraries and the least time possible
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(ABOUT)
-    options.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="these questions")
+    options.add_argument(
+        "--only", nargs="+", choices=(*QUESTIONS, *NAMED), default=list(QUESTIONS), help="these questions"
+    )
     args = parse(options, argv)
     failed = []
     for name in args.only:
