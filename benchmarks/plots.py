@@ -59,7 +59,7 @@ COLOURS = {  # those that meet in one figure differ
 }
 BOUNDS = ("products alone", "bound")
 FINE, COARSE, SPARSE = (1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1,)  # ticks of a decade, the longer an axis the fewer
-SHORTEST, LONG, VAST = 3.0, 8.0, 2e3  # ratios of the ends of a logarithmic axis
+SHORTEST, LONG, VAST = 3.0, 8.0, 5e2  # ratios of the ends of a logarithmic axis
 
 
 class Panel(NamedTuple):

@@ -230,7 +230,7 @@ def test_a_device_that_fails_ends_the_run_and_its_cause_is_given_up(monkeypatch,
     args.out = tmp_path
     monkeypatch.setattr(contenders, "ours", breaks)
     with monkeypatch.context() as patch:
-        patch.setattr(roofline, "measured", lambda *args: [])
+        patch.setattr(roofline, "measured", lambda *args, small: [])
         rows = accelerator.measure(args, Field([]))
     assert rows == []
     journal = Journal(tmp_path / "accelerator.jsonl", accelerator.setting(args))

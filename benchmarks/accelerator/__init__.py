@@ -56,7 +56,8 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
     bench = Bench(field, journal, budget, seed=args.seed, repeats=args.repeats)
     try:
         if journal.done(PEAKS_JOB) is None:
-            journal.end(PEAKS_JOB, Done(roofline.measured(DTYPES, args.repeats, args.quick), {}, complete=True))
+            small = args.quick or jax.default_backend() == "cpu"
+            journal.end(PEAKS_JOB, Done(roofline.measured(DTYPES, args.repeats, small=small), {}, complete=True))
         work_off(jobs, bench, journal, budget)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here")

@@ -7,7 +7,7 @@ bytes reads the recurrent kernel from memory in each step, as a device has to th
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +21,8 @@ from benchmarks.results import Row, pick
 from benchmarks.timing import round_robin, summary
 
 PEAKS = "peaks"
-SIZE, QUICK_SIZE = 8192, 64  # of a product's square matrices
-COPIED, QUICK_COPIED = 2**28, 2**16  # float32 numbers
+SIZE, SMALL_SIZE = 8192, 64  # of a product's square matrices
+COPIED, SMALL_COPIED = 2**28, 2**16  # float32 numbers
 
 
 class Work(NamedTuple):
@@ -81,9 +81,9 @@ def _inside(equation: Any) -> Iterator[Any]:
                 yield inner
 
 
-def measured(dtypes: list[str], repeats: int, quick: bool) -> list[Row]:
+def measured(dtypes: Sequence[str], repeats: int, *, small: bool) -> list[Row]:
     """Rows of the peaks: a large product of each dtype, and a large array read and written."""
-    n, copied = (QUICK_SIZE, QUICK_COPIED) if quick else (SIZE, COPIED)
+    n, copied = (SMALL_SIZE, SMALL_COPIED) if small else (SIZE, COPIED)
     programs = {f"{dtype} product": _product(n, dtype) for dtype in dtypes}
     programs["copy"] = Program(jax.jit(jnp.negative), (jnp.ones(copied, jnp.float32),))
     samples = round_robin(dict(programs), repeats, PEAKS, clock.turn, again=False)

@@ -12,7 +12,8 @@ CAPTION = (
     "Medians in milliseconds, and quartiles in brackets. 'of bound' is the least time over the time: the products at "
     "the speed of a large one, or inputs, weights and outputs once at the speed of a copy, whichever takes longer. "
     "Those speeds were measured in the same run, in the precision that the device has by default. Compiling: seconds "
-    "of both programs. MiB: temporary memory of training. 'graphs': with XLA's options for CUDA graphs."
+    "of both programs. MiB: temporary memory of training. 'graphs': with XLA's options for CUDA graphs. With --quick, "
+    "or on a CPU, the product and the copy are small, and shares mean nothing."
 )
 
 
