@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--only", nargs="+", choices=(*QUESTIONS, *NAMED), default=list(QUESTIONS), help="these questions"
     )
-    args = parse(options, argv)
+    given, args = options.parse_args(argv), parse(options, argv)
     failed = []
     for name in args.only:
         print(f"── {name}", flush=True)
         # A process each, because compiled programs, thread pools and the allocator's state would outlast a script.
-        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(args)]
+        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(given if name in NAMED else args)]
         try:
             status = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
@@ -76,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
-    """The options again, as they are given to each script."""
+    """The options again, as they are given to each script; one that has defaults of its own gets no others."""
     flags = []
     for name, value in vars(args).items():
-        if name == "only" or value is False or (name == "cells" and value == list(CELLS)):
+        if name == "only" or value is None or value is False or (name == "cells" and value == list(CELLS)):
             continue  # without --cells each script takes its own
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import accelerator, plots, results
 from benchmarks.__main__ import NAMED, QUESTIONS
+from benchmarks.__main__ import main as run_all
 from benchmarks.accelerator import clock, contenders, figure, roofline, tables, targets, trial
 from benchmarks.accelerator.jobs import LINEAR, SCAN, Job, case_of, planned
 from benchmarks.accelerator.journal import Done, Journal
@@ -105,6 +106,17 @@ def test_it_needs_an_accelerator_or_to_be_asked_for_tiny_shapes(tmp_path, capsys
     said = capsys.readouterr().err
     assert said == "accelerator: JAX finds no accelerator here; --quick tries everything on tiny shapes\n"
     assert NAMED == ("accelerator",) and not set(NAMED) & set(QUESTIONS)
+
+
+def test_it_keeps_its_own_defaults_among_all_scripts(monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, check: commands.append(command) or SimpleNamespace(returncode=0)
+    )
+    assert run_all(["--only", "accelerator", "memory", "--peers", "torch", "--out", str(tmp_path)]) == 0
+    alone, other = (" ".join(command[3:]) for command in commands)
+    assert alone == f"--peers torch --out {tmp_path}"
+    assert "--shapes small medium large stream" in other and "--repeats 20" in other and "--seed" in other
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])
