@@ -2,7 +2,7 @@
 
 import json
 import math
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -91,6 +91,17 @@ def test_the_same_command_makes_nothing_twice(result, monkeypatch):
     monkeypatch.setattr(trial.Bench, "run", lambda self, job: pytest.fail(f"{job} again"))
     again = main(accelerator.QUESTION, [*OPTIONS, "--out", str(result[1])])
     assert again["rows"] == result[0]["rows"] and again["skipped"] == result[0]["skipped"]
+
+
+def test_rows_of_another_setting_are_not_taken(monkeypatch):
+    args = options("--peers", "haiku")
+    found = {accelerator.setting(args), accelerator.setting(options("--peers", "haiku"))}
+    assert len(found) == 1
+    for name, value in (("repeats", 3), ("seed", 1), ("quick", True), ("peers", [])):
+        found.add(accelerator.setting(Namespace(**vars(args) | {name: value})))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=")
+    found.add(accelerator.setting(args))
+    assert len(found) == 6
 
 
 def test_without_time_nothing_begins_and_it_is_said(tmp_path, capsys):

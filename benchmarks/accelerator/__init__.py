@@ -95,12 +95,12 @@ def gathered(jobs: list[Job], journal: Journal, field: Field) -> list[Row]:
 
 
 def setting(args: argparse.Namespace) -> str:
-    """Whatever makes figures incomparable: those of another setting are not taken from the journal."""
+    """Whatever changes the figures, or who takes part: rows of another setting are not taken from the journal."""
     env = environment(args)
-    parts = [*env["devices"], *(f"{name} {version}" for name, version in env["versions"].items()), env["driver"]]
-    return ", ".join(
-        map(str, [*parts, env["revision"], f"{args.repeats} rounds, seed {args.seed}, quick {args.quick}"])
-    )
+    versions = [f"{name} {version}" for name, version in env["versions"].items()]
+    variables = [f"{name}={value}" for name, value in env["settings"].items()]
+    options = [f"{args.repeats} rounds", f"seed {args.seed}", f"quick {args.quick}", f"peers {' '.join(args.peers)}"]
+    return ", ".join([*env["devices"], str(env["driver"]), str(env["revision"]), *versions, *variables, *options])
 
 
 QUESTION = Question(
