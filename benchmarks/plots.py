@@ -143,12 +143,10 @@ def dots(ax: Axes, rows: list[Row]) -> None:
             ax.plot([low, high], [y, y], color=colour(name, j), linewidth=2, solid_capstyle="round")
             face = colour(name, j) if ours else "white"
             squared = bool(row.get("graphs"))
-            mark: dict[str, Any] = {
-                "marker": "|" if bound else "s" if squared else "o",
-                "label": f"_{name}" if squared else name,
-            }
-            mark |= {"markersize": 11 if bound else 8 if ours else 6, "mfc": face, "mew": 1.8, "linestyle": ""}
-            ax.plot(row["median"], y, color=colour(name, j), **mark)
+            marker, size = ("|", 11) if bound else ("s" if squared else "o", 8 if ours else 6)
+            text = f"_{name}" if squared else name  # the legend leaves out what begins so
+            mark: dict[str, Any] = {"marker": marker, "markersize": size, "mfc": face, "mew": 1.8, "linestyle": ""}
+            ax.plot(row["median"], y, color=colour(name, j), label=text, **mark)
     logarithmic(ax)
     ax.set_yticks(range(len(shapes)), shapes)
     ax.set_ylim(len(shapes) - 0.45, -0.55)
