@@ -28,6 +28,7 @@ QUESTIONS = (
     "ponder",
     "tasks",
 )
+NAMED = ("accelerator",)  # not without being asked for: a CPU would take days
 STOPPED = 130  # by Ctrl-C
 ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a question:
   against_peers   forward and training beside other libraries, and beside the matrix products alone
@@ -48,18 +49,21 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   character_speed every cell on that text: how fast it trains
   ponder          adaptive computation on harder and easier inputs
   tasks           tasks with published figures: which cells learn them
+  accelerator     only if --only names it, on a GPU: layers beside other libraries and the least time possible
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(ABOUT)
-    options.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="these questions")
-    args = parse(options, argv)
+    options.add_argument(
+        "--only", nargs="+", choices=(*QUESTIONS, *NAMED), default=list(QUESTIONS), help="these questions"
+    )
+    given, args = options.parse_args(argv), parse(options, argv)
     failed = []
     for name in args.only:
         print(f"── {name}", flush=True)
         # A process each, because compiled programs, thread pools and the allocator's state would outlast a script.
-        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(args)]
+        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(given if name in NAMED else args)]
         try:
             status = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
@@ -74,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
-    """The options again, as they are given to each script."""
+    """The options again, as they are given to each script; one that has defaults of its own gets no others."""
     flags = []
     for name, value in vars(args).items():
-        if name == "only" or value is False or (name == "cells" and value == list(CELLS)):
+        if name == "only" or value is None or value is False or (name == "cells" and value == list(CELLS)):
             continue  # without --cells each script takes its own
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:

@@ -25,9 +25,14 @@ PACKAGES = (
     "torch",
     "recurrentgemma",
     "memax",
+    "flashrnn",
+    "jax-cuda12-plugin",
+    "jax-cuda13-plugin",
+    "nvidia-cudnn-cu12",
+    "nvidia-cudnn-cu13",
     "numpy",
 )
-SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "XLA_", "OMP_", "MKL_", "NPROC", "KMP_")
+SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "JAX_", "XLA_", "NVIDIA_TF32_", "OMP_", "MKL_", "NPROC", "KMP_")
 
 
 def cores() -> int:
@@ -50,6 +55,7 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
         "vector_units": units,
         "cores": cores(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "driver": _driver(),
         "torch_threads": torch.get_num_threads() if torch else None,
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)},
     }
@@ -67,6 +73,15 @@ def _revision() -> str | None:
     command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's driver; None where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0].strip() or None
 
 
 def _version(package: str) -> str | None:

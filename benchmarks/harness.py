@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import jaxrnn
 from benchmarks import plots, results
 from benchmarks.environment import Bystanders, environment, machine
 from benchmarks.peers import PEERS, Field
-from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, Case, make_case, shape_of
+from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, Case, Shape, make_case, shape_of
 from benchmarks.results import Result, Row
 
 
@@ -29,6 +29,7 @@ class Question(NamedTuple):
       draw: `result -> Figure`.
       timed: whether other programs on the machine blur the figures.
       cells: the choices of `--cells`.
+      shapes: the default of `--shapes`.
       extend: adds options of this script alone.
     """
 
@@ -39,16 +40,19 @@ class Question(NamedTuple):
     draw: Callable[[Result], Figure]
     timed: bool = True
     cells: Sequence[str] = CELLS
+    shapes: Mapping[str, Shape] = SHAPES
     extend: Callable[[argparse.ArgumentParser], None] = lambda options: None
 
 
-def parser(about: str | None, cells: Sequence[str] = CELLS) -> argparse.ArgumentParser:
+def parser(
+    about: str | None, cells: Sequence[str] = CELLS, shapes: Mapping[str, Shape] = SHAPES
+) -> argparse.ArgumentParser:
     """The options that all scripts take."""
     options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cells", nargs="+", choices=cells, default=list(cells))
-    options.add_argument("--shapes", nargs="+", metavar="SHAPE", help=f"{', '.join(SHAPES)}, or B,T,D,H in numbers")
+    options.add_argument("--shapes", nargs="+", metavar="SHAPE", help=f"{', '.join(shapes)}, or B,T,D,H in numbers")
     options.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    options.add_argument("--repeats", type=int, help="rounds of timing (default: 20)")
+    options.add_argument("--repeats", type=int, help="rounds of timing (default: 20; on accelerators 7)")
     options.add_argument("--seed", type=int, help="of the random data (default: a fresh one, kept in the result)")
     options.add_argument("--out", type=Path, default=Path("run/benchmarks"), help="folder (default: %(default)s)")
     options.add_argument("--tuned-allocator", action="store_true", help="call jaxrnn.tune_cpu_allocator() first")
@@ -56,10 +60,12 @@ def parser(about: str | None, cells: Sequence[str] = CELLS) -> argparse.Argument
     return options
 
 
-def parse(options: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(
+    options: argparse.ArgumentParser, argv: Sequence[str] | None = None, shapes: Mapping[str, Shape] = SHAPES
+) -> argparse.Namespace:
     """The options, checked; what is wrong with them ends the program with one line and status 2."""
     args = options.parse_args(argv)
-    args.shapes = args.shapes or list(QUICK_SHAPES if args.quick else SHAPES)
+    args.shapes = args.shapes or list(QUICK_SHAPES if args.quick else shapes)
     args.repeats = args.repeats if args.repeats is not None else 2 if args.quick else 20
     args.seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     try:
@@ -81,9 +87,9 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str] | None = None) -
 
 def main(question: Question, argv: Sequence[str] | None = None) -> Result:
     """Measures, prints the table, and writes `<name>.json` and `<name>.png`."""
-    options = parser(question.about, question.cells)
+    options = parser(question.about, question.cells, question.shapes)
     question.extend(options)
-    args = parse(options, argv)
+    args = parse(options, argv, question.shapes)
     allocator = jaxrnn.tune_cpu_allocator() if args.tuned_allocator else "allocator left as it is"
     field = Field(args.peers)
     others = Bystanders()

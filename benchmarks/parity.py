@@ -10,7 +10,7 @@ from benchmarks.peers import Contender, Field
 from benchmarks.peers.jaxrnn import contender as ours
 from benchmarks.problems import Case
 
-TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-1}
+TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
 
 
 class ParityError(AssertionError):
@@ -31,18 +31,20 @@ class Parity:
           ParityError: it exceeds the tolerance, or is not a number.
         """
         of = f"{contender.computes} {tuple(self._case.shape)}"
-        return _deviation(contender, self._reference(contender.computes), self._tolerance, of, "jaxrnn's scan")
+        reference = self._reference(contender.computes)
+        return deviation(contender.name, results(contender), reference, self._tolerance, of, "jaxrnn's scan")
 
     def _reference(self, cell: str) -> dict[str, np.ndarray]:
         if cell not in self._references:
             case = replace(self._case, cell=cell, dtype="float32")
-            self._references[cell] = _results(ours(case, method="scan"))
+            self._references[cell] = results(ours(case, method="scan"))
         return self._references[cell]
 
 
 def compared(contender: Contender, other: Contender, what: str) -> float:
     """As `Parity.check`, of two contenders that compute `what` in float32."""
-    return _deviation(other, _results(contender), TOLERANCES["float32"], what, contender.name)
+    found, tolerance = results(other), TOLERANCES["float32"]
+    return deviation(other.name, found, results(contender), tolerance, what, contender.name)
 
 
 def admitted(case: Case, field: Field) -> dict[Contender, float]:
@@ -64,22 +66,37 @@ def admitted(case: Case, field: Field) -> dict[Contender, float]:
     return found
 
 
-def _deviation(contender: Contender, reference: dict[str, np.ndarray], tolerance: float, of: str, whose: str) -> float:
+def deviation(
+    name: str,
+    found: dict[str, np.ndarray],
+    reference: dict[str, np.ndarray],
+    tolerance: float,
+    of: str,
+    whose: str,
+) -> float:
+    """The largest deviation of what `name` computes, each relative to the largest value of its reference.
+
+    Raises:
+      ParityError: it exceeds the tolerance, or is not a number.
+    """
     deviations = {
-        what: float(np.abs(found - reference[what]).max() / np.abs(reference[what]).max())
-        for what, found in _results(contender).items()
+        what: float(np.abs(array - reference[what]).max() / np.abs(reference[what]).max())
+        for what, array in found.items()
     }
-    for what, deviation in deviations.items():
-        if not deviation <= tolerance:
+    for what, largest in deviations.items():
+        if not largest <= tolerance:
             raise ParityError(
-                f"{contender.name}: {what} of {of} deviate by {deviation:.1e} from {whose}, expected at most "
-                f"{tolerance:.0e}"
+                f"{name}: {what} of {of} deviate by {largest:.1e} from {whose}, expected at most {tolerance:.0e}"
             )
     return max(deviations.values())
 
 
-def _results(contender: Contender) -> dict[str, np.ndarray]:
+def results(contender: Contender, *, weights: bool = False) -> dict[str, np.ndarray]:
+    """Outputs and the inputs' gradient; with `weights` also the gradients of parameters in a dict."""
     # GPUs and TPUs round the inputs of float32 products by default; that is no matter of parity.
     with nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest"):
-        outputs, (_, gradient) = contender.forward(), contender.training()
-    return {"outputs": contender.time_major(outputs), "gradients of inputs": contender.time_major(gradient)}
+        outputs, (gradients, gradient) = contender.forward(), contender.training()
+    found = {"outputs": contender.time_major(outputs), "gradients of inputs": contender.time_major(gradient)}
+    if weights:
+        found |= {f"gradients of {name}": np.asarray(array, np.float32) for name, array in gradients.items()}
+    return found

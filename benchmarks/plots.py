@@ -47,9 +47,19 @@ COLOURS = {  # those that meet in one figure differ
     "GRU, products alone": "#a9c7dd",
     "Elman, products alone": "#f8d48c",
     "large square product": INK,
+    "bound": INK,
+    "jaxrnn: cudnn": "#ff8a5b",
+    "jaxrnn: kernel": "#7a1023",
+    "jaxrnn: scan": "#f3bcc5",
+    "jaxrnn: associative": "#c2549d",
+    "jaxrnn: chunked": "#e57f8f",
+    "loop of lax.scan": "#2f4858",
+    "lax's associative scan": "#57a6a1",
+    "flashrnn": "#8a6d4b",
 }
-FINE, COARSE = (1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 5)  # ticks of a decade, on a short and on a long axis
-SHORTEST, LONG = 3.0, 8.0  # ratios of the ends of a logarithmic axis
+BOUNDS = ("products alone", "bound")
+FINE, COARSE, SPARSE = (1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1,)  # ticks of a decade, the longer an axis the fewer
+SHORTEST, LONG, VAST = 3.0, 8.0, 5e2  # ratios of the ends of a logarithmic axis
 
 
 class Panel(NamedTuple):
@@ -116,21 +126,27 @@ def logarithmic(ax: Axes) -> None:
         middle, half = math.sqrt(low * high), math.sqrt(SHORTEST)
         ax.set_xlim(middle / half, middle * half)
     low, high = ax.get_xlim()
-    plain_numbers(ax.xaxis, FINE if high < LONG * low else COARSE)
+    plain_numbers(ax.xaxis, FINE if high < LONG * low else COARSE if high < VAST * low else SPARSE)
 
 
 def dots(ax: Axes, rows: list[Row]) -> None:
-    """A line a shape: each contender's median as a dot on its quartiles; ours are filled, a bound is a stroke."""
+    """A line a shape: each contender's median as a dot on its quartiles; ours are filled, a bound is a stroke.
+
+    Where a row has `graphs`, its dot is a square, beside the contender's other one.
+    """
     names, shapes = unique(rows, "contender"), unique(rows, "shape")
     for j, name in enumerate(names):
-        ours, bound = name == "jaxrnn", name == "products alone"
-        mark: dict[str, Any] = {"marker": "|" if bound else "o", "markersize": 11 if bound else 8 if ours else 6}
+        ours, bound = name == "jaxrnn", name in BOUNDS
         for row in pick(rows, contender=name):
             y = shapes.index(row["shape"]) + 0.7 * ((j + 0.5) / len(names) - 0.5)
             low, high = row.get("quartiles", [row["median"]] * 2)
             ax.plot([low, high], [y, y], color=colour(name, j), linewidth=2, solid_capstyle="round")
             face = colour(name, j) if ours else "white"
-            ax.plot(row["median"], y, color=colour(name, j), mfc=face, mew=1.8, linestyle="", label=name, **mark)
+            squared = bool(row.get("graphs"))
+            marker, size = ("|", 11) if bound else ("s" if squared else "o", 8 if ours else 6)
+            text = f"_{name}" if squared else name  # the legend leaves out what begins so
+            mark: dict[str, Any] = {"marker": marker, "markersize": size, "mfc": face, "mew": 1.8, "linestyle": ""}
+            ax.plot(row["median"], y, color=colour(name, j), label=text, **mark)
     logarithmic(ax)
     ax.set_yticks(range(len(shapes)), shapes)
     ax.set_ylim(len(shapes) - 0.45, -0.55)

@@ -25,12 +25,18 @@ SHAPES = {
     "large": Shape(32, 32, 512, 1024),
     "stream": Shape(1, 500, 128, 256),
 }
+ACCELERATOR_SHAPES = {  # large enough that a GPU has something to do
+    "deep": Shape(16, 1024, 768, 768),
+    "wide": Shape(256, 256, 512, 512),
+    "rows": Shape(1024, 128, 128, 128),
+    "16k": Shape(8, 16384, 256, 256),  # for linear recurrences
+}
 QUICK_SHAPES = {"tiny": Shape(2, 5, 3, 4)}
 
 
 def shape_of(text: str) -> Shape:
     """A shape by its name, or as four numbers: `32,128,64,128`."""
-    known = SHAPES | QUICK_SHAPES
+    known = SHAPES | ACCELERATOR_SHAPES | QUICK_SHAPES
     if text in known:
         return known[text]
     sizes = text.split(",")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import (
+    accelerator,
     against_peers,
     character_speed,
     characters,
@@ -61,6 +62,7 @@ MODULES = (
     character_speed,
     ponder,
     tasks,
+    accelerator,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 PLOTTED = {  # without ratios, the plot is the answer
@@ -68,6 +70,7 @@ PLOTTED = {  # without ratios, the plot is the answer
     "long_sequences": "Memory and time as a sequence grows",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
     "tasks": "How well each cell learns tasks with published figures",
+    "accelerator": "Time of each layer on an accelerator",
 }
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward in bfloat16, time", half_precision, ("forward",)),

@@ -40,12 +40,21 @@ def timed_turn(call: Call, enough_s: float = 0.02, most: int = 9) -> float:
     return 1e3 * statistics.median(times)
 
 
-def round_robin(calls: dict[str, Call], rounds: int, label: str = "") -> dict[str, list[float]]:
+def round_robin(
+    calls: dict[str, Call],
+    rounds: int,
+    label: str = "",
+    turn: Callable[[Any], float] | None = None,
+    *,
+    again: bool = True,
+) -> dict[str, list[float]]:
     """Milliseconds of each call in each round; in a round each has one turn, and another begins each round.
 
-    A round in which other programs were at work is made once more, as long as there are at most twice as many; the
-    quietest ones count, whatever their times.
+    `turn` returns the milliseconds of a call; `timed_turn` if None. A round in which other programs were at work is
+    made `again`, as long as there are at most twice as many; the quietest ones count, whatever their times.
     """
+    turn = turn or timed_turn
+    most = 2 * rounds if again else rounds
     for call in calls.values():
         call()  # compiles
     made: list[tuple[float, dict[str, float]]] = []
@@ -53,20 +62,20 @@ def round_robin(calls: dict[str, Call], rounds: int, label: str = "") -> dict[st
     gc.disable()
     try:
         with tqdm(total=rounds, desc=label, leave=False, unit="round") as bar:
-            while bar.n < rounds and len(made) < 2 * rounds:
-                made.append(_round(calls, first=len(made) % len(calls)))
-                bar.update(made[-1][0] < QUIET)
+            while bar.n < rounds and len(made) < most:
+                made.append(_round(calls, turn, first=len(made) % len(calls)))
+                bar.update(made[-1][0] < QUIET or not again)
     finally:
         gc.enable()
     quietest = sorted(made, key=lambda round: round[0])[:rounds]
     return {name: [times[name] for _, times in quietest] for name in calls}
 
 
-def _round(calls: dict[str, Call], first: int) -> tuple[float, dict[str, float]]:
+def _round(calls: dict[str, Call], turn: Callable[[Any], float], first: int) -> tuple[float, dict[str, float]]:
     """The cores that other programs kept busy meanwhile, and the time of each call's turn."""
     others = Bystanders()
     names = list(calls)
-    times = {name: timed_turn(calls[name]) for name in names[first:] + names[:first]}
+    times = {name: turn(calls[name]) for name in names[first:] + names[:first]}
     return others.cores(), times
 
 

@@ -187,8 +187,8 @@ def test_a_run_that_ended_early_stands_for_longer_ones(tmp_path):
     assert find(10) == RUN and find(20) is None  # it was not solved within 10, but may be within 20
     quick = journal.add(RUN._replace(limit=9, updates=5))
     assert find(20) == find(5) == quick and find(4) is None
-    assert Journal(journal.path).runs == [RUN, quick]
-    assert json.loads(journal.path.read_text().splitlines()[0])["tests"] == {"": 0.4}
+    assert Journal(tmp_path / "runs.jsonl").runs == [RUN, quick]
+    assert json.loads((tmp_path / "runs.jsonl").read_text().splitlines()[0])["tests"] == {"": 0.4}
 
 
 def test_the_best_rate():

@@ -31,8 +31,12 @@ class Program:
     function: Any
     args: tuple[Any, ...]
 
+    def launch(self) -> Any:
+        """Results that the device may not have finished yet."""
+        return self.function(*self.args)
+
     def __call__(self) -> Any:
-        return jax.block_until_ready(self.function(*self.args))
+        return jax.block_until_ready(self.launch())
 
     def temporary_bytes(self) -> int:
         """What the compiled program allocates besides arguments and results."""
@@ -99,14 +103,14 @@ def of_jax(
 
 
 class Field:
-    """The contenders that are installed; remembers who does not take part, and why."""
+    """The contenders that are installed, with their `modules`; remembers who does not take part, and why."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.skipped: dict[str, str] = {}
-        self._modules: dict[str, Any] = {}
+        self.modules: dict[str, Any] = {}
         for name in names:
             try:
-                self._modules[name] = import_module(f"benchmarks.peers.{name}")
+                self.modules[name] = import_module(f"benchmarks.peers.{name}")
             except ModuleNotFoundError as error:
                 if str(error.name).startswith("benchmarks"):
                     raise
@@ -114,14 +118,14 @@ class Field:
 
     def contenders(self, case: Case) -> list[Contender]:
         """Those that take part in `case`."""
-        return [found for name in self._modules for found in self.made(name, case, lambda peer: peer.contender(case))]
+        return [found for name in self.modules for found in self.made(name, case, lambda peer: peer.contender(case))]
 
     def made(self, name: str, case: Case, make: Callable[[Any], Contender]) -> list[Contender]:
         """What `make` makes of a peer's module; nothing if the peer is not installed or takes no part in `case`."""
-        if name not in self._modules:
+        if name not in self.modules:
             return []
         try:
-            return [make(self._modules[name])]
+            return [make(self.modules[name])]
         except NotOffered as why:
             self.skip(name, case, str(why))
             return []
@@ -133,5 +137,5 @@ class Field:
     def only(self, names: set[str]) -> "Field":
         """The same without the others; what it skips is noted here too."""
         some = Field(())
-        some.skipped, some._modules = self.skipped, {name: m for name, m in self._modules.items() if name in names}
+        some.skipped, some.modules = self.skipped, {name: m for name, m in self.modules.items() if name in names}
         return some

@@ -1,8 +1,9 @@
-"""Runs that are finished, one a line in a file, so that none is made twice when a measurement was interrupted."""
+"""Runs that are finished, so that none is made twice."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.lines import Lines
 
 
 class Run(NamedTuple):
@@ -34,15 +35,11 @@ class Run(NamedTuple):
 
 
 class Journal:
-    """The runs in a file, which grows by a line as each is finished."""
+    """The runs in a file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        text = path.read_text() if path.exists() else ""
-        if text and not text.endswith("\n"):  # the last line was cut off
-            text = text[: text.rfind("\n") + 1]
-            path.write_text(text)
-        self.runs = [Run(**json.loads(line)) for line in text.splitlines()]
+        self._lines = Lines(path)
+        self.runs = [Run(**record) for record in self._lines.records]
 
     def find(self, task: str, contender: str, rate: float, seed: int, limit: int, setting: str) -> Run | None:
         """The run of these, also from a longer one or a shorter one that ended because it was solved."""
@@ -56,6 +53,5 @@ class Journal:
 
     def add(self, run: Run) -> Run:
         self.runs.append(run)
-        with self.path.open("a") as file:
-            file.write(json.dumps(run._asdict(), ensure_ascii=False) + "\n")
+        self._lines.add(run._asdict())
         return run
