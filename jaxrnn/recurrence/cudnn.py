@@ -51,7 +51,7 @@ def with_cudnn(cell: Cell) -> Cell:
         if method == "cudnn":
             _check(cell, params, xs, remat)
             method = "fused"
-            if flow._replace(valid=None) == Flow() and 0 not in xs.shape:
+            if all(other is None for other in flow[1:]) and 0 not in xs.shape:
                 return _run(How(cell, unroll, _precision()), Inputs(params, carry, xs), flow.valid)
         assert cell.scan is not None  # `pointwise_cell` has one
         return cell.scan(params, carry, xs, flow, method=method, remat=remat, unroll=unroll)
