@@ -1,13 +1,16 @@
 """Chooses the dtypes of computation and of accumulation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.sharding import outer_sharding
+from jaxrnn.sharding import outer_sharding, vary, varying
 from jaxrnn.types import Array, Params
 
 
@@ -46,7 +49,16 @@ def _made_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tupl
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`."""
+    """Returns `a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`.
+
+    So are the products in its gradient: their cotangents are rounded to `dtype`.
+    """
+    if accumulator(dtype) == dtype:
+        return _product(a, b, dtype)
+    return product_p.bind(*vary((a, b), varying((a, b))), dtype=jnp.dtype(dtype))
+
+
+def _product(a: Array, b: Array, dtype: Any) -> Array:
     return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
 
 
@@ -65,3 +77,39 @@ def _dot(
     a, b = a.astype(dtype), b.astype(dtype)
     wide = accumulator(dtype)
     return lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=wide, out_sharding=out_sharding)
+
+
+# --- the product in half precision ----------------------------------------------------------------------------------
+
+# The gradient of JAX's own product would multiply a cotangent of float32 by an operand in half precision, for which
+# GPUs and TPUs convert the operand and compute in float32.
+product_p = Primitive("half_product")
+
+
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, dtype: Any) -> tuple[Array, Array]:
+    (a, b), (da, db) = primals, tangents
+    pairs = ((da, b), (a, db))
+    parts = [product(x, y, dtype) for x, y in pairs if not isinstance(x, ad.Zero) and not isinstance(y, ad.Zero)]
+    return product(a, b, dtype), sum(parts[1:], parts[0])
+
+
+def _transpose(cotangent: Any, a: Any, b: Any, *, dtype: Any) -> list[Any]:
+    cotangent = ad.instantiate_zeros(cotangent)
+    if ad.is_undefined_primal(a):
+        return [product(cotangent, b.T, dtype).astype(a.aval.dtype), None]
+    return [None, outer(a, cotangent, dtype).astype(b.aval.dtype)]
+
+
+def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, dtype: Any) -> tuple[Array, int]:
+    (a, b), (of_a, of_b) = operands, dims
+    if of_b is not None:
+        return jax.vmap(partial(_product, dtype=dtype), in_axes=(of_a, of_b))(a, b), 0
+    return product(jnp.moveaxis(a, of_a or 0, 0), b, dtype), 0
+
+
+product_p.def_impl(jax.jit(_product, static_argnames="dtype"))
+product_p.def_abstract_eval(lambda a, b, dtype: jax.make_jaxpr(partial(_product, dtype=dtype))(a, b).out_avals[0])
+mlir.register_lowering(product_p, mlir.lower_fun(_product, multiple_results=False))
+ad.primitive_jvps[product_p] = _jvp
+ad.primitive_transposes[product_p] = _transpose
+batching.primitive_batchers[product_p] = _batch

@@ -83,7 +83,10 @@ def unroll(
         for a model without such layers.
       reverse: runs from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the engine of
-        `pointwise_cell`. `"auto"` takes the fastest.
+        `pointwise_cell`. `"auto"` takes the fastest. `"cudnn"` runs an `lstm` in float32 by cuDNN on an NVIDIA GPU,
+        with `lengths`, `mask` and `reverse`; the engine runs whatever cuDNN cannot: `resets`, random masks, and
+        derivatives other than the gradient. cuDNN rounds the inputs of products to TF32, as XLA does, unless
+        `jax.default_matmul_precision` is `"highest"` or `"float32"`.
       remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
         recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
         carry alone; an int n stores every n-th carry. `"sqrt"` stores about √T carries and recomputes the steps
@@ -101,8 +104,8 @@ def unroll(
 
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument.
-      ValueError: both `lengths` and `mask` are given; the cell has no such `method`; `remat` or `unroll` is not
-        one of the above; an option of a cell is given with a layer.
+      ValueError: both `lengths` and `mask` are given; the cell has no such `method`, or this platform has no
+        program for it; `remat` or `unroll` is not one of the above; an option of a cell is given with a layer.
 
     Example:
       >>> import jax, jaxrnn

@@ -96,3 +96,23 @@ def test_what_is_compiled_for_accelerators(platform, name):
     assert len(counts) == len(MOST[platform, name]), "the CPU's form of a linear recurrence is a loop"
     assert all(n <= most for n, most in zip(counts, MOST[platform, name], strict=True)), counts
     assert " conditional(" not in hlo, "a conditional waits for the host"
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_cudnn_runs_the_whole_lstm_forward_and_backward(monkeypatch, lengths):
+    where = SingleDeviceSharding(device("cuda"))
+    # cuDNN itself, which is not here, would say how much memory it needs.
+    sizes = "jaxlib.gpu_rnn.compute_rnn_workspace_reserve_space_sizes"
+    monkeypatch.setattr(sizes, lambda *arguments: (64, 128))
+    cell = jaxrnn.lstm(H)
+    params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    args = [params, jax.ShapeDtypeStruct((T, B, D), jnp.float32)]
+    args += [jax.ShapeDtypeStruct((B,), jnp.int32)] if lengths else []
+
+    def loss(params, xs, lengths=None):
+        return (jaxrnn.unroll(cell, params, xs, lengths=lengths, method="cudnn")[1] ** 2).sum()
+
+    program = jax.jit(jax.value_and_grad(loss, (0, 1)), in_shardings=where, out_shardings=where)
+    hlo = program.trace(*args).lower(lowering_platforms=("cuda",)).compile().as_text()
+    assert re.findall(r'custom_call_target="(\w+)"', hlo) == ["cudnn_rnn_ffi", "cudnn_rnn_bwd_ffi"]
+    assert " while(" not in hlo and " conditional(" not in hlo

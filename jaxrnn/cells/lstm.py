@@ -8,6 +8,7 @@ from jax.nn import sigmoid
 from jaxrnn.carries import LSTMCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
+from jaxrnn.recurrence.cudnn import with_cudnn
 from jaxrnn.recurrence.pointwise import pointwise_cell
 from jaxrnn.types import Activation, Array, Cell, Params
 
@@ -37,7 +38,7 @@ def lstm(
         `bias [4, H]`.
 
     Returns:
-      A `Cell` with carry `LSTMCarry(c, h)`.
+      A `Cell` with carry `LSTMCarry(c, h)`. With the usual activations it has `method="cudnn"`, too.
 
     Raises:
       ValueError: `features` is not a positive int.
@@ -58,7 +59,7 @@ def lstm(
         h = gate_activation(o) * activation(c)
         return LSTMCarry(c, h), h
 
-    return pointwise_cell(
+    cell = pointwise_cell(
         pointwise,
         features,
         LSTMCarry,
@@ -67,3 +68,4 @@ def lstm(
         activations={"i": gate_activation, "f": gate_activation, "g": activation, "o": gate_activation},
         **options,
     )
+    return with_cudnn(cell) if (activation, gate_activation) == (jnp.tanh, sigmoid) else cell

@@ -28,11 +28,11 @@ backward_p = Primitive("recurrence_backward")
 
 def run(spec: Spec, operands: Operands, steps: Steps) -> tuple[Carry, Any]:
     """Returns `(carry, ys)` of the recurrence, differentiable in `operands`."""
-    out = _bind(recurrence_p, (operands, steps), spec=spec, save=False)
+    out = bind(recurrence_p, (operands, steps), spec=spec, save=False)
     return jax.tree.unflatten(_result_tree(spec, operands, steps), out)
 
 
-def _bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
+def bind(primitive: Primitive, arguments: Any, **static: Any) -> Any:
     """Binds arguments that vary over the same mesh axes, so that a loop's carry does not change its type."""
     leaves, tree = jax.tree.flatten(vary(arguments, varying(arguments)))
     return primitive.bind(*leaves, tree=tree, **static)
@@ -71,7 +71,7 @@ def _result_tree(spec: Spec, operands: Operands, steps: Steps, *, save: bool = F
 # --- derivatives ---------------------------------------------------------------------------------------------------
 
 
-def _plain_jvp(program: Callable[..., Any], primals: Sequence[Array], tangents: Sequence[Any]) -> Any:
+def plain_jvp(program: Callable[..., Any], primals: Sequence[Array], tangents: Sequence[Any]) -> Any:
     """Returns the derivative of a plain program; flags among its arguments have none."""
     moving = [i for i, primal in enumerate(primals) if not jnp.issubdtype(primal.dtype, jnp.bool_)]
 
@@ -85,21 +85,21 @@ def _plain_jvp(program: Callable[..., Any], primals: Sequence[Array], tangents: 
 
 def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any, save: bool) -> Any:
     if save:  # this is a second derivative
-        return _plain_jvp(partial(_run, spec=spec, tree=tree, save=True), primals, tangents)
+        return plain_jvp(partial(_run, spec=spec, tree=tree, save=True), primals, tangents)
     operands, steps = jax.tree.unflatten(tree, primals)
     out = recurrence_p.bind(*primals, spec=spec, tree=tree, save=True)
     carry, ys, saved = jax.tree.unflatten(_result_tree(spec, operands, steps, save=True), out)
     shape: Any = jax.tree.structure(operands)
     d = jax.tree.unflatten(shape, [ad.instantiate_zeros(t) for t in tangents[: shape.num_leaves]])
-    return jax.tree.leaves((carry, ys)), _bind(tangent_p, (operands, steps, saved, d), spec=spec)
+    return jax.tree.leaves((carry, ys)), bind(tangent_p, (operands, steps, saved, d), spec=spec)
 
 
 def _tangent_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
-    return _plain_jvp(partial(_tangent, spec=spec, tree=tree), primals, tangents)
+    return plain_jvp(partial(_tangent, spec=spec, tree=tree), primals, tangents)
 
 
 def _backward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
-    return _plain_jvp(partial(_backward, spec=spec, tree=tree), primals, tangents)
+    return plain_jvp(partial(_backward, spec=spec, tree=tree), primals, tangents)
 
 
 def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Spec, tree: Any) -> list[Any]:
@@ -108,7 +108,7 @@ def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Sp
     given = jax.tree.leaves((operands, steps, saved))
     shape = _result_tree(spec, operands, steps) if other is backward_p else jax.tree.structure((operands,))
     linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
-    out = _bind(other, (operands, steps, saved, *linear), spec=spec)
+    out = bind(other, (operands, steps, saved, *linear), spec=spec)
     moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]
     return [None] * len(given) + [c if moves else None for moves, c in zip(moving, out, strict=True)]
 
@@ -122,7 +122,7 @@ def _fold(leaf: Array, mapped: int | None, axis: int, size: int) -> Array:
     return jnp.broadcast_to(jnp.expand_dims(leaf, axis), (*leaf.shape[:axis], size, *leaf.shape[axis:]))
 
 
-def _batched(
+def batched(
     program: Callable[..., Any],
     primitive: Primitive,
     axes: Any,
@@ -134,7 +134,7 @@ def _batched(
     tree = jax.tree.unflatten(static["tree"], args)
     targets = jax.tree.leaves(jax.tree.broadcast(axes, tree))
     if any(axis == SHARED and dim is not None for axis, dim in zip(targets, dims, strict=True)):
-        return _mapped(program, args, dims, **static)
+        return mapped(program, args, dims, **static)
     size = next(arg.shape[dim] for arg, dim in zip(args, dims, strict=True) if dim is not None)
     folded = [
         arg if axis == SHARED else _fold(arg, dim, axis, size)
@@ -145,7 +145,7 @@ def _batched(
     return out, [0] * carries + [1] * (len(out) - carries)
 
 
-def _mapped(
+def mapped(
     program: Callable[..., Any], args: Sequence[Array], dims: Sequence[int | None], **static: Any
 ) -> tuple[Any, Sequence[int]]:
     out = jax.vmap(partial(program, **static), in_axes=tuple(dims))(*args)
@@ -174,9 +174,9 @@ for _primitive, _program in ((recurrence_p, _run), (backward_p, _backward)):
         _rule = mlir.lower_fun(partial(_program, platform=_platform), multiple_results=True)
         mlir.register_lowering(_primitive, _rule, platform=_platform)
 
-batching.primitive_batchers[recurrence_p] = partial(_batched, _run, recurrence_p, (OPERAND_AXES, 1))
-batching.primitive_batchers[tangent_p] = partial(_batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
-batching.primitive_batchers[backward_p] = partial(_mapped, _backward)
+batching.primitive_batchers[recurrence_p] = partial(batched, _run, recurrence_p, (OPERAND_AXES, 1))
+batching.primitive_batchers[tangent_p] = partial(batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
+batching.primitive_batchers[backward_p] = partial(mapped, _backward)
 ad.primitive_jvps[recurrence_p] = _run_jvp
 ad.primitive_jvps[tangent_p] = _tangent_jvp
 ad.primitive_jvps[backward_p] = _backward_jvp
