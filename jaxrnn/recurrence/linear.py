@@ -62,9 +62,9 @@ def linear_cell(
       dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
-      A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`. Its carry
-      starts at zero: `HiddenCarry(h)`; `ComplexCarry(real, imag)` for a complex state; `BegunCarry(h, begun)` with
-      `first`.
+      A `Cell` of structure `"linear_diagonal"` with methods `"scan"`, `"associative"` and `"chunked"`, and on TPUs and
+      NVIDIA GPUs `"kernel"`, as `linear_scan` has them. Its carry starts at zero: `HiddenCarry(h)`;
+      `ComplexCarry(real, imag)` for a complex state; `BegunCarry(h, begun)` with `first`.
 
     Raises:
       ValueError: both `first` and `complex_state`.
@@ -153,8 +153,8 @@ def linear_cell(
     def learned(carry: Carry) -> tuple[Carry, tuple[str, ...]]:
         return carry, tuple(field for field in carry._fields if field != "begun")  # it is a flag
 
-    methods = ("scan", "associative", "chunked")
-    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, learned=learned)
+    methods, kernels = ("scan", "associative", "chunked"), ("kernel",)
+    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, learned=learned, kernels=kernels)
 
 
 def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
