@@ -49,11 +49,12 @@ def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
         return lambda dr: product(dr, flat, dtype)
     if kernel.ndim == 2:
         return lambda dr: (_split(dr, gates).astype(kernel.dtype) * align(kernel, dr[..., None])).sum(-2)
-    turned = kernel.transpose(0, 2, 3, 1)
+    turned = kernel.transpose(0, 2, 3, 1).reshape(len(kernel), gates * width, -1)
 
     def merged(dr: Array) -> Array:
-        by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width)
-        return _gates_last(_einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
+        by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width).swapaxes(-3, -2)
+        # One contracted axis: Mosaic, which compiles for TPUs, refuses products over two.
+        return _gates_last(_einsum("...nm,nmk->...nk", _gates_last(by_head), turned, dtype))
 
     return merged
 
