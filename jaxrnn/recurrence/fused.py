@@ -203,7 +203,7 @@ def backward(
 ) -> Operands:
     """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
-    back = kernels.back(weights.recurrent, spec.dtype)
+    back = kernels.back(weights.recurrent, spec.dtype, by_mosaic=spec.method == "kernel")
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent per sequence, summed once after the loop: a sum in every step costs more.
     row = jnp.zeros_like(dcarry.h[..., 0])  # it has the sharding of the batch
