@@ -83,7 +83,10 @@ def unroll(
         for a model without such layers.
       reverse: runs from the last valid step to the first; outputs stay aligned with inputs.
       method: `"scan"` loops `step`: the definition. `"fused"` is the engine of
-        `pointwise_cell`. `"auto"` takes the fastest.
+        `pointwise_cell`. `"kernel"` is that engine with each loop as one kernel, which keeps weights and state in fast
+        memory; it needs a TPU, float32 or bfloat16, and weights of at most about 55 MiB in the dtype of the
+        computation, and ignores `unroll`. Derivatives after the first, and `vmap` over parameters, run as `"fused"`.
+        `"auto"` takes the fastest, but never `"kernel"`, which has not been timed.
       remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
         recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
         carry alone; an int n stores every n-th carry. `"sqrt"` stores about √T carries and recomputes the steps

@@ -132,8 +132,15 @@ def test_shard_map_has_to_leave_its_check_out(check):
     if not check:
         assert "@tpu_custom_call" in lowered(jaxrnn.lstm(H), jnp.ones((T, B, D)), around=around)
         return
-    with pytest.raises(ValueError, match=r"arrays that vary over mesh axes, expected shard_map\(…, check_vma=False\)"):
+    expected = r"got arrays whose types say how they lie on a mesh, expected shard_map\(…, check_vma=False\) around it"
+    with pytest.raises(ValueError, match=expected):
         lowered(jaxrnn.lstm(H), jnp.ones((T, B, D)), around=around)
+
+
+def test_a_mesh_in_types_is_refused():
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match="got arrays whose types say how they lie on a mesh"):
+        lowered(jaxrnn.lstm(H), jax.device_put(jnp.ones((T, B, D)), P(None, "d")))
 
 
 def test_blocks_are_as_large_as_fits():
@@ -141,7 +148,9 @@ def test_blocks_are_as_large_as_fits():
         return jax.ShapeDtypeStruct(shape, np.float32)
 
     small = tiles.choose([array(128, 512)], [array(16, 128)], [array(100, 16, 512)])
-    assert small == (16, 64, tiles.ALWAYS)  # 32 KiB a step, twice
+    assert small == (16, 100, tiles.ALWAYS)
+    long = tiles.choose([array(128, 512)], [array(16, 128)], [array(1000, 16, 512)])
+    assert long.steps == 12 * 16  # 32 KiB a step, twice
     many_rows = tiles.choose([array(1024, 8192)], [array(4096, 1024)], [array(10, 4096, 8192)])
-    assert many_rows.rows % tiles.ALIGNED == 0 and 4096 > many_rows.rows > 100
+    assert many_rows.rows % tiles.ALIGNED == 0 and tiles.ROWS >= many_rows.rows > 100
     assert tiles.ALWAYS < many_rows.limit <= tiles.MOST

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 MIB = 2**20
 ALWAYS = 16 * MIB  # what a kernel has without a limit of its own
 MOST = 60 * MIB  # every TPU from v5e on has at least 64 MiB
-STREAM = 4 * MIB  # the blocks of a chunk, twice: enough to hide the start of a copy
+STREAM = 12 * MIB  # the blocks of a chunk, twice: many steps, so that few chunks start
 WORK = 4 * MIB  # what the compiler needs for intermediate results
+ROWS = 256  # enough to keep the matrix unit busy; Mosaic writes each operation out over all rows, which takes it long
 ALIGNED = 16  # rows of a block, a multiple of those of a tile in any dtype
 
 
@@ -44,7 +45,7 @@ def choose(shared: Sequence[Any], rows: Sequence[Any], steps: Sequence[Any]) -> 
     def of_step(size: int) -> int:
         return 2 * sum(_bytes((size, *a.shape[2:]), a.dtype) for a in steps)
 
-    size = batch
+    size = min(batch, ROWS)
     while size > ALIGNED and of_rows(size) + of_step(size) > MOST:
         size = -(-size // (2 * ALIGNED)) * ALIGNED  # half, or a little more
     least = of_rows(size) + of_step(size)

@@ -14,7 +14,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxrnn.recurrence import rewrite, tiles
 from jaxrnn.recurrence.rewrite import Body
-from jaxrnn.sharding import varying
+from jaxrnn.sharding import is_placed
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry
 
@@ -27,7 +27,7 @@ def loop(
     """Is a `rewrite.Loop`; `unroll` has no meaning in it.
 
     Raises:
-      ValueError: weights and one step do not fit into VMEM; a size is unknown; arrays vary over mesh axes.
+      ValueError: weights and one step do not fit into VMEM; a size is unknown; the types of arrays have a sharding.
     """
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import tpu as pltpu
@@ -145,10 +145,10 @@ def is_simulated() -> bool:
 
 
 def _check(arrays: Any) -> None:
-    if varying(arrays):
+    if is_placed(arrays):
         raise ValueError(
-            "unroll: method='kernel' got arrays that vary over mesh axes, expected shard_map(…, check_vma=False); "
-            "method='fused' runs under check_vma=True"
+            "unroll: method='kernel' got arrays whose types say how they lie on a mesh, expected "
+            "shard_map(…, check_vma=False) around it; method='fused' takes them"
         )
     for a in jax.tree.leaves(arrays):
         if not all(map(is_known, a.shape)):
