@@ -142,11 +142,12 @@ def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: L
     bias = None if weights.bias is None else flat(weights.bias).astype(wide)
     projection = _cast(weights.projection, spec)
 
-    def body(carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
+    def body(rows: Any, carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
+        fresh, scale = rows
         if at_t.resets is not None:
-            carry = select(at_t.resets, operands.fresh, carry)
+            carry = select(at_t.resets, fresh, carry)
         z_and_bias = z.astype(wide) if bias is None else z.astype(wide) + align(bias, z)
-        gates = meet(spec, z_and_bias, through(_entering(carry.h, operands.scale)))
+        gates = meet(spec, z_and_bias, through(_entering(carry.h, scale)))
         new, y, _ = elementwise(spec, weights.small, projection, carry, each_gate(spec, gates), at_t)
         if not save:
             return new, None, (y, None, None)
@@ -155,7 +156,8 @@ def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: L
 
     # The loop adds the bias: here it would be one more pass over the largest array.
     zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
-    carry, sums, (ys, carries, states) = loop(body, operands.carry, zs, steps, unroll=spec.unroll)
+    rows = (operands.fresh, operands.scale)
+    carry, sums, (ys, carries, states) = loop(body, rows, operands.carry, zs, steps, unroll=spec.unroll)
     return carry, ys, Saved(carries, Gates(sums, states)) if save else None
 
 
@@ -201,7 +203,7 @@ def backward(
 ) -> Operands:
     """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
-    back = kernels.back(weights.recurrent, spec.dtype)
+    back = kernels.back(weights.recurrent, spec.dtype, by_mosaic=spec.method == "kernel")
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent per sequence, summed once after the loop: a sum in every step costs more.
     row = jnp.zeros_like(dcarry.h[..., 0])  # it has the sharding of the batch
@@ -211,22 +213,22 @@ def backward(
         return align(p, zero) + zero
 
     small = jax.tree.map(for_each_row, weights.small)
-    # `nudge` is 0: only its cotangent, that of the projected state, is used.
-    nudge = None if weights.projection is None else jnp.zeros_like(dcarry.h)
     projection = _cast(weights.projection, spec)
 
     def one_row(small: Params, carry: Carry, each: tuple[Any, ...], nudge: Array | None, at_t: Steps) -> Any:
         new, y, made = elementwise(spec, small, projection, carry, each, at_t, nudge)
         return (new, y), made
 
-    local: Any = one_row
-    if jax.tree.leaves(small):
-        for _ in batch:
-            local = jax.vmap(local)
-
-    def body(state: Any, gates: Gates, at: Any) -> tuple[Any, Gates, Any]:
+    def body(rows: Any, state: Any, gates: Gates, at: Any) -> tuple[Any, Gates, Any]:
+        small, scale = rows
         dcarry, dsmall, dfresh, dscale = state
         dy, carry, at_t = at
+        # `nudge` is 0: only its cotangent, that of the projected state, is used.
+        nudge = None if projection is None else jnp.zeros_like(dcarry.h)
+        local: Any = one_row
+        if jax.tree.leaves(small):
+            for _ in range(carry.h.ndim - 1):  # a loop may have made one batch axis of all
+                local = jax.vmap(local)
         primals = (small, carry, each_gate(spec, gates), nudge)
         _, pull, made = jax.vjp(lambda *primals: local(*primals, at_t), *primals, has_aux=True)
         dsmall_t, before, each, dprojected = pull((dcarry, dy))
@@ -244,6 +246,7 @@ def backward(
     zeros = jax.tree.map(jnp.zeros_like, (small, operands.fresh, scale))
     (dcarry, dsmall, dfresh, dscale), dgates, projections = loop(
         body,
+        (small, scale),
         vary((dcarry, *zeros), varying(dys)),
         saved.gates,
         (dys, saved.carries, steps),

@@ -37,10 +37,11 @@ def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
     return lambda h: _gates_last(_einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
 
 
-def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
+def back(kernel: Array, dtype: Any, *, by_mosaic: bool = False) -> Callable[[Array], Array]:
     """Transposes `through`: returns the map from cotangents of gates to those of states.
 
-    It casts and transposes the kernel once: in the loop that would cost more than the product.
+    It casts and transposes the kernel once: in the loop that would cost more than the product. `by_mosaic` says that
+    the product is compiled by Mosaic, which for a TPU's kernels refuses to contract two axes at once.
     """
     kernel = cast(kernel, dtype)
     gates, width = kernel.shape[-2:]
@@ -53,6 +54,9 @@ def back(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
 
     def merged(dr: Array) -> Array:
         by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width)
+        if by_mosaic:
+            flat = turned.reshape(len(kernel), gates * width, -1)
+            return _gates_last(_einsum("...nm,nmk->...nk", _gates_last(by_head.swapaxes(-3, -2)), flat, dtype))
         return _gates_last(_einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
 
     return merged

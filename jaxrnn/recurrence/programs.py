@@ -7,7 +7,9 @@ second derivatives, which are therefore in plain JAX with every method.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxrnn.recurrence import fused, fused_chunks, rewrite
+import jax.numpy as jnp
+
+from jaxrnn.recurrence import fused, fused_chunks, rewrite, vmem
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.types import Array, Carry
@@ -44,7 +46,8 @@ PLAIN = looped(rewrite.anew)
 # On the CPU a second array of all gates costs more than its arithmetic; on other devices the conditional in the loop
 # that saves it would wait for the host in every step.
 FUSED = {"cpu": looped(rewrite.in_place, cached=True)}
-KERNELS: dict[str, Programs] = {}
+# The CPU has the TPU's kernel, for tests alone: Pallas simulates it there.
+KERNELS: dict[str, Programs] = {"tpu": looped(vmem.loop), "cpu": looped(vmem.loop)}
 PLATFORMS = ("cpu", "tpu", "cuda", "rocm")
 
 
@@ -52,9 +55,14 @@ def programs(spec: Spec, platform: str | None) -> Programs:
     """Returns the programs of `spec.method` for a platform."""
     if platform is None or spec.method == "fused":
         return FUSED.get(platform or "", PLAIN)
-    if platform not in KERNELS:
+    if platform not in KERNELS or (platform == "cpu" and not vmem.is_simulated()):
         raise ValueError(
             f"unroll: method='kernel' has no program for platform {platform!r}, expected one of "
-            f"{sorted(KERNELS)}; method='fused' runs everywhere"
+            f"{sorted(KERNELS.keys() - {'cpu'})}; method='fused' runs everywhere"
+        )
+    if platform == "tpu" and spec.dtype not in (jnp.float32, jnp.bfloat16):  # Mosaic cannot load others
+        raise ValueError(
+            f"unroll: method='kernel' has no program for dtype {spec.dtype} on a TPU, expected float32 or bfloat16; "
+            "method='fused' takes it"
         )
     return KERNELS[platform]

@@ -12,27 +12,29 @@ from jaxrnn.shapes import align
 from jaxrnn.sharding import is_placed
 from jaxrnn.types import Array, Carry
 
-Body = Callable[[Carry, Any, Any], tuple[Carry, Any, Any]]
+Body = Callable[[Any, Carry, Any, Any], tuple[Carry, Any, Any]]
 
 
 class Loop(Protocol):
-    """A way to loop `body(carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)`; it returns `(carry, buffers, ys)`.
+    """A way to loop `body(rows, carry, buffer_t, x_t) -> (carry, new_buffer_t, y_t)`.
 
+    It returns `(carry, buffers, ys)`. `rows` is the same in every step. All arguments of `body` have leaves
+    `[*batch, ...]`, and what it closes over has no batch axes, so that a loop may run a part of the batch at a time.
     `new_buffer_t`, of the shape of `buffer_t`, may overwrite it; None leaves `buffers` unchanged.
     """
 
     def __call__(
-        self, body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
+        self, body: Body, rows: Any, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
     ) -> tuple[Carry, Any, Any]: ...
 
 
 def anew(
-    body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
+    body: Body, rows: Any, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
 ) -> tuple[Carry, Any, Any]:
     """Makes new buffers: this is `lax.scan`."""
 
     def scanned(carry: Carry, at_t: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Any]]:
-        carry, new, y = body(carry, *at_t)
+        carry, new, y = body(rows, carry, *at_t)
         return carry, (new, y)
 
     carry, (new, ys) = scan(scanned, carry, (buffers, xs), reverse=reverse, unroll=unroll)
@@ -40,7 +42,7 @@ def anew(
 
 
 def in_place(
-    body: Body, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
+    body: Body, rows: Any, carry: Carry, buffers: Any, xs: Any, *, reverse: bool = False, unroll: int | None
 ) -> tuple[Carry, Any, Any]:
     """Overwrites the buffers, which on the CPU saves the time and memory of a second array.
 
@@ -48,7 +50,7 @@ def in_place(
     """
     total = jax.tree.leaves(buffers)[0].shape[0]
     if (unroll or 1) > 1 or total == 0 or is_placed((carry, buffers, xs)):
-        return anew(body, carry, buffers, xs, reverse=reverse, unroll=unroll)
+        return anew(body, rows, carry, buffers, xs, reverse=reverse, unroll=unroll)
 
     def at(tree: Any, t: Array | int) -> Any:
         return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, t, keepdims=False), tree)
@@ -62,10 +64,10 @@ def in_place(
         # The condition always holds, which XLA cannot know: so the read is finished before its use. Otherwise XLA
         # merges it into each use, cannot order it before the overwrite and copies all of `buffers` in every step.
         here = lax.cond(t < total, at, lambda b, t: jax.tree.map(lambda a: jnp.zeros_like(a[0]), b), buffers, t)
-        carry, new, y = body(carry, jax.tree.map(_floats, here, kinds), at(xs, t))
+        carry, new, y = body(rows, carry, jax.tree.map(_floats, here, kinds), at(xs, t))
         return carry, buffers if new is None else put(buffers, new, t), put(ys, y, t)
 
-    shapes = jax.eval_shape(lambda c, b, x: body(c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
+    shapes = jax.eval_shape(lambda c, b, x: body(rows, c, at(b, 0), at(x, 0))[2], carry, buffers, xs)
     leaves, tree = jax.tree.flatten(shapes)
     # Each has its own value: XLA makes equal arrays once and then copies them. They wait for the buffers, whose
     # computation may need as much memory; for each sequence apart, because the batch may be sharded.

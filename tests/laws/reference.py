@@ -11,6 +11,7 @@ import numpy as np
 import jaxrnn
 from laws.cells import batch_of, make, space_of
 from quick import jit
+from simulated import simulated
 
 
 def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:
@@ -171,4 +172,5 @@ def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -
 
 @cache
 def _compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
-    return jit(with_gradients(unrolled(name, method, **options)))
+    run = jit(with_gradients(unrolled(name, method, **options)))
+    return simulated(run) if method == "kernel" else run
