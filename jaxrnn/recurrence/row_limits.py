@@ -54,10 +54,17 @@ def layout(spec: Spec, operands: Operands) -> Layout:
     if is_placed(operands):
         raise _refused("does not see shardings in types, found an array that has one; shard_map(check_vma=False) does")
     batch = xs.shape[1:-1]
-    count, block = math.prod(batch), NARROWEST
-    while block * PROGRAMS < count and 2 * block * width(features) <= HELD:
-        block *= 2
-    return Layout(batch, -(-count // block) * block, block)
+    count = math.prod(batch)
+    each = block(count, features)
+    return Layout(batch, -(-count // each) * each, each)
+
+
+def block(count: int, features: int) -> int:
+    """Returns the rows of a program: more than the fewest only where these would make too many programs."""
+    rows = NARROWEST
+    while rows * PROGRAMS < count and 2 * rows * width(features) <= HELD:
+        rows *= 2
+    return rows
 
 
 def local(spec: Spec, operands: Operands, steps: Steps) -> Local:
