@@ -26,6 +26,9 @@ CELLS = {
     "layer_norm_lstm": jaxrnn.layer_norm_lstm,
     "layer_norm_gru": jaxrnn.layer_norm_gru,
 }
+CELLS["noisy"] = lambda features, dtype: jaxrnn.zoneout(
+    jaxrnn.recurrent_dropout(jaxrnn.gru(features, dtype=dtype), 0.3), 0.1
+)
 CASES = [(name, 64, "bfloat16") for name in CELLS]
 CASES += [("lstm", 64, "float32"), ("gru", 100, "bfloat16"), ("elman", 100, "float32"), ("lstm", 256, "bfloat16")]
 
@@ -36,7 +39,9 @@ def lowered(name: str, features: int, dtype: str) -> jax.stages.Lowered:
     params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
 
     def loss(params, xs):
-        carry, ys = jaxrnn.unroll(cell, params, xs, method="kernel")
+        flags = jnp.arange(T * B).reshape(T, B) % 5 == 0
+        how = {"key": jax.random.key(0), "mask": ~flags, "resets": flags} if name == "noisy" else {}
+        carry, ys = jaxrnn.unroll(cell, params, xs, method="kernel", **how)
         return (ys.astype(jnp.float32) ** 2).sum() + carry.h.sum()
 
     program = jax.jit(jax.value_and_grad(loss, (0, 1)), in_shardings=where, out_shardings=where)

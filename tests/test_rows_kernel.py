@@ -11,10 +11,12 @@ import jaxrnn
 from arrays import random_like, shapes_of
 from compare import assert_close
 from interpreted import as_on
+from jaxrnn.recurrence.followed import followed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 T, B, D = 5, 3, 2
+AUTO = jax.sharding.AxisType.Auto
 MASK = jnp.asarray(np.random.default_rng(1).random((T, B)) < 0.7).at[:, 1].set(False)
 RESETS = jnp.asarray(np.random.default_rng(2).random((T, B)) < 0.3)
 
@@ -115,13 +117,33 @@ def of(function: Any, features: int) -> jaxrnn.Cell:
     return jaxrnn.pointwise_cell(pointwise, features, jaxrnn.HiddenCarry, gates=("h",))
 
 
-ALONE = "a pointwise that does not treat each alone; such a power would do; method='fused' runs it"
+ALONE = "pointwise, which does not treat each alone; such a power would do; method='fused' runs it"
 REFUSED = {
     "width": (jaxrnn.elman(257), "holds at most 256 features, found 257; method='fused' runs it"),
     "mixing": (jaxrnn.layer_norm_lstm(5), f"pads features to a power of two from 16 on, found 5 of them and {ALONE}"),
     "width as a number": (of(lambda z: jnp.tanh(z / z.shape[-1]), 5), ALONE),
     "closed over": (of(lambda z: jnp.tanh(z * jnp.arange(5.0).reshape(-1, 5)[(0,) * (2 - z.ndim)]), 5), ALONE),
     "primitive": (of(jax.lax.erf, 16), "cannot compute erf, found in pointwise"),
+}
+
+
+def reads_three(features: int) -> jaxrnn.Cell:
+    def pointwise(params: Any, carry: Any, gates: Any) -> Any:
+        h = gates[0] * (params["three"] * gates[0].sum()).sum()
+        return jaxrnn.HiddenCarry(h), h
+
+    extra = {"three": (jax.nn.initializers.ones, (3,))}
+    return jaxrnn.pointwise_cell(pointwise, features, jaxrnn.HiddenCarry, gates=("h",), extra=extra)
+
+
+def closing_over(array: Any) -> jaxrnn.Cell:
+    return followed(jaxrnn.elman(16), lambda before, carry, y, masks: (carry, (y * array).astype(y.dtype)))
+
+
+REFUSED |= {
+    "parameter": (reads_three(16), "reads parameters as scalars or [H], found one of shape (3,) in pointwise"),
+    "after a step": (closing_over(jnp.asarray(2.0)), "cannot read the arrays that a function after each step closes"),
+    "dtype": (jaxrnn.elman(5, dtype=jnp.float8_e4m3fn), "float64, found dtype float8_e4m3fn"),
 }
 
 
@@ -133,6 +155,28 @@ def test_what_the_kernel_refuses(name: str) -> None:
         jax.jit(lambda p, x: jaxrnn.unroll(cell, p, x, method="kernel")).lower(params, xs)
     assert str(error.value).startswith("unroll: method='kernel' on cuda ") and message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_shardings_are_not_in_types() -> None:
+    params, xs, _ = arguments(cell := jaxrnn.elman(5))
+    mesh, split = jax.make_mesh((1,), ("batch",), axis_types=(AUTO,)), jax.P(None, "batch")
+
+    def run(check: bool) -> Any:
+        one = lambda p, x: jaxrnn.unroll(cell, p, x, method="kernel")[1]  # noqa: E731
+        return jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(jax.P(), split), out_specs=split, check_vma=check))
+
+    with as_on("cuda"):
+        with pytest.raises(ValueError, match=r"found an array that has one; shard_map\(check_vma=False\) does"):
+            run(True)(params, xs)
+        assert_close(run(False)(params, xs), jaxrnn.unroll(cell, params, xs)[1], 1e-5)
+
+
+def test_double_precision() -> None:
+    with jax.enable_x64(True), as_on("cuda"):
+        given = jax.tree.map(jnp.float64, arguments(cell := jaxrnn.elman(5)))
+        out = jax.jit(lambda *given: jaxrnn.unroll(cell, *given, method="kernel"))(*given)
+        assert out[1].dtype == jnp.float64
+        assert_close(out, jaxrnn.unroll(cell, *given), 1e-12)
 
 
 def test_sizes_are_numbers() -> None:

@@ -93,7 +93,9 @@ def _then(spec: Spec, operands: Operands, steps: Steps, carry: Any) -> Any:
     inner = operands.xs.ndim - 1
     masks = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[inner:], a.dtype), steps.masks)
     then, y = spec.then, jax.ShapeDtypeStruct(carry.h.shape, spec.dtype)
-    _, padded = _both("zoneout", carry.h.shape[-1], lambda _, *args: then(*args), (), carry, carry, y, masks)
+    _, padded = _both(
+        "what follows a step", carry.h.shape[-1], lambda _, *args: then(*args), (), carry, carry, y, masks
+    )
     if padded.values:
         raise _refused("cannot read the arrays that a function after each step closes over")
     return jax.vmap(lambda *args: padded.rest([], *args))
@@ -115,8 +117,8 @@ def _both(name: str, features: int, function: Any, params: Any, *args: Any) -> t
         padded = None
     if padded is None or mixing(exact, padded):
         raise _refused(
-            f"pads features to a power of two from {NARROWEST} on, found {features} of them and a {name} that does not "
-            "treat each alone; such a power would do"
+            f"pads features to a power of two from {NARROWEST} on, found {features} of them and {name}, which does "
+            "not treat each alone; such a power would do"
         )
     return exact, padded
 
