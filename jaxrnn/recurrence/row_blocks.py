@@ -15,7 +15,7 @@ from jax import lax
 from jaxrnn import precision
 from jaxrnn.types import Array
 
-TILE = 64  # rows of a weight that a product reads at once: with more, float32 does not fit the shared memory of an H100
+TILE = 128  # bytes of a weight's column that a product reads at once; with twice as many, float32 compiles for longer
 
 Body = Callable[..., tuple[Any, Any, Any]]
 
@@ -91,8 +91,12 @@ def scan(
 
 
 def product(a: Array, weight: Any, at: Any, dtype: Any) -> Array:
-    """Returns `a [B, K]` times `weight[:, at]`, of a reference to `[K, n, W]`, in `accumulator(dtype)`."""
-    count = max(1, a.shape[1] // TILE)
+    """Returns `a [B, K]` times `weight[:, at]`, of a reference to `[K, n, W]`, in `accumulator(dtype)`.
+
+    Its precision is that of products outside: float32 is rounded to TF32, as XLA does on a GPU, unless
+    `jax.default_matmul_precision` says `"highest"`.
+    """
+    count = max(1, a.shape[1] * jnp.dtype(dtype).itemsize // TILE)
     size = a.shape[1] // count
     parts = jnp.split(a.astype(dtype), count, axis=1)
     products = [precision.product(part, weight[k * size : (k + 1) * size, at], dtype) for k, part in enumerate(parts)]

@@ -1,6 +1,8 @@
 """Says what the GPU kernel of `rows_kernel.py` can run, and with how many rows to a program; refuses the rest."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ from jaxrnn.recurrence.hoisted import Hoisted, hoist, mixing, unknown
 from jaxrnn.recurrence.padding import NARROWEST, width
 from jaxrnn.sharding import is_placed
 from jaxrnn.sizes import is_known
-from jaxrnn.types import Array
+from jaxrnn.types import Array, Params
 
 WIDEST = 256  # a program holds a row's state and gates in registers, of which an H100 has 255 to a thread
 DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -29,11 +31,16 @@ class Layout(NamedTuple):
 
 
 class Local(NamedTuple):
-    """`pointwise`, of one row with padded features; `values`, its values' own shapes; `spec` with a `then` of rows."""
+    """What acts on one row, with padded features.
+
+    Attributes:
+      pointwise: that of `spec`.
+      known: `(params) -> values` of `pointwise`, without padding.
+      spec: with a `then` of rows.
+    """
 
     pointwise: Hoisted
-    values: list[jax.ShapeDtypeStruct]
-    known: Any
+    known: Callable[[Params], list[Array]]
     spec: Spec
 
 
@@ -75,40 +82,43 @@ def local(spec: Spec, operands: Operands, steps: Steps) -> Local:
     """
     features, wide = operands.weights.kernel.shape[-1], accumulator(spec.dtype)
 
-    def row(a: Array, lead: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(a.shape[lead:], a.dtype)
+    def without(lead: int, tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[lead:], a.dtype), tree)
 
     batch = operands.xs.ndim - 2
-    carry = jax.tree.map(lambda a: row(a, batch), operands.carry)
+    carry = without(batch, operands.carry)
     gate = jax.ShapeDtypeStruct((features,), wide)
     each = tuple((gate, gate) if g in spec.paired else gate for g in range(spec.gates))
-    small = jax.tree.map(lambda a: row(a, 0), operands.weights.small)
+    small = without(0, operands.weights.small)
     exact, padded = _both("pointwise", features, spec.pointwise, small, carry, each)
-    return Local(padded, exact.values, exact.known, spec._replace(then=_then(spec, operands, steps, carry)))
+    if spec.then is not None:
+        spec = spec._replace(then=_then(spec.then, carry, spec.dtype, without(batch + 1, steps.masks)))
+    return Local(padded, exact.known, spec)
 
 
-def _then(spec: Spec, operands: Operands, steps: Steps, carry: Any) -> Any:
-    if spec.then is None:
-        return None
-    inner = operands.xs.ndim - 1
-    masks = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[inner:], a.dtype), steps.masks)
-    then, y = spec.then, jax.ShapeDtypeStruct(carry.h.shape, spec.dtype)
+def _then(then: Any, carry: Any, dtype: Any, masks: Any) -> Any:
+    """Returns `then` for rows with padded features."""
+    y = jax.ShapeDtypeStruct(carry.h.shape, dtype)
     _, padded = _both(
         "what follows a step", carry.h.shape[-1], lambda _, *args: then(*args), (), carry, carry, y, masks
     )
     if padded.values:
         raise _refused("cannot read the arrays that a function after each step closes over")
-    return jax.vmap(lambda *args: padded.rest([], *args))
+    return jax.vmap(partial(padded.rest, []))
 
 
 def _both(name: str, features: int, function: Any, params: Any, *args: Any) -> tuple[Hoisted, Hoisted]:
     """Returns the function split with its own widths, and with padded ones."""
     exact = hoist(function, params, *args)
+
+    def ours(a: Any) -> Any:
+        return _padded(a) if a.shape and a.shape[-1] == features else a
+
     if strange := unknown(exact):
         raise _refused(f"cannot compute {', '.join(strange)}, found in {name}")
-    if odd := [v.shape for v in exact.values if _padded(v, features).size & (_padded(v, features).size - 1)]:
+    if odd := [v.shape for v in exact.values if ours(v).size & (ours(v).size - 1)]:
         raise _refused(f"reads parameters as scalars or [H], found one of shape {odd[0]} in {name}")
-    shapes = jax.tree.map(lambda a: _padded(a, features), (params, *args))
+    shapes = (jax.tree.map(ours, params), *jax.tree.map(_padded, args))
     if shapes == (params, *args):
         return exact, exact
     try:
@@ -123,9 +133,8 @@ def _both(name: str, features: int, function: Any, params: Any, *args: Any) -> t
     return exact, padded
 
 
-def _padded(a: Any, features: int) -> jax.ShapeDtypeStruct:
-    ours = a.shape and a.shape[-1] == features
-    return jax.ShapeDtypeStruct((*a.shape[:-1], width(features)) if ours else a.shape, a.dtype)
+def _padded(a: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*a.shape[:-1], width(a.shape[-1])) if a.shape else (), a.dtype)
 
 
 def _refused(why: str) -> ValueError:
