@@ -109,7 +109,11 @@ def test_the_gates_are_not_copied_in_the_loop() -> None:
 
 
 EXTENSION_POINTS = (
+    "jax.extend.core.ClosedJaxpr",
+    "jax.extend.core.Jaxpr",
+    "jax.extend.core.Literal",
     "jax.extend.core.Primitive",
+    "jax.extend.core.jaxpr_as_fun",
     "jax.interpreters.ad.Zero",
     "jax.interpreters.ad.instantiate_zeros",
     "jax.interpreters.ad.is_undefined_primal",

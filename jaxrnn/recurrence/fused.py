@@ -120,10 +120,15 @@ def elementwise(
         y = product(made, projection, spec.dtype)
         y = y if nudge is None else y + nudge
         new = new._replace(h=y)
+    return *finish(spec, carry, new, y, at_t), made
+
+
+def finish(spec: Spec, carry: Carry, new: Carry, y: Array, at_t: Steps) -> tuple[Carry, Any]:
+    """Returns the carry and output of one step from the new state and output: `then`, and what an invalid step does."""
     y = y.astype(spec.dtype)
     if spec.then is not None:
         new, y = spec.then(carry, new, y, at_t.masks)
-    return *hold(at_t.valid, carry, new, y), made
+    return hold(at_t.valid, carry, new, y)
 
 
 def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, ...]) -> tuple[Carry, Array]:
@@ -254,17 +259,33 @@ def backward(
         unroll=spec.unroll,
     )
     # XLA transposes these factors; before the loop that would keep the copies in memory all through it.
-    xs, hs = after(dcarry.h[..., :1], xs), after(dcarry.h[..., :1], saved.carries.h)
-    dz, rows = dgates.sums, tuple(range(len(batch) + 1))
+    ready = dcarry.h[..., :1]
+    operands = operands._replace(xs=after(ready, xs))
+    small = jax.tree.map(lambda s: s.sum(tuple(range(len(batch)))), dsmall)
+    dxs, dweights = of_products(spec, operands, after(ready, saved.carries.h), dgates, projections, small)
+    return like(operands, Operands(dxs, dweights, dcarry, dfresh, dscale))
+
+
+def of_products(
+    spec: Spec, operands: Operands, hs: Array, dgates: Gates, projections: tuple[Array, Array] | None, small: Params
+) -> tuple[Array, Weights]:
+    """Returns the cotangents of the inputs and of the weights from those of the gates, one product each.
+
+    `projections` holds the states before the projection, and the cotangents after it. `small` is a part of the result.
+    """
+    weights, dz = operands.weights, dgates.sums
     dweights = Weights(
-        kernel=outer(xs, dz, spec.dtype),
-        bias=None if weights.bias is None else dz.sum(rows, dtype=accumulator(spec.dtype)),
-        recurrent=_recurrent_cotangent(spec, weights.recurrent, _entering(hs, scale), dgates),
-        projection=None if projections is None else outer(projections[0], projections[1], spec.dtype),
-        small=jax.tree.map(lambda s: s.sum(rows[:-1]), dsmall),
+        kernel=outer(operands.xs, dz, spec.dtype),
+        bias=None if weights.bias is None else dz.sum(tuple(range(dz.ndim - 1)), dtype=accumulator(spec.dtype)),
+        recurrent=_recurrent_cotangent(spec, weights.recurrent, _entering(hs, operands.scale), dgates),
+        projection=None if projections is None else outer(*projections, spec.dtype),
+        small=small,
     )
-    dxs = product(dz, flat(weights.kernel).T, spec.dtype)
-    cotangents = Operands(dxs, dweights, dcarry, dfresh, dscale)
+    return product(dz, flat(weights.kernel).T, spec.dtype), dweights
+
+
+def like(operands: Operands, cotangents: Operands) -> Operands:
+    """Returns the cotangents in the shapes and dtypes of the operands."""
     return jax.tree.map(lambda c, primal: c.reshape(primal.shape).astype(primal.dtype), cotangents, operands)
 
 

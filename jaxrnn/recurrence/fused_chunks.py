@@ -5,6 +5,7 @@ one large product. A forward pass that stores nothing uses chunks where all gate
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,6 @@ from jaxrnn.recurrence import fused
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.recurrence.loop import segmented
-from jaxrnn.recurrence.rewrite import Loop
 from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import at_least, is_known
 from jaxrnn.types import Array, Carry
@@ -41,13 +41,13 @@ def _length(xs: Array) -> int:
 
 
 def forward(
-    spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: Loop
+    program: Callable[..., Any], spec: Spec, operands: Operands, steps: Steps, *, save: bool
 ) -> tuple[Carry, Array, Saved | None]:
-    """Runs `fused.forward`, with a `saved` of carries alone."""
+    """Runs `program`, as `fused.forward`, with a `saved` of carries alone."""
 
     def run(carry: Carry, chunk: tuple[Array, Steps]) -> tuple[Carry, tuple[Array, Saved | None]]:
         part = operands._replace(xs=chunk[0], carry=carry)
-        carry, ys, saved = fused.forward(spec, part, chunk[1], save=save, loop=loop)
+        carry, ys, saved = program(spec, part, chunk[1], save=save)
         return carry, (ys, None if saved is None else saved._replace(gates=None))
 
     length = _length(operands.xs)
@@ -56,15 +56,21 @@ def forward(
 
 
 def backward(
-    spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any, *, loop: Loop
+    program: Callable[..., Operands],
+    spec: Spec,
+    operands: Operands,
+    steps: Steps,
+    saved: Saved,
+    dcarry: Carry,
+    dys: Any,
 ) -> Operands:
-    """Runs `fused.backward` from a `saved` of carries alone."""
+    """Runs `program`, as `fused.backward`, from a `saved` of carries alone."""
 
     def run(state: tuple[Any, ...], chunk: Any) -> tuple[tuple[Any, ...], Array]:
         xs, steps, saved, dys = chunk
         dcarry, *sums = state
         part = operands._replace(xs=xs)
-        d = fused.backward(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys, loop=loop)
+        d = program(spec, part, steps, fused.with_gates(spec, part, saved), dcarry, dys)
         sums = jax.tree.map(lambda total, x: total + x.astype(total.dtype), tuple(sums), (d.weights, d.fresh, d.scale))
         return (d.carry, *sums), d.xs
 

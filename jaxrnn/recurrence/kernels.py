@@ -76,6 +76,15 @@ def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
     return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype, whole)
 
 
+def dense(kernel: Array) -> Array:
+    """Returns a block-diagonal kernel as the dense one that gives the same product; others as they are."""
+    if kernel.ndim < 4:
+        return kernel
+    heads, width, gates, _ = kernel.shape
+    apart = jnp.where(jnp.eye(heads, dtype=bool)[:, None, None, :, None], kernel[:, :, :, None], 0)
+    return apart.reshape(heads * width, gates, -1)
+
+
 def _gates_last(a: Array, axes: int = 2) -> Array:
     return a.reshape(*a.shape[:-axes], math.prod(a.shape[-axes:]))  # −1 is ambiguous for an empty batch
 

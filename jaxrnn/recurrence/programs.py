@@ -5,11 +5,12 @@ second derivatives, which are therefore in plain JAX with every method.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxrnn.recurrence import fused, fused_chunks, rewrite, vmem
+from jaxrnn.recurrence import fused, fused_chunks, rewrite, rows_kernel, vmem
 from jaxrnn.recurrence.fused import Operands, Saved, Steps
 from jaxrnn.recurrence.gates import Spec
 from jaxrnn.types import Array, Carry
@@ -29,17 +30,22 @@ class Programs(NamedTuple):
 
 def looped(loop: rewrite.Loop, *, cached: bool = False) -> Programs:
     """Returns the programs in plain JAX around `loop`; `cached` says that large forward passes are faster in chunks."""
+    return chunked(partial(fused.forward, loop=loop), partial(fused.backward, loop=loop), cached=cached)
 
-    def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool) -> tuple[Carry, Array, Saved | None]:
+
+def chunked(forward: Callable[..., Any], backward: Callable[..., Operands], *, cached: bool = False) -> Programs:
+    """Returns these programs, which run on one chunk of steps at a time where the derivative recomputes the gates."""
+
+    def run(spec: Spec, operands: Operands, steps: Steps, *, save: bool) -> tuple[Carry, Array, Saved | None]:
         in_chunks = spec.rebuild or (cached and not save and fused_chunks.are_faster(spec, operands))
-        run = fused_chunks.forward if in_chunks else fused.forward
-        return run(spec, operands, steps, save=save, loop=loop)
+        program = partial(fused_chunks.forward, forward) if in_chunks else forward
+        return program(spec, operands, steps, save=save)
 
-    def backward(spec: Spec, operands: Operands, steps: Steps, saved: Saved, dcarry: Carry, dys: Any) -> Operands:
-        run = fused_chunks.backward if spec.rebuild else fused.backward
-        return run(spec, operands, steps, saved, dcarry, dys, loop=loop)
+    def derive(spec: Spec, *args: Any) -> Operands:
+        program = partial(fused_chunks.backward, backward) if spec.rebuild else backward
+        return program(spec, *args)
 
-    return Programs(forward, backward)
+    return Programs(run, derive)
 
 
 PLAIN = looped(rewrite.anew)
@@ -47,7 +53,11 @@ PLAIN = looped(rewrite.anew)
 # that saves it would wait for the host in every step.
 FUSED = {"cpu": looped(rewrite.in_place, cached=True)}
 # The CPU has the TPU's kernel, for tests alone: Pallas simulates it there.
-KERNELS: dict[str, Programs] = {"tpu": looped(vmem.loop), "cpu": looped(vmem.loop)}
+KERNELS: dict[str, Programs] = {
+    "tpu": looped(vmem.loop),
+    "cpu": looped(vmem.loop),
+    "cuda": chunked(rows_kernel.forward, rows_kernel.backward),
+}
 PLATFORMS = ("cpu", "tpu", "cuda", "rocm")
 
 
