@@ -1,17 +1,30 @@
 """Kernels for accelerators, run on the CPU as Pallas interprets them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from jax.experimental.pallas import tpu
 
-from jaxrnn.recurrence import programs
+from jaxrnn.recurrence import affine_kernel, programs
 
 
 @contextmanager
 def as_on(platform: str) -> Iterator[None]:
-    """Gives the CPU the kernels of a platform, as operations of arrays, without its memories."""
+    """Gives the CPU the kernels of a platform, as XLA's operations: a simulation of memories takes far longer."""
+    linear = affine_kernel.kernels()
     with pytest.MonkeyPatch.context() as patch, tpu.force_tpu_interpret_mode(True):
         patch.setitem(programs.KERNELS, "cpu", programs.KERNELS[platform])
+        patch.setattr(affine_kernel, "kernels", lambda: {**linear, "cpu": linear[platform]})
         yield
+
+
+def simulated(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls `run` with the kernels of a TPU."""
+
+    def call(*args: Any) -> Any:
+        with as_on("tpu"):
+            return run(*args)
+
+    return call

@@ -1,6 +1,7 @@
 """In half precision no product is computed in float32 by accident, neither of a value nor of a gradient: as lowered."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def test_the_gradient_of_a_product_in_half_precision_is_two_of_them(mapped):
     axes = {"inputs": (0, None), "both": (0, 0)}
 
     def run(a, b):
-        multiply = lambda a, b: product(a, b, jnp.bfloat16)  # noqa: E731
+        multiply = partial(product, dtype=jnp.bfloat16)
         return (multiply if mapped is None else jax.vmap(multiply, axes[mapped]))(a, b)
 
     if mapped == "both":

@@ -12,9 +12,9 @@ from jax.sharding import PartitionSpec as P
 import jaxrnn
 from arrays import shapes_of
 from compare import assert_close
+from interpreted import simulated
 from jaxrnn.recurrence import tiles
 from quick import jit
-from simulated import simulated
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -164,8 +164,10 @@ def test_shardings_are_not_in_types() -> None:
     params, xs, _ = arguments(cell := jaxrnn.elman(5))
     mesh, split = jax.make_mesh((1,), ("batch",), axis_types=(AUTO,)), jax.P(None, "batch")
 
+    def one(params: Any, xs: jax.Array) -> jax.Array:
+        return jaxrnn.unroll(cell, params, xs, method="kernel")[1]
+
     def run(check: bool) -> Any:
-        one = lambda p, x: jaxrnn.unroll(cell, p, x, method="kernel")[1]  # noqa: E731
         return jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(jax.P(), split), out_specs=split, check_vma=check))
 
     with as_on("cuda"):

@@ -18,9 +18,7 @@ CELLS = jaxrnn.cells.CONSTRUCTORS | {
     "slstm": partial(jaxrnn.slstm, heads=4),
     "zoneout": lambda features, **options: jaxrnn.zoneout(jaxrnn.lstm(features, **options), 0.1),
 }
-DENSE = [
-    name for name, make in CELLS.items() if "conv" not in name and "kernel" in jaxrnn.methods(make(H), platform="tpu")
-]
+DENSE = [name for name, make in CELLS.items() if "conv" not in name and "fused" in jaxrnn.methods(make(H))]
 SHAPES = [("lstm", 100, 3, 7), ("lstm", 256, 3, 7), ("gru", 100, 16, 1000), ("lstm", 128, 2048, 20)]  # name, H, B, T
 
 

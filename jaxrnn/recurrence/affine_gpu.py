@@ -3,8 +3,9 @@
 Where there are fewer columns than threads that the memory needs, time is cut into chunks, which run side by side in two
 levels: a first kernel makes one step of each chunk, a scan over these few steps gives the state before each chunk, and
 a second kernel runs the chunks. The inputs are read twice then. A thread has the inputs of `UNROLL` steps, 8 bytes
-each, under way, so a memory of 3.35 TB/s and 0.8 µs (H100) needs about `COLUMNS` threads. With N columns one pass moves
-3 numbers a step at N / `COLUMNS` of its rate, and two levels move 5 at the whole rate: one pass is faster from 3/5 on.
+each, under way, so the memory of an H100, 3.35 TB/s, needs about `COLUMNS` threads if a read takes 0.8 µs, which is an
+assumption. With N columns one pass moves 3 numbers a step at N / `COLUMNS` of its rate, and two levels move 5 at the
+whole rate: one pass is faster from 3/5 on.
 """
 
 from collections.abc import Callable

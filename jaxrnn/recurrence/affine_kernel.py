@@ -20,7 +20,7 @@ Parts = tuple[Any, ...]  # a real array, or the real and the imaginary part of a
 
 
 class Operands(NamedTuple):
-    """What a kernel reads.
+    """The arrays that a kernel reads.
 
     Attributes:
       a: parts `[T, rows, columns]`; any axis may be 1.

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 class Local(NamedTuple):
-    """What acts on one row, with padded features.
+    """The functions that act on one row, with padded features.
 
     Attributes:
       pointwise: that of `spec`.

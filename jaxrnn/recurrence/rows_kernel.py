@@ -23,7 +23,7 @@ from jaxrnn.types import Array, Carry
 
 
 class Shared(NamedTuple):
-    """What all rows read, with padded features.
+    """The arrays that all rows read, with padded features.
 
     Attributes:
       recurrent: `[S, G, H]`, and transposed `[H, G, S]` in the backward loop; `[G, H]` if diagonal.

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
+from interpreted import simulated
 from laws.cells import batch_of, make, space_of
 from quick import jit
-from simulated import simulated
 
 
 def definition(name: str, *, reverse: bool = False) -> Callable[..., Any]:

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.pallas import tpu
 
 import jaxrnn
 from arrays import random_like, shapes_of
 from compare import assert_close
-from jaxrnn.recurrence import affine_gpu, affine_kernel, affine_tpu
+from interpreted import as_on
+from jaxrnn.recurrence import affine_gpu, affine_tpu
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -21,8 +21,6 @@ PLATFORMS = ("tpu", "cuda")
 @pytest.fixture(params=PLATFORMS)
 def interpreted(request, monkeypatch):
     """Gives the CPU a platform's kernels, with few steps in a chunk, so that short sequences have several."""
-    known = affine_kernel.kernels()
-    monkeypatch.setattr(affine_kernel, "kernels", lambda: {**known, "cpu": known[request.param]})
     for module, name, value in (
         (affine_tpu, "CHUNK", 2 * affine_tpu.ROWS * affine_tpu.COLUMNS),
         (affine_tpu, "UNROLL", 2),
@@ -31,7 +29,7 @@ def interpreted(request, monkeypatch):
     ):
         monkeypatch.setattr(module, name, value)
     jax.clear_caches()
-    with tpu.force_tpu_interpret_mode(True):
+    with as_on(request.param):
         yield request.param
     jax.clear_caches()
 
