@@ -10,11 +10,11 @@ import argparse
 from matplotlib.figure import Figure
 
 from benchmarks import plots
-from benchmarks.harness import Question, cases, identity, main
+from benchmarks.harness import Question, cases, compared, identity, main
 from benchmarks.parity import admitted
 from benchmarks.peers import Field, products
 from benchmarks.problems import TITLES
-from benchmarks.results import LEGEND, Ratios, Result, Row, comparison, least, over, pick, unique, values
+from benchmarks.results import LEGEND, Ratios, Result, Row, least, over, pick, values
 from benchmarks.timing import round_robin, summary
 
 WHATS = ("forward", "training")
@@ -45,15 +45,12 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
 
 
 def show(result: Result) -> str:
-    blocks = []
-    for cell in unique(result["rows"], "cell"):
-        for what in WHATS:
-            rows = pick(result["rows"], cell=cell, what=what)
-            blocks.append(comparison(f"{TITLES[cell]} {what}, ms", rows, ratios(result, cell, what)))
     notes = sorted(
         {f"{row['contender']}, {TITLES[row['cell']]}: {row['note']}." for row in result["rows"] if row["note"]}
     )
-    return "\n\n".join([*blocks, "\n".join([f"Medians, and quartiles in brackets. {LEGEND}", *notes])])
+    return "\n\n".join(
+        [compared(result, WHATS, ratios), "\n".join([f"Medians, and quartiles in brackets. {LEGEND}", *notes])]
+    )
 
 
 def draw(result: Result) -> Figure:

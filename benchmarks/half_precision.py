@@ -10,11 +10,10 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from benchmarks import plots
-from benchmarks.harness import Question, cases, identity, main
+from benchmarks.harness import Question, cases, compared, identity, main
 from benchmarks.parity import admitted
 from benchmarks.peers import Field, jaxrnn
-from benchmarks.problems import TITLES
-from benchmarks.results import Ratios, Result, Row, comparison, over, pick, unique, values
+from benchmarks.results import Ratios, Result, Row, over, pick, unique, values
 from benchmarks.timing import round_robin, summary
 
 FLOAT32 = "jaxrnn, float32"
@@ -43,12 +42,7 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
 
 
 def show(result: Result) -> str:
-    blocks = []
-    for cell in unique(result["rows"], "cell"):
-        for what in WHATS:
-            rows = pick(result["rows"], cell=cell, what=what)
-            blocks.append(comparison(f"{TITLES[cell]} {what} in bfloat16, ms", rows, ratios(result, cell, what)))
-    return "\n\n".join(blocks)
+    return compared(result, WHATS, ratios, "{cell} {what} in bfloat16, ms")
 
 
 def draw(result: Result) -> Figure:

@@ -13,9 +13,10 @@ from tqdm import tqdm
 import jaxrnn
 from benchmarks import plots, results
 from benchmarks.environment import Bystanders, environment, machine
-from benchmarks.peers import PEERS, Field
-from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, Case, Shape, make_case, shape_of
-from benchmarks.results import Result, Row
+from benchmarks.peers import PEERS, Contender, Field
+from benchmarks.problems import CELLS, QUICK_SHAPES, SHAPES, TITLES, Case, Shape, make_case, shape_of
+from benchmarks.results import Ratios, Result, Row
+from benchmarks.timing import round_robin, summary
 
 
 class Question(NamedTuple):
@@ -135,3 +136,26 @@ def cases(args: argparse.Namespace, dtype: str = "float32") -> Iterator[tuple[st
 def identity(case: Case, shape: str, **more: object) -> Row:
     """The columns that say what a row is about."""
     return {"cell": case.cell, "shape": shape, "sizes": list(case.shape), **more}
+
+
+def timed(case: Case, shape: str, contenders: Sequence[Contender], whats: Sequence[str], repeats: int) -> Iterator[Row]:
+    """The rows of contenders that take turns, for each of `whats`."""
+    for what in whats:
+        times = round_robin({c.name: c.call(what) for c in contenders}, repeats, what)
+        for c in contenders:
+            yield identity(case, shape, what=what, contender=c.name) | summary(times[c.name])
+
+
+def compared(
+    result: Result, whats: Sequence[str], ratios: Callable[[Result, str, str], Ratios], title: str = "{cell} {what}, ms"
+) -> str:
+    """A table for each cell and each of `whats`, with `ratios(result, cell, what)` below it."""
+    return "\n\n".join(
+        results.comparison(
+            title.format(cell=TITLES[cell], what=what),
+            results.pick(result["rows"], cell=cell, what=what),
+            ratios(result, cell, what),
+        )
+        for cell in results.unique(result["rows"], "cell")
+        for what in whats
+    )

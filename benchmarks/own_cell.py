@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 
 import jaxrnn
 from benchmarks import plots
-from benchmarks.harness import Question, cases, identity, main
+from benchmarks.harness import Question, cases, compared, main, timed
 from benchmarks.parity import Parity
 from benchmarks.peers import Contender, Field, of_jax
 from benchmarks.peers.jaxrnn import contender as built_in
 from benchmarks.peers.jaxrnn import params_of
-from benchmarks.problems import TITLES, Case
-from benchmarks.results import Ratios, Result, Row, comparison, least, over, pick, unique, values
-from benchmarks.timing import round_robin, summary
+from benchmarks.problems import Case
+from benchmarks.results import Ratios, Result, Row, least, over, pick, values
 
 BUILT_IN, OWN = "jaxrnn, built-in", "jaxrnn, user's cell"
 IN_STEP, BEFORE = "by hand, x W in the step", "by hand, x W before the loop"
@@ -73,10 +72,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
         parity = Parity(case)
         for contender in contenders:
             parity.check(contender)
-        for what in WHATS:
-            times = round_robin({c.name: c.call(what) for c in contenders}, args.repeats, what)
-            for c in contenders:
-                rows.append(identity(case, shape, what=what, contender=c.name) | summary(times[c.name]))
+        rows += timed(case, shape, contenders, WHATS, args.repeats)
     return rows
 
 
@@ -128,12 +124,7 @@ def ratios(result: Result, cell: str, what: str) -> Ratios:
 
 
 def show(result: Result) -> str:
-    blocks = []
-    for cell in unique(result["rows"], "cell"):
-        for what in WHATS:
-            rows = pick(result["rows"], cell=cell, what=what)
-            blocks.append(comparison(f"{TITLES[cell]} {what}, ms", rows, ratios(result, cell, what)))
-    return "\n\n".join(blocks)
+    return compared(result, WHATS, ratios)
 
 
 def draw(result: Result) -> Figure:
