@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxrnn.sharding import outer_sharding, vary, varying
@@ -54,11 +54,12 @@ def product(a: Array, b: Array, dtype: Any) -> Array:
     So are the products in its gradient: their cotangents are rounded to `dtype`.
     """
     if accumulator(dtype) == dtype:
-        return _product(a, b, dtype)
+        return plain_product(a, b, dtype)
     return product_p.bind(*vary((a, b), varying((a, b))), dtype=jnp.dtype(dtype))
 
 
-def _product(a: Array, b: Array, dtype: Any) -> Array:
+def plain_product(a: Array, b: Array, dtype: Any) -> Array:
+    """Returns `product(a, b, dtype)` as an operation of JAX's own, with the gradient that JAX gives it."""
     return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
 
 
@@ -103,13 +104,25 @@ def _transpose(cotangent: Any, a: Any, b: Any, *, dtype: Any) -> list[Any]:
 def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, dtype: Any) -> tuple[Array, int]:
     (a, b), (of_a, of_b) = operands, dims
     if of_b is not None:
-        return jax.vmap(partial(_product, dtype=dtype), in_axes=(of_a, of_b))(a, b), 0
+        return jax.vmap(partial(plain_product, dtype=dtype), in_axes=(of_a, of_b))(a, b), 0
     return product(jnp.moveaxis(a, of_a or 0, 0), b, dtype), 0
 
 
-product_p.def_impl(jax.jit(_product, static_argnames="dtype"))
-product_p.def_abstract_eval(lambda a, b, dtype: jax.make_jaxpr(partial(_product, dtype=dtype))(a, b).out_avals[0])
-mlir.register_lowering(product_p, mlir.lower_fun(_product, multiple_results=False))
+def in_plain_products(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Returns a program with `plain_product` for `product`: compilers of kernels know JAX's own operations alone."""
+
+    def plain(eqn: Any) -> Any:
+        if eqn.primitive is not product_p:
+            return eqn
+        traced = jax.make_jaxpr(jax.jit(partial(plain_product, **eqn.params)))(*(v.aval for v in eqn.invars))
+        return traced.eqns[0].replace(invars=eqn.invars, outvars=eqn.outvars)
+
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=[plain(eqn) for eqn in closed.jaxpr.eqns]), closed.consts)
+
+
+product_p.def_impl(jax.jit(plain_product, static_argnames="dtype"))
+product_p.def_abstract_eval(lambda a, b, dtype: jax.make_jaxpr(partial(plain_product, dtype=dtype))(a, b).out_avals[0])
+mlir.register_lowering(product_p, mlir.lower_fun(plain_product, multiple_results=False))
 ad.primitive_jvps[product_p] = _jvp
 ad.primitive_transposes[product_p] = _transpose
 batching.primitive_batchers[product_p] = _batch

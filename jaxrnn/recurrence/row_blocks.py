@@ -99,7 +99,8 @@ def product(a: Array, weight: Any, at: Any, dtype: Any) -> Array:
     count = max(1, a.shape[1] * jnp.dtype(dtype).itemsize // TILE)
     size = a.shape[1] // count
     parts = jnp.split(a.astype(dtype), count, axis=1)
-    products = [precision.product(part, weight[k * size : (k + 1) * size, at], dtype) for k, part in enumerate(parts)]
+    rows = [weight[k * size : (k + 1) * size, at] for k in range(count)]
+    products = [precision.plain_product(part, row, dtype) for part, row in zip(parts, rows, strict=True)]
     return sum(products[1:], products[0])
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from jaxrnn.precision import in_plain_products
 from jaxrnn.recurrence import rewrite, tiles
 from jaxrnn.recurrence.rewrite import Body
 from jaxrnn.sharding import is_placed
@@ -53,7 +54,8 @@ def loop(
             jax.tree.unflatten(of_states, [jax.eval_shape(lambda a: a[:size], a) for a in states]),
             *jax.tree.unflatten(of_inputs, [jax.eval_shape(lambda a: a[0, :size], a) for a in inputs]),
         ]
-        return jax.make_jaxpr(body, return_shape=True)(*given)
+        closed, shape = jax.make_jaxpr(body, return_shape=True)(*given)
+        return in_plain_products(closed), shape
 
     step, (_, new, y) = traced(count)
     shared = [jnp.asarray(c) for c in step.consts]
