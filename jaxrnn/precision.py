@@ -1,16 +1,17 @@
 """Chooses the dtypes of computation and of accumulation."""
 
+import re
+import string
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxrnn.sharding import outer_sharding, vary, varying
+from jaxrnn.sharding import einsum_sharding, vary, varying
 from jaxrnn.types import Array, Params
 
 
@@ -49,80 +50,79 @@ def _made_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tupl
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `a[..., K] @ b[K, N]` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`.
-
-    So are the products in its gradient: their cotangents are rounded to `dtype`.
-    """
-    if accumulator(dtype) == dtype:
-        return plain_product(a, b, dtype)
-    return product_p.bind(*vary((a, b), varying((a, b))), dtype=jnp.dtype(dtype))
-
-
-def plain_product(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `product(a, b, dtype)` as an operation of JAX's own, with the gradient that JAX gives it."""
-    return _dot(a, b, ((a.ndim - 1,), (0,)), dtype)
+    """Returns `einsum` of `a [..., K]` and `b [K, N]`, `[..., N]`."""
+    return einsum("...k,kn->...n", a, b, dtype)
 
 
 def outer(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `Σ aᵀ b` over every axis but the last, `[K, N]`.
+    """Returns `einsum` of `a [..., K]` and `b [..., N]`, `[K, N]`: a sum over all leading axes."""
+    return einsum("...k,...n->kn", a, b, dtype)
 
-    It contracts the leading axes without a reshape, which would gather a sharded batch.
+
+def einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:
+    """Returns `jnp.einsum(form, a, b)` with inputs in `dtype`, accumulated and returned in `accumulator(dtype)`.
+
+    So are the products in its gradient: their cotangents are rounded to `dtype`. An axis of one input is also one of
+    the other or of the result, and what `...` stands for is not sharded in one of them alone.
     """
-    over = tuple(range(a.ndim - 1))
-    return _dot(a, b, (over, over), dtype, out_sharding=outer_sharding(a, b))
+    if accumulator(dtype) == dtype:
+        return plain_einsum(a, b, form=form, dtype=dtype)
+    return einsum_p.bind(*vary((a, b), varying((a, b))), form=form, dtype=jnp.dtype(dtype))
 
 
-def _dot(
-    a: Array, b: Array, contract: tuple[tuple[int, ...], tuple[int, ...]], dtype: Any, out_sharding: Any = None
-) -> Array:
+def plain_einsum(a: Array, b: Array, *, form: str, dtype: Any) -> Array:
+    """Returns `einsum(form, a, b, dtype)` in operations of JAX's own, with the gradient that JAX gives them."""
     a, b = a.astype(dtype), b.astype(dtype)
-    wide = accumulator(dtype)
-    return lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=wide, out_sharding=out_sharding)
+    placed = einsum_sharding(form, a, b)
+    return jnp.einsum(form, a, b, preferred_element_type=accumulator(dtype), out_sharding=placed)
 
 
-# --- the product in half precision ----------------------------------------------------------------------------------
+# --- products in half precision -------------------------------------------------------------------------------------
 
 # The gradient of JAX's own product would multiply a cotangent of float32 by an operand in half precision, for which
 # GPUs and TPUs convert the operand and compute in float32.
-product_p = Primitive("half_product")
+einsum_p = Primitive("half_einsum")
 
 
-def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, dtype: Any) -> tuple[Array, Array]:
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, form: str, dtype: Any) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
     pairs = ((da, b), (a, db))
-    parts = [product(x, y, dtype) for x, y in pairs if not isinstance(x, ad.Zero) and not isinstance(y, ad.Zero)]
-    return product(a, b, dtype), sum(parts[1:], parts[0])
+    parts = [einsum(form, x, y, dtype) for x, y in pairs if not isinstance(x, ad.Zero) and not isinstance(y, ad.Zero)]
+    return einsum(form, a, b, dtype), sum(parts[1:], parts[0])
 
 
-def _transpose(cotangent: Any, a: Any, b: Any, *, dtype: Any) -> list[Any]:
+def _transpose(cotangent: Any, a: Any, b: Any, *, form: str, dtype: Any) -> list[Any]:
     cotangent = ad.instantiate_zeros(cotangent)
+    of_a, of_b, out = re.split(",|->", form)
     if ad.is_undefined_primal(a):
-        return [product(cotangent, b.T, dtype).astype(a.aval.dtype), None]
-    return [None, outer(a, cotangent, dtype).astype(b.aval.dtype)]
+        return [einsum(f"{out},{of_b}->{of_a}", cotangent, b, dtype).astype(a.aval.dtype), None]
+    return [None, einsum(f"{of_a},{out}->{of_b}", a, cotangent, dtype).astype(b.aval.dtype)]
 
 
-def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, dtype: Any) -> tuple[Array, int]:
-    (a, b), (of_a, of_b) = operands, dims
-    if of_b is not None:
-        return jax.vmap(partial(plain_product, dtype=dtype), in_axes=(of_a, of_b))(a, b), 0
-    return product(jnp.moveaxis(a, of_a or 0, 0), b, dtype), 0
+def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, form: str, dtype: Any) -> tuple[Array, int]:
+    """Gives a mapped axis a letter of its own, so that one product computes all."""
+    letter = next(letter for letter in string.ascii_uppercase if letter not in form)
+    *inputs, out = re.split(",|->", form)
+    inputs = [of if dim is None else letter + of for of, dim in zip(inputs, dims, strict=True)]
+    a, b = (x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True))
+    return einsum(f"{','.join(inputs)}->{letter}{out}", a, b, dtype), 0
 
 
 def in_plain_products(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Returns a program with `plain_product` for `product`: compilers of kernels know JAX's own operations alone."""
+    """Returns a program with `plain_einsum` for `einsum`: compilers of kernels know JAX's own operations alone."""
 
     def plain(eqn: Any) -> Any:
-        if eqn.primitive is not product_p:
+        if eqn.primitive is not einsum_p:
             return eqn
-        traced = jax.make_jaxpr(jax.jit(partial(plain_product, **eqn.params)))(*(v.aval for v in eqn.invars))
+        traced = jax.make_jaxpr(jax.jit(partial(plain_einsum, **eqn.params)))(*(v.aval for v in eqn.invars))
         return traced.eqns[0].replace(invars=eqn.invars, outvars=eqn.outvars)
 
     return ClosedJaxpr(closed.jaxpr.replace(eqns=[plain(eqn) for eqn in closed.jaxpr.eqns]), closed.consts)
 
 
-product_p.def_impl(jax.jit(plain_product, static_argnames="dtype"))
-product_p.def_abstract_eval(lambda a, b, dtype: jax.make_jaxpr(partial(plain_product, dtype=dtype))(a, b).out_avals[0])
-mlir.register_lowering(product_p, mlir.lower_fun(plain_product, multiple_results=False))
-ad.primitive_jvps[product_p] = _jvp
-ad.primitive_transposes[product_p] = _transpose
-batching.primitive_batchers[product_p] = _batch
+einsum_p.def_impl(jax.jit(plain_einsum, static_argnames=("form", "dtype")))
+einsum_p.def_abstract_eval(lambda a, b, **how: jax.make_jaxpr(partial(plain_einsum, **how))(a, b).out_avals[0])
+mlir.register_lowering(einsum_p, mlir.lower_fun(plain_einsum, multiple_results=False))
+ad.primitive_jvps[einsum_p] = _jvp
+ad.primitive_transposes[einsum_p] = _transpose
+batching.primitive_batchers[einsum_p] = _batch

@@ -50,10 +50,18 @@ def rows_as(tree: Any, like: Array) -> Any:
     return jax.tree.map(leaf, tree) if any(spec) else tree
 
 
-def outer_sharding(a: Array, b: Array) -> PartitionSpec | None:
-    """Returns the sharding of `Σ aᵀ b` over all axes but the last, which explicit mode asks for if one is sharded."""
+def einsum_sharding(form: str, a: Array, b: Array) -> PartitionSpec | None:
+    """Returns the sharding of `jnp.einsum(form, a, b)`, which explicit mode asks for if an axis that is summed has one.
+
+    It is that of the inputs, and None if neither is sharded or if JAX finds it: where no axis of `...` is summed.
+    """
+    inputs, out = form.split("->")
     specs = [jax.typeof(x).sharding.spec for x in (a, b)]
-    return PartitionSpec(*(spec[-1] for spec in specs)) if any(any(spec[:-1]) for spec in specs) else None
+    if "..." in out or not any(map(any, specs)):
+        return None
+    pairs = zip(inputs.split(","), specs, strict=True)
+    found = {letter: axis for of, spec in pairs for letter, axis in zip(reversed(of), reversed(spec), strict=False)}
+    return PartitionSpec(*(found[letter] for letter in out))
 
 
 def is_placed(tree: Any) -> bool:

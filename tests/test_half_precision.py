@@ -28,31 +28,63 @@ IN_SINGLE = {name: BETWEEN_STEPS for name in ("delta_net", "gated_delta_net", "g
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution)\b(.*): \(tensor<([^>]+)>, tensor<([^>]+)>\)")
 
 
-def products(cell, platforms):
+def products(run, *shapes, platforms=("cuda",)):
     """Of the value and the gradient: whether the product has batch axes, and the dtypes of what it multiplies."""
-    space = [B] * (cell.num_feature_axes - 1)
 
-    def loss(params, xs):
-        return jaxrnn.unroll(cell, params, xs)[1].astype(jnp.float32).sum()
+    def loss(*args):
+        return run(*args).astype(jnp.float32).sum()
 
-    xs = jax.ShapeDtypeStruct((T, B, *space, D), np.float32)
-    traced = jax.jit(jax.value_and_grad(loss, (0, 1))).trace(shapes_of(cell, D), xs)
+    traced = jax.jit(jax.value_and_grad(loss, tuple(range(len(shapes))))).trace(*shapes)
     for platform in platforms:
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         for how, *operands in PRODUCT.findall(text):
             yield "batching_dims" in how, {operand.split("x")[-1] for operand in operands}
 
 
+def sized(*shape):
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
 @pytest.mark.parametrize("name", jaxrnn.cells.CONSTRUCTORS)
 def test_products_have_inputs_in_half_precision(name):
     cell = jaxrnn.cells.CONSTRUCTORS[name](H, dtype=jnp.bfloat16, **SMALL.get(name, {}))
     platforms = ("cuda", "tpu") if name in ("gla", "lru", "lstm") else ("cuda",)  # neither runs as the CPU does
-    found = list(products(cell, platforms))
+    xs = sized(T, B, *[B] * (cell.num_feature_axes - 1), D)
+    found = list(products(lambda *args: jaxrnn.unroll(cell, *args)[1], shapes_of(cell, D), xs, platforms=platforms))
     half = [dtypes for _, dtypes in found if dtypes == {"bf16"}]
     assert len(half) >= 3  # of the value, of the inputs, of the weights
     rest = [(batched, dtypes) for batched, dtypes in found if dtypes != {"bf16"}]
     assert bool(rest) == (name in IN_SINGLE)
     assert all(batched and dtypes == {"f32"} for batched, dtypes in rest), "a weight is multiplied in float32"
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [(jaxrnn.slstm(H, heads=2, dtype=jnp.bfloat16), "scan"), (jaxrnn.local_attention(2, 3, dtype=jnp.bfloat16), None)],
+    ids=["heads", "local_attention"],
+)
+def test_products_of_heads_have_inputs_in_half_precision(model, method):
+    how = {} if method is None else {"method": method}
+    found = [
+        dtypes
+        for _, dtypes in products(
+            lambda *args: jaxrnn.unroll(model, *args, **how)[1], shapes_of(model, H), sized(T, B, H)
+        )
+    ]
+    assert len(found) >= 6
+    assert all(dtypes == {"bf16"} for dtypes in found)
+
+
+@pytest.mark.parametrize("scores", ["additive", "dot", "general"])
+def test_products_of_attention_have_inputs_in_half_precision(scores):
+    def run(params, query, values):
+        context, _ = jaxrnn.attention(query, jaxrnn.Memory(values), params, scores=scores, heads=1, dtype=jnp.bfloat16)
+        return context
+
+    params = jax.eval_shape(lambda key: jaxrnn.init_attention(key, D, D, scores=scores), jax.random.key(0))
+    found = [dtypes for _, dtypes in products(run, params, sized(B, D), sized(T, B, D))]
+    assert len(found) >= 6
+    assert all(dtypes == {"bf16"} for dtypes in found)
 
 
 def random(shape, dtype=np.float32, seed=0):

@@ -1,6 +1,7 @@
 """`attention` reads an encoded sequence: a mean of its vectors, weighted by how well each fits a query."""
 
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jaxrnn import checks, initializers, trees
 from jaxrnn.carries import serializable
 from jaxrnn.initializers import Initializer
 from jaxrnn.options import checked
-from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.precision import accumulator, compute_dtype, einsum, product
 from jaxrnn.recurrence.loop import silence
 from jaxrnn.types import Array, Params
 
@@ -178,25 +179,24 @@ def attend(
     compute = compute_dtype(dtype, query, memory.values, *params.values())
     wide = accumulator(compute)
 
-    def einsum(axes: str, a: Array, b: Array) -> Array:
-        return jnp.einsum(axes, a.astype(compute), b.astype(compute), preferred_element_type=wide)
+    summed = partial(einsum, dtype=compute)
 
     def per_head(a: Array) -> Array:
         return a.reshape(*a.shape[:-1], heads, a.shape[-1] // heads)
 
     match scores:
         case "additive":
-            queries = einsum("...q,qha->...ha", query, params["query_kernel"])
+            queries = summed("...q,qha->...ha", query, params["query_kernel"])
             hidden = jnp.tanh(queries[None] + memory.keys.astype(wide))
-            e = einsum("s...ha,ha->s...h", hidden, params["score"])
+            e = summed("s...ha,ha->s...h", hidden, params["score"])
         case "general":
-            e = einsum("...hd,s...d->s...h", einsum("...q,qhd->...hd", query, params["kernel"]), memory.keys)
+            e = summed("...hd,s...d->s...h", summed("...q,qhd->...hd", query, params["kernel"]), memory.keys)
         case _:
-            e = einsum("...hk,s...hk->s...h", per_head(query), per_head(memory.keys))
+            e = summed("...hk,s...hk->s...h", per_head(query), per_head(memory.keys))
     if scores == "scaled":
         e = e / math.sqrt(query.shape[-1] // heads)
     weights = _softmax(e, memory.valid)
-    context = einsum("s...h,s...hk->...hk", weights, per_head(memory.values))
+    context = summed("s...h,s...hk->...hk", weights, per_head(memory.values))
     return context.reshape(*context.shape[:-2], -1).astype(compute), weights.astype(compute)
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.precision import accumulator
+from jaxrnn.precision import einsum
 from jaxrnn.recurrence.rotary import Rotary, rotated, turns
 from jaxrnn.shapes import align
 from jaxrnn.sharding import vary, varying
@@ -103,17 +103,13 @@ def empty(like: Array, window: int, dtype: Any) -> Array:
 
 def scores(q: Array, k: Array, dtype: Any) -> Array:
     """Returns `q kᵀ / √K` of queries `[..., groups, queries, Q, K]` and keys `[..., groups, S, K]`."""
-    made = _product("...qk,...sk->...qs", lax.collapse(q, -3, -1), k, dtype)
+    # One axis for all queries of a group spares XLA copies.
+    made = einsum("...qk,...sk->...qs", lax.collapse(q, -3, -1), k, dtype)
     return made.reshape(*q.shape[:-1], k.shape[-2]) * q.shape[-1] ** -0.5
 
 
 def read(scores: Array, seen: Array, v: Array, dtype: Any) -> Array:
     """Returns `softmax(scores) v` over the steps that are seen, for values `[..., groups, S, K]`."""
     weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
-    made = _product("...qs,...sk->...qk", lax.collapse(weights, -3, -1), v, dtype)
+    made = einsum("...qs,...sk->...qk", lax.collapse(weights, -3, -1), v, dtype)
     return made.reshape(*weights.shape[:-1], v.shape[-1])
-
-
-def _product(axes: str, a: Array, b: Array, dtype: Any) -> Array:
-    """Returns a product of matrices with inputs in `dtype`; one axis for all queries of a group spares XLA copies."""
-    return jnp.einsum(axes, a.astype(dtype), b.astype(dtype), preferred_element_type=accumulator(dtype))

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
-from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.precision import accumulator, einsum, outer, product
 from jaxrnn.shapes import align
-from jaxrnn.sharding import outer_sharding
 from jaxrnn.types import Array
 
 
@@ -34,7 +32,7 @@ def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
     if kernel.ndim == 2:
         return lambda h: _gates_last(h[..., None, :] * align(kernel, h[..., None]))
     heads = kernel.shape[0]
-    return lambda h: _gates_last(_einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
+    return lambda h: _gates_last(einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
 
 
 def back(kernel: Array, dtype: Any, *, by_mosaic: bool = False) -> Callable[[Array], Array]:
@@ -56,8 +54,8 @@ def back(kernel: Array, dtype: Any, *, by_mosaic: bool = False) -> Callable[[Arr
         by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width)
         if by_mosaic:
             flat = turned.reshape(len(kernel), gates * width, -1)
-            return _gates_last(_einsum("...nm,nmk->...nk", _gates_last(by_head.swapaxes(-3, -2)), flat, dtype))
-        return _gates_last(_einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
+            return _gates_last(einsum("...nm,nmk->...nk", _gates_last(by_head.swapaxes(-3, -2)), flat, dtype))
+        return _gates_last(einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
 
     return merged
 
@@ -71,9 +69,7 @@ def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
         by_gate = hs[..., None, :] * _split(dr, dr.shape[-1] // width).astype(hs.dtype)
         return by_gate.sum(tuple(range(by_gate.ndim - 2)))
     by_head = dr.reshape(*dr.shape[:-1], dr.shape[-1] // (len(kernel) * width), len(kernel), width)
-    # Explicit mode asks for the sharding of a sum over a sharded batch: it is replicated, as the kernel is.
-    whole = None if outer_sharding(hs, dr) is None else PartitionSpec(*[None] * 4)
-    return _einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype, whole)
+    return einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype)
 
 
 def dense(kernel: Array) -> Array:
@@ -91,8 +87,3 @@ def _gates_last(a: Array, axes: int = 2) -> Array:
 
 def _split(a: Array, parts: int) -> Array:
     return a.reshape(*a.shape[:-1], parts, a.shape[-1] // parts)
-
-
-def _einsum(form: str, a: Array, b: Array, dtype: Any, out_sharding: Any = None) -> Array:
-    a, b = a.astype(dtype), b.astype(dtype)
-    return jnp.einsum(form, a, b, preferred_element_type=accumulator(dtype), out_sharding=out_sharding)

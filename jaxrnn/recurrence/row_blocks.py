@@ -100,7 +100,8 @@ def product(a: Array, weight: Any, at: Any, dtype: Any) -> Array:
     size = a.shape[1] // count
     parts = jnp.split(a.astype(dtype), count, axis=1)
     rows = [weight[k * size : (k + 1) * size, at] for k in range(count)]
-    products = [precision.plain_product(part, row, dtype) for part, row in zip(parts, rows, strict=True)]
+    multiply = partial(precision.plain_einsum, form="rk,kn->rn", dtype=dtype)
+    products = list(map(multiply, parts, rows))
     return sum(products[1:], products[0])
 
 
