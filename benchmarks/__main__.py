@@ -58,12 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--only", nargs="+", choices=(*QUESTIONS, *NAMED), default=list(QUESTIONS), help="these questions"
     )
-    given, args = options.parse_args(argv), parse(options, argv)
+    args = options.parse_args(argv)
+    parse(options, argv)  # what is wrong ends here, before anything runs
     failed = []
     for name in args.only:
         print(f"── {name}", flush=True)
         # A process each, because compiled programs, thread pools and the allocator's state would outlast a script.
-        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(given if name in NAMED else args)]
+        command = [sys.executable, "-m", f"benchmarks.{name}", *_flags(args)]
         try:
             status = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
-    """The options again, as they are given to each script; one that has defaults of its own gets no others."""
+    """The options again, as they are given to each script, which has defaults of its own for others."""
     flags = []
     for name, value in vars(args).items():
         if name == "only" or value is None or value is False or (name == "cells" and value == list(CELLS)):
