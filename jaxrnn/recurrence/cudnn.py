@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from jaxrnn.recurrence import cudnn_calls
 from jaxrnn.recurrence.cudnn_calls import Inputs
-from jaxrnn.recurrence.primitive import SHARED, batched, bind, mapped, plain_jvp
-from jaxrnn.recurrence.programs import PLATFORMS
+from jaxrnn.recurrence.primitive import SHARED, batched, bind, mapped, plain_jvp, register, transpose
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -107,7 +106,7 @@ def _kept(*leaves: Array, how: How, tree: Any) -> Array:
     return jnp.zeros(cudnn_calls.reserve_shape(inputs, how.precision), jnp.float32)
 
 
-def _plain_tangent(*leaves: Array, how: How, tree: Any) -> list[Array]:
+def _tangent(*leaves: Array, how: How, tree: Any) -> list[Array]:
     inputs, valid, _, _, d = jax.tree.unflatten(tree, leaves)
     return jax.tree.leaves(jax.jvp(lambda inputs: _engine(how, inputs, valid), (inputs,), (d,))[1])
 
@@ -126,11 +125,6 @@ def _forward(*leaves: Array, how: How, tree: Any, save: bool, platform: str | No
 def _backward(*leaves: Array, how: How, tree: Any, platform: str | None) -> list[Array]:
     _check_platform(platform)
     return jax.tree.leaves(cudnn_calls.backward(*jax.tree.unflatten(tree, leaves), precision=how.precision))
-
-
-def _tangent(*leaves: Array, how: How, tree: Any, platform: str | None) -> list[Array]:
-    del platform  # it is the engine's on all
-    return _plain_tangent(*leaves, how=how, tree=tree)
 
 
 def _check_platform(platform: str | None) -> None:
@@ -164,17 +158,6 @@ def _plain(program: Callable[..., Any]) -> Callable[..., Any]:
     return lambda primals, tangents, **static: plain_jvp(partial(program, **static), primals, tangents)
 
 
-def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, how: How, tree: Any) -> list[Any]:
-    """Transposes `tangent` or `backward`, each other's transposes: linear in arguments after the first four."""
-    inputs, valid, ys, reserve, *_ = jax.tree.unflatten(tree, args)
-    given = jax.tree.leaves((inputs, valid, ys, reserve))
-    shape = jax.tree.structure((inputs.carry, 0) if other is backward_p else (inputs,))
-    linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
-    out = bind(other, (inputs, valid, ys, reserve, *linear), how=how)
-    moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]
-    return [None] * len(given) + [c if moves else None for moves, c in zip(moving, out, strict=True)]
-
-
 # --- vmap ------------------------------------------------------------------------------------------------------------
 
 
@@ -191,33 +174,16 @@ def _batch(leaves: Sequence[Array], dims: Sequence[int | None], *, save: bool, *
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
-def _register(primitive: Primitive, plain: Callable[..., list[Array]], lowered: Callable[..., list[Array]]) -> None:
-    static = ("how", "tree", "save") if primitive is forward_p else ("how", "tree")
-    compiled = jax.jit(primitive.bind, static_argnames=static)
-
-    def eager(*leaves: Array, **static: Any) -> list[Array]:
-        with jax.disable_jit(False):  # only a compiled program has a platform
-            return compiled(*leaves, **static)
-
-    def abstract(*avals: Any, **static: Any) -> list[Any]:
-        return jax.make_jaxpr(partial(plain, **static))(*avals).out_avals
-
-    primitive.multiple_results = True
-    primitive.def_impl(eager)
-    primitive.def_abstract_eval(abstract)
-    for platform in (None, *PLATFORMS):
-        rule = mlir.lower_fun(partial(lowered, platform=platform), multiple_results=True)
-        mlir.register_lowering(primitive, rule, platform=platform)
-
-
-_register(forward_p, _plain_forward, _forward)
-_register(backward_p, _plain_backward, _backward)
-_register(tangent_p, _plain_tangent, _tangent)
+register(forward_p, _plain_forward, _forward)
+register(tangent_p, _tangent)
+register(backward_p, _plain_backward, _backward)
 ad.primitive_jvps[forward_p] = _forward_jvp
-ad.primitive_jvps[tangent_p] = _plain(_plain_tangent)
+ad.primitive_jvps[tangent_p] = _plain(_tangent)
 ad.primitive_jvps[backward_p] = _plain(_plain_backward)
-ad.primitive_transposes[tangent_p] = partial(_transpose, backward_p)
-ad.primitive_transposes[backward_p] = partial(_transpose, tangent_p)
+ad.primitive_transposes[tangent_p] = transpose(
+    backward_p, 4, lambda inputs, *_, how: jax.tree.structure((inputs.carry, 0))
+)
+ad.primitive_transposes[backward_p] = transpose(tangent_p, 4, lambda inputs, *_, how: jax.tree.structure((inputs,)))
 batching.primitive_batchers[forward_p] = _batch
-batching.primitive_batchers[tangent_p] = partial(mapped, _plain_tangent)
+batching.primitive_batchers[tangent_p] = partial(mapped, _tangent)
 batching.primitive_batchers[backward_p] = partial(mapped, _plain_backward)

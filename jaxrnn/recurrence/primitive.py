@@ -102,15 +102,22 @@ def _backward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Sp
     return plain_jvp(partial(_backward, spec=spec, tree=tree), primals, tangents)
 
 
-def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, spec: Spec, tree: Any) -> list[Any]:
-    """Transposes `tangent` or `backward`, each other's transposes: linear in arguments after the first three."""
-    operands, steps, saved, *_ = jax.tree.unflatten(tree, args)
-    given = jax.tree.leaves((operands, steps, saved))
-    shape = _result_tree(spec, operands, steps) if other is backward_p else jax.tree.structure((operands,))
-    linear = jax.tree.unflatten(shape, [ad.instantiate_zeros(c) for c in cotangents])
-    out = bind(other, (operands, steps, saved, *linear), spec=spec)
-    moving = [ad.is_undefined_primal(x) for x in args[len(given) :]]
-    return [None] * len(given) + [c if moves else None for moves, c in zip(moving, out, strict=True)]
+def transpose(other: Primitive, fixed: int, shape: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """Returns the transpose rule of a primitive that is linear in its arguments after the `fixed` first ones.
+
+    `other` is the primitive of the transposed program, with the same first arguments; `shape` makes of them the
+    structure of what follows in `other`, a tuple.
+    """
+
+    def rule(cotangents: Sequence[Any], *leaves: Any, tree: Any, **static: Any) -> list[Any]:
+        given = jax.tree.unflatten(tree, leaves)[:fixed]
+        linear = jax.tree.unflatten(shape(*given, **static), [ad.instantiate_zeros(c) for c in cotangents])
+        out = bind(other, (*given, *linear), **static)
+        count = len(jax.tree.leaves(given))
+        moving = map(ad.is_undefined_primal, leaves[count:])
+        return [None] * count + [c if moves else None for moves, c in zip(moving, out, strict=True)]
+
+    return rule
 
 
 # --- vmap ----------------------------------------------------------------------------------------------------------
@@ -155,30 +162,45 @@ def mapped(
 # --- registration --------------------------------------------------------------------------------------------------
 
 
-def _register(primitive: Primitive, program: Callable[..., list[Array]]) -> None:
-    compiled = cache(lambda **static: jax.jit(partial(program, **static)))
+def register(
+    primitive: Primitive, plain: Callable[..., list[Array]], lowered: Callable[..., list[Array]] | None = None
+) -> None:
+    """Makes a primitive of a program that returns a list.
+
+    Args:
+      primitive: is bound with the arguments of `plain`.
+      plain: the program in plain JAX, whose results have the types of the primitive's.
+      lowered: the program that runs instead, `(*leaves, platform, **static)`; a platform of None is any other one.
+    """
+    compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
+
+    def eager(*leaves: Array, **static: Any) -> list[Array]:
+        with jax.disable_jit(False):  # only a compiled program has a platform
+            return compiled(**static)(*leaves)
 
     def abstract(*avals: Any, **static: Any) -> list[Any]:
-        return jax.make_jaxpr(partial(program, **static))(*avals).out_avals
+        return jax.make_jaxpr(partial(plain, **static))(*avals).out_avals
 
     primitive.multiple_results = True
-    primitive.def_impl(lambda *args, **static: compiled(**static)(*args))
+    primitive.def_impl(eager)
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(program, multiple_results=True))
+    for platform in (None, *PLATFORMS):
+        program = plain if lowered is None else partial(lowered, platform=platform)
+        mlir.register_lowering(primitive, mlir.lower_fun(program, multiple_results=True), platform=platform)
 
 
-for _primitive, _program in ((recurrence_p, _run), (tangent_p, _tangent), (backward_p, _backward)):
-    _register(_primitive, _program)
-for _primitive, _program in ((recurrence_p, _run), (backward_p, _backward)):
-    for _platform in PLATFORMS:
-        _rule = mlir.lower_fun(partial(_program, platform=_platform), multiple_results=True)
-        mlir.register_lowering(_primitive, _rule, platform=_platform)
-
+register(recurrence_p, _run, _run)
+register(tangent_p, _tangent)
+register(backward_p, _backward, _backward)
 batching.primitive_batchers[recurrence_p] = partial(batched, _run, recurrence_p, (OPERAND_AXES, 1))
 batching.primitive_batchers[tangent_p] = partial(batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
 batching.primitive_batchers[backward_p] = partial(mapped, _backward)
 ad.primitive_jvps[recurrence_p] = _run_jvp
 ad.primitive_jvps[tangent_p] = _tangent_jvp
 ad.primitive_jvps[backward_p] = _backward_jvp
-ad.primitive_transposes[tangent_p] = partial(_transpose, backward_p)
-ad.primitive_transposes[backward_p] = partial(_transpose, tangent_p)
+ad.primitive_transposes[tangent_p] = transpose(
+    backward_p, 3, lambda operands, steps, saved, spec: _result_tree(spec, operands, steps)
+)
+ad.primitive_transposes[backward_p] = transpose(
+    tangent_p, 3, lambda operands, *_, spec: jax.tree.structure((operands,))
+)
