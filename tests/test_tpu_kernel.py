@@ -64,3 +64,12 @@ def test_temporaries_are_no_larger_than_those_of_the_loop():
         for method in ("kernel", "fused")
     ]
     assert 0 < sizes[0] <= sizes[1]
+
+
+def test_precisions_between_those_of_the_compiler_are_the_exact_one():
+    sizes = []
+    for precision in (None, "high", "highest"):
+        with jax.default_matmul_precision(precision):
+            made, _ = compiled(jaxrnn.gru(H), "kernel", 20, B, jnp.float32)
+        sizes.append(sum(map(len, re.findall(r'custom_call_target="tpu_custom_call".*', made.as_text()))))
+    assert sizes[1] == sizes[2] != sizes[0]

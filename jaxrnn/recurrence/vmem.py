@@ -19,6 +19,7 @@ from jaxrnn.sharding import is_placed
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry
 
+ROUNDED = (None, "default", "fastest", "bfloat16", "BF16_BF16_F32")  # precisions of products in one pass of bfloat16
 SHARED, ROWS, STEPS = 0, 1, 2  # the number of leading axes: none, that of the batch, those of time and the batch
 
 
@@ -54,7 +55,8 @@ def loop(
             jax.tree.unflatten(of_states, [jax.eval_shape(lambda a: a[:size], a) for a in states]),
             *jax.tree.unflatten(of_inputs, [jax.eval_shape(lambda a: a[0, :size], a) for a in inputs]),
         ]
-        closed, shape = jax.make_jaxpr(body, return_shape=True)(*given)
+        with jax.default_matmul_precision(_precision()):
+            closed, shape = jax.make_jaxpr(body, return_shape=True)(*given)
         return in_plain_products(closed), shape
 
     step, (_, new, y) = traced(count)
@@ -144,6 +146,12 @@ def is_simulated() -> bool:
     except ValueError as error:
         return "interpret mode" not in str(error)  # inside `shard_map` the probe fails for other reasons
     return True
+
+
+def _precision() -> str:
+    """Returns the precision of products. Mosaic rounds to bfloat16 or not at all, so what lies between is exact."""
+    config: Any = jax.config  # whose options are not typed
+    return "default" if config.jax_default_matmul_precision in ROUNDED else "highest"
 
 
 def _check(arrays: Any) -> None:
