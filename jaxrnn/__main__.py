@@ -1,4 +1,4 @@
-"""Runs the command line: `python -m jaxrnn` trains a character model on a text, lets it write, and scores texts."""
+"""Runs the command line: `python -m jaxrnn` trains a character model, which then writes, scores texts, or is stored."""
 
 import contextlib
 import errno
@@ -13,14 +13,21 @@ import jax
 
 from jaxrnn.allocator import tune_cpu_allocator
 from jaxrnn.cli.evaluate import evaluate
+from jaxrnn.cli.export import exported
 from jaxrnn.cli.flags import parsed
 from jaxrnn.cli.problem import Problem
 from jaxrnn.cli.report import visible
 from jaxrnn.cli.sample import sample
 from jaxrnn.cli.training import after_interrupt, training
 
-EXTRA = ("matplotlib", "tqdm", "filelock")  # the modules of the extra `cli`, which training needs
-COMMANDS: dict[str, Callable[[Namespace], None]] = {"train": training, "sample": sample, "eval": evaluate}
+# The modules of the extra `cli` that a command needs.
+EXTRA = {"train": ("matplotlib", "tqdm", "filelock"), "export": ("flatbuffers",)}
+COMMANDS: dict[str, Callable[[Namespace], None]] = {
+    "train": training,
+    "sample": sample,
+    "eval": evaluate,
+    "export": exported,
+}
 GONE = (errno.EPIPE, errno.EIO)  # the reader of the output is: `head` has read enough, a terminal was closed
 
 
@@ -30,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a text may have characters that the terminal lacks
     try:
         args = parsed(sys.argv[1:] if argv is None else argv)
-        if args.command == "train":
-            require(EXTRA)
+        require(EXTRA.get(args.command, ()))
         COMMANDS[args.command](args)
     except Problem as problem:
         return complain(problem)

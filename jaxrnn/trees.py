@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
@@ -145,7 +146,7 @@ def check_carry(
 ) -> None:
     """Checks `carry` against the one that `init_carry` returns for this batch."""
     leaves, tree = jax.tree.flatten(params)
-    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     own = _carry_shapes(model.init_carry, batch, tree, shapes)
     check_tree(where, name, carry, own, because, of_any_kind=True)
 

@@ -17,6 +17,7 @@ LAST, BEST = "checkpoint", "best"  # files of a run
 MAGIC = b"jaxrnn checkpoint 2\n"
 DIGEST = hashlib.sha256().digest_size
 REMEDY = "put a copy in its place, or begin a new run with another --out"
+MEND = "free space or mend the directory and go on with --resume, or choose another --out"
 ABSENT = "name the directory of a run with --out; python -m jaxrnn without --resume begins one"
 OTHER_MODEL = "holds another model than its settings make; begin a new run with another --out"
 NOT_FINITE = "holds parameters that are not finite; begin a new run with another --out"
@@ -27,8 +28,8 @@ def within(directory: Path, *, best: bool = False) -> Path:
     return directory / (BEST if best else LAST)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replaces the contents of `path` by `data` atomically."""
+def write(path: Path, data: bytes, remedy: str = MEND) -> None:
+    """Replaces the contents of `path` by `data` atomically; `remedy` is for the error if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -37,10 +38,7 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise Problem(
-            f"{path}: cannot be written ({error.strerror}) and is as it was before; "
-            "free space or mend the directory and go on with --resume, or choose another --out"
-        ) from None
+        raise Problem(f"{path}: cannot be written ({error.strerror}) and is as it was before; {remedy}") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxrnn.cli.export import PLATFORMS
 from jaxrnn.cli.model import CELLS, SCHEDULES
 from jaxrnn.cli.problem import Problem
 from jaxrnn.cli.settings import LIMITS, Settings
@@ -14,8 +15,11 @@ of the same split, and lets it write. Ctrl-C saves; --resume goes on, and ends a
 SAMPLE = "Lets the model of a run write, without its text. Each call draws another sample, unless --seed repeats one."
 EVAL = """Scores a text, in bits per character, with the model of a run, and with n-gram models of the text that it was
 trained on, if that is still there. Characters that the model does not know are left out, which is said."""
+EXPORT = """Stores the model of a run in one file: its programs, for any batch and any length of text, its parameters
+and its vocabulary. jax.export reads them in a process that need not have jaxrnn."""
 OTHERS = (
-    "python -m jaxrnn sample lets the model of a run write, python -m jaxrnn eval scores another text: see their --help"
+    "python -m jaxrnn sample lets the model of a run write, python -m jaxrnn eval scores another text, and python -m "
+    "jaxrnn export stores the model for another process: see their --help"
 )
 LONGEST = 10**9  # characters of a sample
 
@@ -80,10 +84,12 @@ def parsers() -> dict[str, Parser]:
     train = Parser("python -m jaxrnn", description=TRAIN, epilog=OTHERS, allow_abbrev=False)
     sample = Parser("python -m jaxrnn sample", description=SAMPLE, allow_abbrev=False)
     evaluate = Parser("python -m jaxrnn eval", description=EVAL, allow_abbrev=False)
+    export = Parser("python -m jaxrnn export", description=EXPORT, allow_abbrev=False)
     train_flags(train)
     sample_flags(sample)
     eval_flags(evaluate)
-    return {"train": train, "sample": sample, "eval": evaluate}
+    export_flags(export)
+    return {"train": train, "sample": sample, "eval": evaluate, "export": export}
 
 
 def train_flags(flags: Parser) -> None:
@@ -141,6 +147,20 @@ def eval_flags(flags: Parser) -> None:
     """Adds the flags of scoring."""
     run_flags(flags)
     flags.add_argument("--text", metavar="FILE", help="UTF-8 text (default: the held-out text of the run)")
+
+
+def export_flags(flags: Parser) -> None:
+    """Adds the flags of storing."""
+    run_flags(flags)
+    flags.add_argument("--file", type=Path, metavar="FILE", help="to write (default: model.zip in DIR)")
+    flags.add_argument(
+        "--platforms",
+        nargs="+",
+        choices=PLATFORMS,
+        default=list(PLATFORMS),
+        metavar="NAME",
+        help=f"for which the programs are: {', '.join(PLATFORMS)} (default: all)",
+    )
 
 
 def run_flags(flags: Parser) -> None:
