@@ -22,7 +22,7 @@ from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, merged, under, unit, wide
-from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.matrix_scan import METHODS, run
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
@@ -187,7 +187,7 @@ def rwkv7(
             whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=options["chunk"], **how
         )
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",))
 
 
 def _shifted(

@@ -10,6 +10,7 @@ then adds `kᵢ vᵢᵀ − eᵢ wᵢᵀ`, where the `wᵢ` that it reads solves
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -148,20 +149,46 @@ def _chunk(S: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
     def earlier(x: Array, k: Array) -> Array:
         return jnp.where(align(t[:, None] > t[None], x), _pairs(x, k, b, sees), 0)
 
+    start = S if other is None else jnp.where(other[..., -1:, :], 0 if fresh is None else fresh, S)
+    ends = jax.tree.map(lambda a: a[..., -1:, :], b)
+    last = _decay(_gap(ends, b), align((t == size - 1)[:, None], q), sees[..., -1, :, None])
+    kept = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start
+    turned = Inputs(q, k, v, beta=beta, read=read, erase=erase)
+    S, y = combined(turned, seen, lambda x, k: _pairs(x, k, b, sees), earlier, inverse, kept, last)
+    return S, jnp.moveaxis(y, -2, 0)
+
+
+def combined(
+    x: Inputs,
+    seen: Callable[[Array], Array],
+    pairs: Callable[[Array, Array], Array],
+    earlier: Callable[[Array, Array], Array],
+    inverse: Callable[[Array], Array],
+    kept: Array,
+    last: Array,
+) -> tuple[Array, Array]:
+    """Returns the state after a chunk, and its outputs.
+
+    Args:
+      x: inputs with the steps in the last axis but one.
+      seen: `x -> (x ⊙ decay)ᵀ S`, of the state before the chunk, or of the one that the step's sequence started from.
+      pairs: `(x, k) -> Σ x[i] k[j] decay` over channels for all pairs of steps, 0 where `j` is after `i`.
+      earlier: `pairs`, 0 at `j = i`, too.
+      inverse: `A -> (I + A)⁻¹`.
+      kept: what is left of the state at the end.
+      last: the decay of each step until the end.
+    """
+    q, k, v, _, beta, read, erase, _ = x
     added = [(k, v)]
     if beta is not None:
         added = [(k, inverse(beta * earlier(k, k)) @ (beta * (v - seen(k))))]
     if read is not None and erase is not None:
         added += [(-erase, inverse(earlier(read, erase)) @ (seen(read) + earlier(read, k) @ v))]
-    y = seen(q)
-    start = S if other is None else jnp.where(other[..., -1:, :], 0 if fresh is None else fresh, S)
-    ends = jax.tree.map(lambda a: a[..., -1:, :], b)
-    last = _decay(_gap(ends, b), align((t == size - 1)[:, None], q), sees[..., -1, :, None])
-    S = jnp.exp(jnp.swapaxes(since[..., -1:, :], -1, -2)) * start
+    S, y = kept, seen(q)
     for key, value in added:
-        y = y + _pairs(q, key, b, sees) @ value
+        y = y + pairs(q, key) @ value
         S = S + jnp.swapaxes(key * last, -1, -2) @ value
-    return S, jnp.moveaxis(y, -2, 0)
+    return S, y
 
 
 class Sums(NamedTuple):

@@ -13,7 +13,7 @@ from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import loop, silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, under, wide
-from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.matrix_scan import METHODS, run
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Cell, Flow, Params
@@ -116,7 +116,7 @@ def exponential_cell(
     def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:
         return carry, ("C", "n")  # `m` only scales both
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"), learned=learned)
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, learned=learned, kernels=("kernel",))
 
 
 def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:

@@ -12,7 +12,7 @@ from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.chunkwise import Inputs, advance
 from jaxrnn.recurrence.loop import silence
-from jaxrnn.recurrence.matrix_scan import run
+from jaxrnn.recurrence.matrix_scan import METHODS, run
 from jaxrnn.recurrence.segments import in_segments
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
@@ -119,7 +119,7 @@ def matrix_cell(
         how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", ("scan", "chunked"))
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",))
 
 
 def input_bytes(S: Array) -> int:

@@ -10,11 +10,13 @@ from jaxrnn import checks
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
+from jaxrnn.recurrence.matrix_primitive import run as as_kernels
 from jaxrnn.recurrence.quickest import quickest
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array
 
 METHODS = ("scan", "chunked")
+WAYS = {"auto": quickest, "chunked": chunked, "kernel": as_kernels}
 CHUNK = 64
 
 
@@ -29,7 +31,7 @@ def matrix_scan(
     beta: Array | None = None,
     resets: Array | None = None,
     chunk: int | None = None,
-    method: Literal["auto", "scan", "chunked"] = "auto",
+    method: Literal["auto", "scan", "chunked", "kernel"] = "auto",
 ) -> tuple[Array, Array]:
     """Runs `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `yₜ = Sₜᵀ qₜ`, with `αₜ = exp(log_decay)`.
 
@@ -83,7 +85,7 @@ def matrix_scan(
     if resets is not None:
         checks.check_flags("matrix_scan", "resets", resets, head[:-1], because)
         resets = jnp.asarray(resets)[..., None]
-    checks.check_choice("matrix_scan", "method", method, ("auto", *METHODS))
+    checks.check_choice("matrix_scan", "method", method, ("auto", *METHODS, "kernel"))
     shape, given = (*head[1:], q.shape[-1], v.shape[-1]), [x for x in (q, k, v, log_decay, beta) if x is not None]
     dtype = jnp.result_type(*given)
     if carry is None:
@@ -106,4 +108,4 @@ def run(inputs: Inputs, state: Array, fresh: Array | None = None, *, chunk: int,
     state = vary(state, varying((inputs, state, fresh)))
     if method == "scan" or inputs.q.shape[0] == 0:
         return stepwise(inputs, state, fresh)
-    return (quickest if method == "auto" else chunked)(inputs, state, fresh, chunk)
+    return WAYS[method](inputs, state, fresh, chunk)

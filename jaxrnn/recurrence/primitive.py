@@ -123,7 +123,7 @@ def transpose(other: Primitive, fixed: int, shape: Callable[..., Any]) -> Callab
 # --- vmap ----------------------------------------------------------------------------------------------------------
 
 
-def _fold(leaf: Array, mapped: int | None, axis: int, size: int) -> Array:
+def fold(leaf: Array, mapped: int | None, axis: int, size: int) -> Array:
     if mapped is not None:
         return jnp.moveaxis(leaf, mapped, axis)
     return jnp.broadcast_to(jnp.expand_dims(leaf, axis), (*leaf.shape[:axis], size, *leaf.shape[axis:]))
@@ -144,7 +144,7 @@ def batched(
         return mapped(program, args, dims, **static)
     size = next(arg.shape[dim] for arg, dim in zip(args, dims, strict=True) if dim is not None)
     folded = [
-        arg if axis == SHARED else _fold(arg, dim, axis, size)
+        arg if axis == SHARED else fold(arg, dim, axis, size)
         for arg, dim, axis in zip(args, dims, targets, strict=True)
     ]
     out = primitive.bind(*folded, **static)

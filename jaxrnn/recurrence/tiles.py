@@ -37,13 +37,13 @@ def choose(shared: Sequence[Any], rows: Sequence[Any], steps: Sequence[Any]) -> 
       ValueError: one step of the fewest rows does not fit beside the shared arrays.
     """
     total, batch = steps[0].shape[:2]
-    held = sum(_bytes(a.shape, a.dtype) for a in shared) + WORK
+    held = sum(bytes_of(a.shape, a.dtype) for a in shared) + WORK
 
     def of_rows(size: int) -> int:
-        return held + 2 * sum(_bytes((size, *a.shape[1:]), a.dtype) for a in rows)
+        return held + 2 * sum(bytes_of((size, *a.shape[1:]), a.dtype) for a in rows)
 
     def of_step(size: int) -> int:
-        return 2 * sum(_bytes((size, *a.shape[2:]), a.dtype) for a in steps)
+        return 2 * sum(bytes_of((size, *a.shape[2:]), a.dtype) for a in steps)
 
     size = min(batch, ROWS)
     while size > ALIGNED and of_rows(size) + of_step(size) > MOST:
@@ -58,7 +58,7 @@ def choose(shared: Sequence[Any], rows: Sequence[Any], steps: Sequence[Any]) -> 
     return Plan(size, chunk, max(ALWAYS, of_rows(size) + chunk * of_step(size)))
 
 
-def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+def bytes_of(shape: tuple[int, ...], dtype: Any) -> int:
     """Returns the size of an array in VMEM."""
     *outer, second, last = shape
     sublanes = 8 * max(1, 4 // dtype.itemsize)
