@@ -87,10 +87,11 @@ def unroll(
         `"kernel"` is that engine with each loop as one kernel, which keeps the state in fast memory. It needs a TPU,
         float32 or bfloat16, and weights of at most about 55 MiB in the dtype of the computation; or an NVIDIA GPU and
         at most 256 features. It ignores `unroll`; derivatives after the first, and `vmap` over parameters, run as
-        `"fused"`. For an elementwise linear cell it is a kernel of `linear_scan`. `"cudnn"` runs an `lstm` in float32
-        by cuDNN on an NVIDIA GPU, with `lengths`, `mask` and `reverse`; the engine runs whatever cuDNN cannot:
-        `resets`, random masks, and derivatives other than the gradient. cuDNN rounds the inputs of products to TF32, as
-        XLA does, unless `jax.default_matmul_precision` is `"highest"` or `"float32"`.
+        `"fused"`. For an elementwise linear cell it is the kernel of `linear_scan`, and for one whose state is a matrix
+        that of `matrix_scan`. `"cudnn"` runs an `lstm` in float32 by cuDNN on an NVIDIA GPU, with `lengths`, `mask` and
+        `reverse`; the engine runs whatever cuDNN cannot: `resets`, random masks, and derivatives other than the
+        gradient. cuDNN rounds the inputs of products to TF32, as XLA does, unless `jax.default_matmul_precision` is
+        `"highest"` or `"float32"`.
       remat: the checkpoints of the backward pass. None stores everything, except that on the CPU long linear
         recurrences are split into recomputed segments, where that is faster; `"step"` and `"carries"` store each step's
         carry alone; an int n stores every n-th carry. `"sqrt"` stores about √T carries and recomputes the steps

@@ -62,8 +62,8 @@ def exponential_cell(
       dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
-      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MLSTMCarry(C, n, m)`,
-      zero at first.
+      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, on TPUs and NVIDIA GPUs `"kernel"`,
+      as `matrix_scan` has them, and carry `MLSTMCarry(C, n, m)`, zero at first.
     """
 
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> MLSTMCarry:

@@ -60,8 +60,8 @@ def matrix_cell(
       dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
 
     Returns:
-      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, and carry `MatrixCarry(S)`, zero at
-      first.
+      A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, on TPUs and NVIDIA GPUs `"kernel"`,
+      as `matrix_scan` has them, and carry `MatrixCarry(S)`, zero at first.
 
     Example:
       Linear attention (Katharopoulos et al. 2020) without a normaliser:

@@ -46,10 +46,11 @@ def matrix_scan(
         if None.
       beta: `[T, *batch, heads]`.
       resets: bool `[T, *batch]`, True at the first step of a new sequence, which starts from zero.
-      chunk: the steps of one chunk; 64 if None.
+      chunk: the steps of one chunk; 64 if None. A kernel takes the largest power of two up to it, from 16 to 64.
       method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient stores one state per chunk.
         `"auto"` takes chunks, on the CPU of 32 steps at most; there the forward pass of a decay per channel takes steps
-        if nothing is differentiated.
+        if nothing is differentiated. `"kernel"` runs chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs alone, and
+        the gradient as another. It has been compiled for both, and not timed.
 
     Returns:
       `(carry, ys)`: the state after the last step, in float32 at least, and outputs `[T, *batch, heads, V]` in the
@@ -57,7 +58,9 @@ def matrix_scan(
 
     Raises:
       ShapeError: a shape or dtype does not fit; it names the argument.
-      ValueError: an unknown `method`; `chunk` is not a positive int.
+      ValueError: an unknown `method`; `chunk` is not a positive int; when the program is lowered, `"kernel"` on a
+        platform that has none, in double precision, with symbols for sizes, or for states that do not fit on the chip:
+        on a GPU of more than 128 rows or columns.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn
