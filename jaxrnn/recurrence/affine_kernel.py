@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.recurrence.affine import Steps
+from jaxrnn.recurrence.vmem import is_simulated
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
@@ -72,8 +73,11 @@ def kernels() -> dict[str, Callable[..., Parts]]:
 def run(steps: Steps, h0: Array, *, reverse: bool, late: bool, platform: str | None) -> Array:
     """Runs `affine.loop` as the kernel of a platform."""
     programs = kernels()
-    if platform is None or platform not in programs:
-        raise refusal(platform)
+    if platform is None or platform not in programs or (platform == "cpu" and not is_simulated()):
+        raise ValueError(
+            f"linear_scan: method='kernel' has no program for platform {platform!r}, expected one of "
+            f"{sorted(programs.keys() - {'cpu'})}; {REMEDY}"
+        )
     if platform == "tpu" and jnp.finfo(h0.dtype).bits > 32:
         raise ValueError(f"linear_scan: method='kernel' takes no {h0.dtype} on tpu; {REMEDY}")
     if not all(map(is_known, steps.b.shape)):
@@ -98,14 +102,6 @@ def run(steps: Steps, h0: Array, *, reverse: bool, late: bool, platform: str | N
 
 
 REMEDY = "method='auto' runs everywhere"
-
-
-def refusal(platform: str | None) -> ValueError:
-    """Returns the error of a platform that has no kernel."""
-    return ValueError(
-        f"linear_scan: method='kernel' has no program for platform {platform!r}, expected one of "
-        f"{sorted(kernels().keys() - {'cpu'})}; {REMEDY}"
-    )
 
 
 def as_parts(x: Array) -> Parts:

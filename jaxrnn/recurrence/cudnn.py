@@ -20,7 +20,17 @@ from jax.interpreters import ad, batching
 
 from jaxrnn.recurrence import cudnn_calls
 from jaxrnn.recurrence.cudnn_calls import Inputs
-from jaxrnn.recurrence.primitive import SHARED, batched, bind, mapped, plain_jvp, register, transpose
+from jaxrnn.recurrence.primitive import (
+    SHARED,
+    anywhere,
+    batched,
+    bind,
+    mapped,
+    plain_jvp,
+    register,
+    transpose,
+    types_of,
+)
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
 
@@ -174,9 +184,9 @@ def _batch(leaves: Sequence[Array], dims: Sequence[int | None], *, save: bool, *
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
-register(forward_p, _plain_forward, _forward)
-register(tangent_p, _tangent)
-register(backward_p, _plain_backward, _backward)
+register(forward_p, types_of(_plain_forward), _forward)
+register(tangent_p, types_of(_tangent), anywhere(_tangent))
+register(backward_p, types_of(_plain_backward), _backward)
 ad.primitive_jvps[forward_p] = _forward_jvp
 ad.primitive_jvps[tangent_p] = _plain(_tangent)
 ad.primitive_jvps[backward_p] = _plain(_plain_backward)

@@ -188,16 +188,6 @@ def _batch(operands: Sequence[Array], dims: Sequence[int | None], *, how: How) -
     return _bind(placed(a, of_a, 1, 1), placed(b, of_b, 1, size), placed(h0, of_h0, 0, size), *flags, how=how), 1
 
 
-def _lower(context: Any, *operands: Any, how: How, platform: str | None) -> Any:
-    lowered = mlir.lower_fun(partial(_run, platform=platform), multiple_results=False)
-    try:
-        return lowered(context, *operands, how=how)
-    except ValueError as error:
-        if platform == "cpu" and "interpret mode" in str(error):  # Pallas says that it has no other one there
-            raise affine_kernel.refusal(platform) from None
-        raise
-
-
 _compiled = jax.jit(linear_scan_p.bind, static_argnames="how")
 
 
@@ -212,4 +202,5 @@ ad.primitive_jvps[linear_scan_p] = _jvp
 ad.primitive_transposes[linear_scan_p] = _transpose
 batching.primitive_batchers[linear_scan_p] = _batch
 for _platform in (None, *PLATFORMS):
-    mlir.register_lowering(linear_scan_p, partial(_lower, platform=_platform), platform=_platform)
+    _rule = mlir.lower_fun(partial(_run, platform=_platform), multiple_results=False)
+    mlir.register_lowering(linear_scan_p, _rule, platform=_platform)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxrnn.recurrence.chunk_layout import Parts, Scan
 from jaxrnn.recurrence.chunkwise import Inputs
 from jaxrnn.recurrence.matrix_chunk import chunk
+from jaxrnn.recurrence.vmem import is_simulated
 from jaxrnn.types import Array
 
 REMEDY = "method='auto' runs everywhere"
@@ -41,17 +42,12 @@ def kernels() -> dict[str, Scan]:
     return {"cpu": chunks_tpu.scan, "tpu": chunks_tpu.scan, "cuda": chunks_gpu.scan}
 
 
-def refusal(platform: str | None) -> ValueError:
-    """Returns the error of a platform that has no kernel."""
-    return ValueError(
-        f"matrix_scan: method='kernel' has no program for platform {platform!r}, expected one of "
-        f"{sorted(kernels().keys() - {'cpu'})}; {REMEDY}"
-    )
-
-
 def _scan(platform: str | None, dtype: Any) -> Scan:
-    if platform is None or platform not in kernels():
-        raise refusal(platform)
+    if platform is None or platform not in kernels() or (platform == "cpu" and not is_simulated()):
+        raise ValueError(
+            f"matrix_scan: method='kernel' has no program for platform {platform!r}, expected one of "
+            f"{sorted(kernels().keys() - {'cpu'})}; {REMEDY}"
+        )
     if platform != "cpu" and dtype != jnp.float32:
         raise ValueError(f"matrix_scan: method='kernel' takes no {dtype} on {platform}; {REMEDY}")
     return kernels()[platform]

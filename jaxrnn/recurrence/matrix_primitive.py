@@ -6,19 +6,18 @@ in plain JAX.
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from jaxrnn.recurrence import chunkwise, matrix_kernel
 from jaxrnn.recurrence.chunkwise import Inputs
 from jaxrnn.recurrence.matrix_kernel import REMEDY, Operands
-from jaxrnn.recurrence.primitive import bind, fold, plain_jvp
-from jaxrnn.recurrence.programs import PLATFORMS
+from jaxrnn.recurrence.primitive import anywhere, bind, fold, plain_jvp, register, transpose
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
@@ -108,16 +107,6 @@ def _forward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, tree: Any
     return [state, ys], out
 
 
-def _transpose(other: Primitive, cotangents: Sequence[Any], *args: Any, tree: Any, size: int) -> list[Any]:
-    """Transposes `tangent_p` or `backward_p`, each other's transposes, which are linear in `d`."""
-    operands, states, _ = jax.tree.unflatten(tree, args)
-    of_results = jax.tree.structure((0, 0)) if other is backward_p else jax.tree.structure(_moving(operands))
-    given = jax.tree.unflatten(of_results, [ad.instantiate_zeros(c) for c in cotangents])
-    out = bind(other, (operands, states, given), size=size)
-    fixed = len(jax.tree.leaves((operands, states)))
-    return [None] * fixed + [c if ad.is_undefined_primal(a) else None for a, c in zip(args[fixed:], out, strict=True)]
-
-
 # --- vmap ----------------------------------------------------------------------------------------------------------
 
 
@@ -164,37 +153,11 @@ def _shapes(primitive: Primitive, *avals: Any, tree: Any, size: int, save: bool 
     return [state, state.update(shape=(total, heads, matrix[-1])), *states]
 
 
-def _lower(rule: Any, platform: str | None, context: Any, *operands: Any, **static: Any) -> Any:
-    try:
-        return rule(context, *operands, **static)
-    except ValueError as error:
-        if platform == "cpu" and "interpret mode" in str(error):  # Pallas says that it has no other one there
-            raise matrix_kernel.refusal(platform) from None
-        raise
-
-
-for _primitive, _program in ((forward_p, matrix_kernel.forward), (backward_p, matrix_kernel.backward)):
-    for _platform in (None, *PLATFORMS):
-        _rule = mlir.lower_fun(partial(_program, platform=_platform), multiple_results=True)
-        mlir.register_lowering(_primitive, partial(_lower, _rule, _platform), platform=_platform)
-mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent, multiple_results=True))
-
-
-def _register(primitive: Primitive) -> None:
-    compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
-
-    def eager(*operands: Array, **static: Any) -> Any:
-        with jax.disable_jit(False):  # only a compiled program has a platform
-            return compiled(**static)(*operands)
-
-    primitive.multiple_results = True
-    primitive.def_impl(eager)
-    primitive.def_abstract_eval(partial(_shapes, primitive))
-    batching.primitive_batchers[primitive] = partial(_batch, primitive)
-
-
+register(forward_p, partial(_shapes, forward_p), matrix_kernel.forward)
+register(tangent_p, partial(_shapes, tangent_p), anywhere(_tangent))
+register(backward_p, partial(_shapes, backward_p), matrix_kernel.backward)
 for _primitive in (forward_p, tangent_p, backward_p):
-    _register(_primitive)
+    batching.primitive_batchers[_primitive] = partial(_batch, _primitive)
 ad.primitive_jvps[forward_p] = _forward_jvp
 ad.primitive_jvps[tangent_p] = lambda primals, tangents, **static: plain_jvp(
     partial(_tangent, **static), primals, tangents
@@ -202,5 +165,7 @@ ad.primitive_jvps[tangent_p] = lambda primals, tangents, **static: plain_jvp(
 ad.primitive_jvps[backward_p] = lambda primals, tangents, **static: plain_jvp(
     partial(_cotangent, **static), primals, tangents
 )
-ad.primitive_transposes[tangent_p] = partial(_transpose, backward_p)
-ad.primitive_transposes[backward_p] = partial(_transpose, tangent_p)
+ad.primitive_transposes[tangent_p] = transpose(backward_p, 2, lambda *_, size: jax.tree.structure(((0, 0),)))
+ad.primitive_transposes[backward_p] = transpose(
+    tangent_p, 2, lambda operands, _, size: jax.tree.structure((_moving(operands),))
+)

@@ -49,8 +49,8 @@ def matrix_scan(
       chunk: the steps of one chunk; 64 if None. A kernel takes the largest power of two up to it, from 16 to 64.
       method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient stores one state per chunk.
         `"auto"` takes chunks, on the CPU of 32 steps at most; there the forward pass of a decay per channel takes steps
-        if nothing is differentiated. `"kernel"` runs chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs alone, and
-        the gradient as another. It has been compiled for both, and not timed.
+        if nothing is differentiated. `"kernel"` runs chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs alone,
+        and the gradient as another. It has been compiled for both, and not timed.
 
     Returns:
       `(carry, ys)`: the state after the last step, in float32 at least, and outputs `[T, *batch, heads, V]` in the

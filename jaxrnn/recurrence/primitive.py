@@ -162,15 +162,13 @@ def mapped(
 # --- registration --------------------------------------------------------------------------------------------------
 
 
-def register(
-    primitive: Primitive, plain: Callable[..., list[Array]], lowered: Callable[..., list[Array]] | None = None
-) -> None:
+def register(primitive: Primitive, abstract: Callable[..., list[Any]], lowered: Callable[..., list[Array]]) -> None:
     """Makes a primitive of a program that returns a list.
 
     Args:
-      primitive: is bound with the arguments of `plain`.
-      plain: the program in plain JAX, whose results have the types of the primitive's.
-      lowered: the program that runs instead, `(*leaves, platform, **static)`; a platform of None is any other one.
+      primitive: is bound with the arguments of the program.
+      abstract: `(*avals, **static)`, the types of the results.
+      lowered: `(*leaves, platform, **static)`, the program; a platform of None is any that it does not name.
     """
     compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
 
@@ -178,20 +176,27 @@ def register(
         with jax.disable_jit(False):  # only a compiled program has a platform
             return compiled(**static)(*leaves)
 
-    def abstract(*avals: Any, **static: Any) -> list[Any]:
-        return jax.make_jaxpr(partial(plain, **static))(*avals).out_avals
-
     primitive.multiple_results = True
     primitive.def_impl(eager)
     primitive.def_abstract_eval(abstract)
     for platform in (None, *PLATFORMS):
-        program = plain if lowered is None else partial(lowered, platform=platform)
-        mlir.register_lowering(primitive, mlir.lower_fun(program, multiple_results=True), platform=platform)
+        rule = mlir.lower_fun(partial(lowered, platform=platform), multiple_results=True)
+        mlir.register_lowering(primitive, rule, platform=platform)
 
 
-register(recurrence_p, _run, _run)
-register(tangent_p, _tangent)
-register(backward_p, _backward, _backward)
+def types_of(program: Callable[..., list[Array]]) -> Callable[..., list[Any]]:
+    """Returns the types of what a program in plain JAX returns, as `register` wants them."""
+    return lambda *avals, **static: jax.make_jaxpr(partial(program, **static))(*avals).out_avals
+
+
+def anywhere(program: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
+    """Returns a program that is the same on every platform, as `register` wants it."""
+    return lambda *leaves, platform, **static: program(*leaves, **static)
+
+
+register(recurrence_p, types_of(_run), _run)
+register(tangent_p, types_of(_tangent), anywhere(_tangent))
+register(backward_p, types_of(_backward), _backward)
 batching.primitive_batchers[recurrence_p] = partial(batched, _run, recurrence_p, (OPERAND_AXES, 1))
 batching.primitive_batchers[tangent_p] = partial(batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
 batching.primitive_batchers[backward_p] = partial(mapped, _backward)
