@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from jaxrnn.cli.evaluate import evaluate
 from jaxrnn.cli.export import exported
 from jaxrnn.cli.flags import parsed
 from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.processes import leave
 from jaxrnn.cli.report import visible
 from jaxrnn.cli.sample import sample
 from jaxrnn.cli.training import after_interrupt, training
@@ -47,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command != "train":
             return complain("not enough memory for the model of this run")
         return complain("not enough memory; lower --batch, --window, --hidden or --layers, with another --out")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) or (after_interrupt(args.out) if args.command == "train" else "stopped")
         with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
-            print(f"jaxrnn: {after_interrupt(args.out) if args.command == 'train' else 'stopped'}", file=sys.stderr)
+            print(f"jaxrnn: {said}", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno not in GONE:
@@ -75,4 +78,9 @@ def complain(problem: Problem | str) -> int:
 
 if __name__ == "__main__":
     tune_cpu_allocator()  # the process belongs to the program
-    sys.exit(main())
+    try:
+        status = main()
+    except Exception:  # a fault of jaxrnn, which is shown whole
+        traceback.print_exc()
+        status = 1
+    leave(status)

@@ -39,13 +39,16 @@ def start(params: Params, carry: Carry, optimizer: optax.GradientTransformation)
     return jax.tree.map(jnp.copy, State(params, optimizer.init(params), carry))
 
 
-def updater(objective: Objective, optimizer: optax.GradientTransformation, key: Array) -> Update:
+def updater(
+    objective: Objective, optimizer: optax.GradientTransformation, key: Array, layout: State | None = None
+) -> Update:
     """Makes the compiled training step.
 
     Args:
       objective: `(params, carry, window, key) -> (loss, carry)`; it returns the carry after the window.
       optimizer: from optax.
       key: step `n` draws from `fold_in(key, n)`, so that a run may stop and resume at any step.
+      layout: on several devices, the sharding of each part of the state, which a step has to keep.
 
     Returns:
       `update(state, step, window) -> (state, loss)`, which donates the optimizer's state alone: the parameters and the
@@ -68,7 +71,10 @@ def updater(objective: Objective, optimizer: optax.GradientTransformation, key: 
       True
     """
 
-    @partial(jax.jit, donate_argnames="moments")
+    # The loss is a scalar, so it lies as the parameters do, whole.
+    out_shardings = None if layout is None else (layout, layout.params)
+
+    @partial(jax.jit, donate_argnames="moments", out_shardings=out_shardings)
     def compiled(params: Params, carry: Carry, moments: Any, step: int, window: Any) -> tuple[State, Array]:
         gradient = jax.value_and_grad(objective, has_aux=True)
         (loss, carry), grads = gradient(params, carry, window, jax.random.fold_in(key, step))

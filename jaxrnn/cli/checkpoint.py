@@ -64,6 +64,12 @@ def load(path: Path) -> dict[str, Any]:
             payload = file.read() if magic == MAGIC else b""
     except OSError as error:
         raise Problem(f"{path}: cannot be read ({error.strerror}); {ABSENT}") from None
+    return unpacked(path, magic + digest + payload)
+
+
+def unpacked(path: Path, data: bytes) -> dict[str, Any]:
+    """Returns the values of a checkpoint that was read from `path`."""
+    magic, digest, payload = data[: len(MAGIC)], data[len(MAGIC) :][:DIGEST], data[len(MAGIC) + DIGEST :]
     if magic != MAGIC:
         raise Problem(f"{path}: is no checkpoint of this version of jaxrnn; begin a new run with another --out")
     if hashlib.sha256(payload).digest() != digest:

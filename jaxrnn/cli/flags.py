@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from jaxrnn.cli.export import PLATFORMS
 from jaxrnn.cli.model import CELLS, SCHEDULES
 from jaxrnn.cli.problem import Problem
+from jaxrnn.cli.processes import address
 from jaxrnn.cli.settings import LIMITS, Settings
 
 TRAIN = """Trains a recurrent character model on a text, measures it on the last tenth of the text beside n-gram models
@@ -22,6 +23,7 @@ OTHERS = (
     "jaxrnn export stores the model for another process: see their --help"
 )
 LONGEST = 10**9  # characters of a sample
+MANY = 10**6  # devices or processes
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +44,18 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{written!r} is not a whole number from {low} to {high}")
         return value
+
+    return number
+
+
+def whole_or(word: str, low: int, high: int) -> Callable[[str], int | str]:
+    """Returns the type of a flag that takes a whole number in a range, or a word."""
+
+    def number(written: str) -> int | str:
+        try:
+            return word if written == word else whole(low, high)(written)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}, nor {word!r}") from None
 
     return number
 
@@ -101,6 +115,22 @@ def train_flags(flags: Parser) -> None:
         "--resume", action="store_true", help="go on with the run in DIR; needs no other flag; more --steps extend it"
     )
     flags.add_argument("--prompt", default="", help="characters that the sample goes on from")
+    flags.add_argument(
+        "--devices",
+        type=whole_or("all", 1, MANY),
+        default=1,
+        metavar="N|all",
+        help="devices of each process that the batch is split over (default: 1)",
+    )
+    several = flags.add_argument_group("a run of several processes, all of which are started alike, with their numbers")
+    several.add_argument(
+        "--coordinator",
+        type=address,
+        metavar="HOST:PORT|auto",
+        help="where process 0 listens; auto: what SLURM, Kubernetes or Open MPI say, the two flags below included",
+    )
+    several.add_argument("--processes", type=whole(1, MANY), metavar="N", help="how many there are")
+    several.add_argument("--process", type=whole(0, MANY), metavar="I", help="the number of this one, from 0")
     settings = flags.add_argument_group("settings of a run")
     defaults = Settings()._asdict() | {"dropout": "0.5, or 0.1 in the residual blocks of linear recurrences"}
 

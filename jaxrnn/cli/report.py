@@ -21,13 +21,14 @@ class Bar:
     Args:
       settings: the run's.
       step: the number of its steps that are done.
+      shown: False: there is no bar and no line.
     """
 
-    def __init__(self, settings: Settings, step: int) -> None:
+    def __init__(self, settings: Settings, step: int, *, shown: bool = True) -> None:
         from tqdm import tqdm  # `require` reports its absence before a run
 
         self._loss: float | None = None
-        self._step = settings.per_step
+        self._step, self._shown = settings.per_step, shown
         self._bar = tqdm(
             total=settings.steps * self._step,
             initial=step * self._step,
@@ -36,7 +37,7 @@ class Bar:
             dynamic_ncols=True,
             bar_format=BAR,
             leave=False,
-            disable=None,
+            disable=None if shown else True,  # None: unless standard error is a terminal
         )
 
     def __enter__(self) -> "Bar":
@@ -58,6 +59,8 @@ class Bar:
 
     def line(self, text: str) -> None:
         """Prints a line above the bar."""
+        if not self._shown:
+            return
         self._bar.write(text, file=sys.stdout)
         sys.stdout.flush()
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from optax.tree_utils import tree_get_all_with_path
 
-from jaxrnn.cli import checkpoint, failure, model, report, text
+from jaxrnn.cli import checkpoint, devices, failure, model, processes, report, text
 from jaxrnn.cli.ngram import witten_bell
-from jaxrnn.cli.problem import Problem
-from jaxrnn.cli.saved import read
+from jaxrnn.cli.problem import Common, Problem
+from jaxrnn.cli.saved import Saved
 from jaxrnn.cli.settings import Settings, agreed
 from jaxrnn.diagnose.nonfinite import all_finite
 from jaxrnn.train import State, interruptible, start, train, updater
@@ -38,19 +39,27 @@ class Run:
       corpus: its text.
       source: path of the text, None for the default.
       valid: path of the held-out text, None for the end of the text.
+      mesh: the devices that train.
     """
 
     def __init__(
-        self, directory: Path, settings: Settings, corpus: text.Corpus, source: str | None, valid: str | None
+        self,
+        directory: Path,
+        settings: Settings,
+        corpus: text.Corpus,
+        source: str | None,
+        valid: str | None,
+        mesh: Mesh,
     ) -> None:
-        self.directory, self.settings, self.corpus = directory, settings, corpus
+        self.directory, self.settings, self.corpus, self.mesh = directory, settings, corpus, mesh
         # The paths are absolute, because a run may be resumed from another directory.
         self.source, self.valid = (None if path is None else os.path.abspath(path) for path in (source, valid))
         if corpus.split <= settings.per_step:
-            raise Problem(
+            raise Common(
                 f"--text {corpus.name}: leaves {corpus.split:,} characters to train on, expected more than "
                 f"{settings.per_step:,}, --batch times --window; give a longer text, or lower one of the two"
             )
+        devices.divided(settings.batch, mesh.size)
         self.layer = model.from_settings(settings, corpus.size)
         self.optimizer = model.optimizer(settings.learning_rate, settings.steps, settings.schedule)
         self.init_key, self.train_key, self.sample_key = jax.random.split(jax.random.key(settings.seed), 3)
@@ -68,25 +77,34 @@ class Run:
             )
         params, carry = jax.jit(self._model)(self.init_key)
         self.state = start(params, carry, self.optimizer)
-        scored, versions = self.corpus.scored, {"python": platform.python_version(), "jax": jax.__version__}
+        scored = self.corpus.scored
         bits = witten_bell(scored.ids, scored.split, scored.size)
-        self.history = [self._about() | {"n_gram_bits": bits, "versions": versions | {"jaxrnn": _version()}}]
+        self.history = [self._about() | {"n_gram_bits": bits, "versions": versions()}]
         self.save()
 
     @classmethod
-    def resumed(cls, directory: Path, given: dict[str, Any], source: str | None, valid: str | None) -> "Run":
+    def resumed(
+        cls,
+        directory: Path,
+        saved: Saved,
+        given: dict[str, Any],
+        source: str | None,
+        valid: str | None,
+        mesh: Mesh,
+    ) -> "Run":
         """Returns the run in a directory, from its checkpoint.
 
         Args:
           directory: the run's.
+          saved: its checkpoint.
           given: settings that it must have, or more steps than it had.
           source: path of its text, None for its original path.
           valid: path of its held-out text, likewise.
+          mesh: the devices that train, which may be others than before.
         """
         path = checkpoint.within(directory)
-        saved = read(path)
         corpus = saved.corpus(path, source, valid)
-        run = cls(directory, agreed(saved.settings, given), corpus, source or saved.source, valid or saved.valid)
+        run = cls(directory, agreed(saved.settings, given), corpus, source or saved.source, valid or saved.valid, mesh)
         like = jax.eval_shape(lambda key: start(*run._model(key), run.optimizer), run.init_key)
         run.state = checkpoint.restore(path, like, saved.state)
         if not checkpoint.finite(run.state._replace(carry=())):  # a carry may begin at −inf
@@ -122,15 +140,13 @@ class Run:
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
         }
 
-    def save(self) -> None:
-        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint.
-
-        A checkpoint with the best record so far is also kept. It is written first: a run that dies in between is
-        resumed from an earlier step, and comes to the same record again.
-        """
-        metrics = "".join(json.dumps(line) + "\n" for line in self.history)
-        data = checkpoint.packed(
-            self.state,
+    def packed(self) -> bytes:
+        """Returns the checkpoint of the run as it is now, in process 0; the others give it their part of the state."""
+        state = devices.whole(self.state)
+        if not processes.first():
+            return b""
+        return checkpoint.packed(
+            state,
             settings=self.settings._asdict(),
             source=self.source,
             sha256=self.corpus.sha256,
@@ -140,13 +156,27 @@ class Run:
             step=self.step,
             seconds=self.seconds,
             losses=self.losses,
-            metrics=metrics,
+            metrics=self._metrics,
         )
+
+    @property
+    def _metrics(self) -> str:
+        return "".join(json.dumps(line) + "\n" for line in self.history)
+
+    def save(self) -> None:
+        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint.
+
+        A checkpoint with the best record so far is also kept. It is written first: a run that dies in between is
+        resumed from an earlier step, and comes to the same record again. Process 0 writes for all.
+        """
+        data = self.packed()
+        self.saved = self.step
+        if not processes.first():
+            return
         if self.records and report.best(self.records)["step"] == self.step:
             checkpoint.write(checkpoint.within(self.directory, best=True), data)
         checkpoint.write(checkpoint.within(self.directory), data)
-        checkpoint.write(self.directory / METRICS, metrics.encode())
-        self.saved = self.step
+        checkpoint.write(self.directory / METRICS, self._metrics.encode())
 
     @property
     def finished(self) -> bool:
@@ -157,20 +187,28 @@ class Run:
         return self.history[1:]
 
     def train(self) -> None:
-        """Trains to the end, or until Ctrl-C; saves at each record and when it stops."""
+        """Trains to the end, or until Ctrl-C in any process; saves at each record and when it stops."""
         settings, clock = self.settings, time.perf_counter
         every = min(max(settings.steps // RECORDS, 1), SPACING)
-        update = updater(model.objective(self.layer), self.optimizer, self.train_key)
+        layout = devices.layout(self.mesh)
+        update = updater(model.objective(self.layer), self.optimizer, self.train_key, layout)
+        self.state = devices.placed(self.state, layout)
         examine, finite = model.evaluator(self.layer), jax.jit(all_finite)
         window = text.windows(self.corpus.training, settings.batch, settings.window)
+
+        def split(step: int) -> Array:
+            return devices.split(window(step), self.mesh)
+
         first, begun = self.step, clock() - self.seconds
         since, before, diverged = clock(), first, False
-        with interruptible() as stopped, report.Bar(settings, first) as bar:
-            for step, state, loss in train(update, self.state, window, range(first, settings.steps)):
+        with interruptible() as stopped, report.Bar(settings, first, shown=processes.first()) as bar:
+            for step, state, loss in train(update, self.state, split, range(first, settings.steps)):
                 previous, self.state, self.step = self.state, state, step
                 if not finite((loss, state.params)):
                     key = jax.random.fold_in(self.train_key, step - 1)
-                    cause = failure.of_step(self.layer, previous, state, window(step - 1), key)
+                    # The optimizer's state before the step is gone: the step was given it to overwrite.
+                    old, new = (devices.whole(which._replace(optimizer=())) for which in (previous, state))
+                    cause = failure.of_step(self.layer, old, new, window(step - 1), key)
                     raise self._failed(f"step {step:,} of training failed: {cause}")
                 self.losses.append(float(loss))
                 bar.advance(self.losses[-1])
@@ -184,7 +222,7 @@ class Run:
                         bar.line(report.divergence(self.history[0]))
                 if due or step == first + 1:  # the first step includes compilation, which does not count
                     since, before = clock(), step
-                if stopped():
+                if processes.anywhere(stopped()):
                     break
         self.seconds = clock() - begun
         self.save()
@@ -193,9 +231,10 @@ class Run:
         """Adds a line to the history."""
         ids = self.corpus.scored.held_out
         loss = float(np.mean(self.losses))
-        held_out = examine(self.state.params, ids)
+        params = devices.local(self.state.params)
+        held_out = examine(params, ids)
         if not math.isfinite(held_out):
-            cause = failure.of_text(self.layer, self.state.params, ids)
+            cause = failure.of_text(self.layer, params, ids)
             raise self._failed(f"the held-out loss is {held_out} after step {self.step:,} of training: {cause}")
         self.losses, self.seconds = [], seconds
         self.history.append(
@@ -211,8 +250,8 @@ class Run:
             }
         )
 
-    def _failed(self, said: str) -> Problem:
-        return Problem(
+    def _failed(self, said: str) -> Common:
+        return Common(
             f"{said}; {report.REMEDY} below {self.settings.learning_rate:g}; the checkpoint of step {self.saved:,} is "
             "kept, and sample and eval read it"
         )
@@ -222,8 +261,10 @@ class Run:
         checkpoint.write(self.directory / PLOT, report.plot(self.history[0], self.records))
 
 
-def _version() -> str:
+def versions() -> dict[str, str]:
+    """Returns the versions of what a run depends on."""
     try:
-        return version("jaxrnn")
+        own = version("jaxrnn")
     except PackageNotFoundError:  # the package is imported from its source
-        return "not installed"
+        own = "not installed"
+    return {"python": platform.python_version(), "jax": jax.__version__, "jaxrnn": own}

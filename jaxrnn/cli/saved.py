@@ -71,8 +71,12 @@ class Saved(NamedTuple):
 
 
 def read(path: Path) -> Saved:
-    """Returns the checkpoint of a run after checking the type, range and consistency of every value."""
-    saved = checkpoint.load(path)
+    """Returns the checkpoint of a run."""
+    return checked(path, checkpoint.load(path))
+
+
+def checked(path: Path, saved: dict[str, Any]) -> Saved:
+    """Returns the values of a checkpoint after checking the type, range and consistency of each."""
 
     def expect(fits: bool, name: str, found: Any, expected: str) -> None:
         if not fits:

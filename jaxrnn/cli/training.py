@@ -4,13 +4,18 @@ import os
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
-from jaxrnn.cli import checkpoint, report, text
+import jax
+from jax.sharding import Mesh
+
+from jaxrnn.cli import checkpoint, devices, processes, report, text
 from jaxrnn.cli.lock import locked
 from jaxrnn.cli.problem import Problem
-from jaxrnn.cli.run import OUTPUTS, SAMPLE, Run
+from jaxrnn.cli.run import OUTPUTS, SAMPLE, Run, versions
 from jaxrnn.cli.sample import show, written
-from jaxrnn.cli.settings import Settings
+from jaxrnn.cli.saved import checked, read
+from jaxrnn.cli.settings import Settings, flag
 from jaxrnn.cli.vocabulary import prompted
 
 LENGTH, TEMPERATURE = 600, 0.7  # of the sample
@@ -21,27 +26,64 @@ def training(args: Namespace) -> None:
 
     Args:
       args: `out`, the directory for the outputs; `text` and `valid`, paths, None for the default or the resumed run's;
-        `resume`, whether to go on with the run in the directory; `prompt`, the beginning of the sample; and those
-        settings that were given.
+        `resume`, whether to go on with the run in the directory; `prompt`, the beginning of the sample; `devices`, how
+        many of each process train; what `processes.joined` takes; and those settings that were given.
 
     Raises:
       Problem: something that the user can put right.
       KeyboardInterrupt: the user stopped it; `after_interrupt` says how to resume.
     """
-    directory = args.out
+    processes.checked(args)
     given = {name: value for name, value in vars(args).items() if name in Settings._fields}
-    if args.resume:
+    devices.prepare(args.devices)
+    corpus = None if args.resume else text.read(args.text, args.valid)
+    with processes.joined(args):
+        processes.agree(told(args, given, corpus))
+        mesh = devices.mesh(args.devices)
+        finished = (lead if processes.first() else follow)(args, given, corpus, mesh)
+    if not finished:
+        raise KeyboardInterrupt("" if processes.first() else "stopped, and process 0 has saved the run")
+
+
+def told(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None) -> dict[str, Any]:
+    """Returns what has to be the same in all processes of a run, by the flags or the names that people know it by."""
+    texts = (None, None) if corpus is None else (corpus.sha256, corpus.valid_sha256)
+    return {
+        **{flag(name): given.get(name) for name in Settings._fields},
+        **dict(zip(("--text", "--valid"), texts, strict=True)),
+        "--resume": args.resume,
+        "--devices": args.devices,
+        "--processes": args.processes,
+        "the number of devices": jax.local_device_count(),
+        "the versions": versions(),
+    }
+
+
+def lead(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh) -> bool:
+    """Trains a run, as the process that keeps its directory, and returns whether it has come to its end."""
+    directory = args.out
+    if corpus is None:
         if not os.path.isdir(directory):
             raise Problem(f"{checkpoint.within(directory)}: cannot be read (no such directory); {checkpoint.ABSENT}")
         with locked(directory):
-            finish(Run.resumed(directory, given, args.text, args.valid), args.prompt)
-        return
-    run = Run(directory, Settings(**given), text.read(args.text, args.valid), args.text, args.valid)
+            saved = read(checkpoint.within(directory))
+            return finish(Run.resumed(directory, saved, given, args.text, args.valid, mesh), args.prompt)
+    run = Run(directory, Settings(**given), corpus, args.text, args.valid, mesh)
     prompted(run.corpus.vocabulary, args.prompt)
     make(directory)
     with locked(directory):
         run.begin()
-        finish(run, args.prompt)
+        return finish(run, args.prompt)
+
+
+def follow(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh) -> bool:
+    """Trains a run beside process 0, from which it gets the checkpoint, and returns whether it has come to its end."""
+    del corpus  # it is read again, as the checkpoint says
+    path = checkpoint.within(args.out)
+    saved = checked(path, checkpoint.unpacked(path, processes.shared(None)))
+    run = Run.resumed(args.out, saved, given, args.text, args.valid, mesh)
+    run.train()
+    return run.finished
 
 
 def make(directory: Path) -> None:
@@ -54,19 +96,23 @@ def make(directory: Path) -> None:
         ) from None
 
 
-def finish(run: Run, prompt: str) -> None:
-    """Trains a run to its end and shows its table and a sample."""
+def finish(run: Run, prompt: str) -> bool:
+    """Trains a run and shows its table and a sample; returns False if it was stopped before."""
     opening = prompted(run.corpus.vocabulary, prompt)
+    if processes.several():
+        processes.shared(run.packed())
     print(report.heading(run.history[0], run.directory, run.step), flush=True)
     run.train()
     run.plot()
     if not run.finished:
-        raise KeyboardInterrupt
+        return False
     print("", report.table(run.history[0], run.records), "", "sample", "", sep="\n")
-    pieces = written(run.layer, run.state.params, run.corpus.vocabulary, opening, run.sample_key, LENGTH, TEMPERATURE)
+    params = devices.local(run.state.params)
+    pieces = written(run.layer, params, run.corpus.vocabulary, opening, run.sample_key, LENGTH, TEMPERATURE)
     sample = show(prompt, pieces)
     checkpoint.write(run.directory / SAMPLE, f"{sample}\n".encode())
     print("", "", f"{run.directory} holds {', '.join(OUTPUTS)}", sep="\n")
+    return True
 
 
 def after_interrupt(directory: Path) -> str:
