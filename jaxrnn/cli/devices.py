@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxrnn.cli.problem import Common
+from jaxrnn.cli.problem import Common, Problem
 from jaxrnn.train import State
 
 AXIS = "batch"
@@ -31,7 +31,7 @@ def prepare(count: Count) -> None:
 
 
 def mesh(count: Count) -> Mesh:
-    """Returns the mesh of the devices that train: `count` of each process."""
+    """Returns the mesh of the devices that train: `count` of each process, all of which have equally many."""
     here = jax.local_device_count()
     if count != "all" and count > here:
         verb = "is" if here == 1 else "are"
@@ -47,7 +47,7 @@ def divided(batch: int, count: int) -> None:
     """Raises a `Problem` if a number of devices does not divide a batch."""
     if left := batch % count:
         near = f"{batch - left} or {batch - left + count}" if batch > left else count
-        raise Common(
+        raise Problem(
             f"--batch is {batch}, which {count} devices do not divide; give {near}, or another number of --devices"
         )
 

@@ -6,4 +6,4 @@ class Problem(Exception):
 
 
 class Common(Problem):
-    """A problem that each process of a run finds, because all of them have the same settings, text and devices."""
+    """A problem that every process of a run finds at the same place: each says so before any of them leaves."""

@@ -138,7 +138,8 @@ def leave(status: int) -> NoReturn:
 
 def is_loss(error: BaseException) -> bool:
     """Returns whether a collective operation has failed because another process is gone."""
-    return any(name in str(error) for name in ("Gloo", "NCCL", "CoordinationService"))
+    said = "" if isinstance(error, Problem) else str(error)
+    return any(name in said for name in ("Gloo", "NCCL", "CoordinationService"))
 
 
 def only_python_writes() -> None:
@@ -187,7 +188,7 @@ def agree(told: dict[str, Any]) -> None:
 
 def shared(data: bytes | None) -> bytes:
     """Returns the bytes that process 0 has, in every process; the others give None."""
-    size = int(_over_processes(_total, np.int32(0 if data is None else len(data))))
+    size = int(_over_processes(_total, np.uint32(0 if data is None else len(data))))
     sent = np.zeros(size, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     return _over_processes(_total, sent).tobytes()
 

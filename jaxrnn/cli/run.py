@@ -55,7 +55,7 @@ class Run:
         # The paths are absolute, because a run may be resumed from another directory.
         self.source, self.valid = (None if path is None else os.path.abspath(path) for path in (source, valid))
         if corpus.split <= settings.per_step:
-            raise Common(
+            raise Problem(
                 f"--text {corpus.name}: leaves {corpus.split:,} characters to train on, expected more than "
                 f"{settings.per_step:,}, --batch times --window; give a longer text, or lower one of the two"
             )

@@ -69,7 +69,7 @@ def pair(flags: list[str], signalled: int, step: int, number: int) -> list[tuple
 
 def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path) -> None:
     (tmp_path / "text").write_text(TEXT)
-    settings = [*SMALL, "--steps", str(STEPS), "--text", f"{tmp_path}/text"]
+    settings = [*SMALL, "--layers", "1", "--steps", str(STEPS), "--text", f"{tmp_path}/text"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*settings, "--out", str(whole)]) == 0
 
