@@ -11,8 +11,10 @@ from jaxrnn.precision import accumulator, cast_once
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import entries, flip, loop, select, silence, valid_steps
 from jaxrnn.recurrence.segments import lengths_of, remade
+from jaxrnn.recurrence.split import at_end, part, turned
 from jaxrnn.sharding import typed_as, varying
-from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Steps
+from jaxrnn.splits import check_cell
+from jaxrnn.types import Array, Carry, Cell, Flow, Layer, Method, Params, Remat, Split, Steps
 
 
 class Options(NamedTuple):
@@ -24,7 +26,7 @@ class Options(NamedTuple):
     unroll: int | None = None
 
 
-@partial(jax.jit, static_argnames=("cell", "how"))
+@partial(jax.jit, static_argnames=("cell", "how", "split"))
 def run_cell(
     cell: Cell,
     how: Options,
@@ -35,13 +37,16 @@ def run_cell(
     resets: Array | None,
     key: Array | None,
     first: Array | int = 0,
+    split: Split | None = None,
 ) -> tuple[Carry, Array]:
-    """Runs `cell` over the leading axis of `xs`; `valid`, `resets`, `key` and `first` are those of `Steps`."""
+    """Runs `cell` over the leading axis of `xs`; `valid`, `resets`, `key`, `first` and `split` are those of `Steps`."""
     reverse, method, remat, unroll = how
+    check_cell(cell, method, remat, split)
     by_step = remat in ("step", "carries")
     fresh = cell.init_carry(params, xs.shape[1:-1])
     carry = _settled(cell, params, fresh if carry is None else carry, xs)
-    resets = entries(resets) if reverse else resets
+    resets = entries(resets, split) if reverse else resets
+    split = turned(split) if reverse else split
     if cell.timed:
         xs = with_elapsed(xs, valid, resets, reverse=reverse)
     xs = silence(valid, xs)
@@ -52,7 +57,7 @@ def run_cell(
 
     def run(params: Params, carry: Carry, inputs: Any) -> tuple[Carry, Array]:
         xs, valid, resets, masks = inputs
-        flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks))
+        flow = Flow(valid, resets, fresh, None if noise is None else noise._replace(steps=masks), split=split)
         if method != "scan" and cell.scan is not None:
             policy = remat if by_step else None
             return cell.scan(params, carry, xs, flow, method=method, remat=policy, unroll=unroll)
@@ -65,7 +70,7 @@ def run_cell(
     inputs = (xs, valid, resets, () if noise is None else noise.steps)
     inputs = flip(inputs) if reverse else inputs
     carry, ys = remade(run, params, carry, inputs, () if by_step else lengths_of(remat, xs.shape[0]))
-    return carry, flip(ys) if reverse else ys
+    return at_end(split, carry), flip(ys) if reverse else ys
 
 
 def _held(cell: Cell, params: Params, zs: Any) -> Callable[[], Params]:
@@ -80,7 +85,7 @@ def run_layer(layer: Layer, params: Params, carry: Carry | None, xs: Array, step
     return carry, ys, changed[0] if changed else steps
 
 
-@partial(jax.jit, static_argnames=("model", "how"))
+@partial(jax.jit, static_argnames=("model", "how", "split"))
 def run(
     model: Cell | Layer,
     how: Options,
@@ -92,9 +97,11 @@ def run(
     resets: Array | None,
     key: Array | None,
     context: Any,
+    split: Split | None = None,
 ) -> tuple[Carry, Any, Array | None, dict[str, Array]]:
     """Returns the carry and outputs of `unroll`, which outputs are valid, and the named costs."""
-    steps = Steps(valid_steps(lengths, mask, xs.shape[0]), resets, key, context)
+    first = 0 if split is None else part(split) * xs.shape[0]
+    steps = Steps(valid_steps(lengths, mask, xs.shape[0], first), resets, key, context, first, split=split)
     carry, ys, after = run_model(model, how, params, carry, xs, steps)
     return carry, ys, after.valid, after.aux
 
@@ -105,7 +112,8 @@ def run_model(
     """Runs a cell, which has options, or a layer; returns what `run_layer` returns."""
     if isinstance(model, Layer):
         return run_layer(model, params, carry, xs, steps)
-    return *run_cell(model, how, params, carry, xs, steps.valid, steps.resets, steps.key, steps.first), steps
+    flags = steps.valid, steps.resets, steps.key, steps.first
+    return *run_cell(model, how, params, carry, xs, *flags, split=steps.split), steps
 
 
 @partial(jax.jit, static_argnames=("model",))

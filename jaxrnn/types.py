@@ -29,6 +29,18 @@ class Noise(NamedTuple):
     state: Array | None = None
 
 
+class Split(NamedTuple):
+    """Time that is split into equal parts, one for each device along a mesh axis, inside `jax.shard_map`.
+
+    Attributes:
+      axis_name: the mesh axis.
+      backwards: whether a run goes from the last device to the first; the steps of a device are in its order.
+    """
+
+    axis_name: str
+    backwards: bool = False
+
+
 class Flow(NamedTuple):
     """The masks, resets and noise with which a recurrence runs, besides its inputs.
 
@@ -39,6 +51,8 @@ class Flow(NamedTuple):
       noise: the masks of this run; None: deterministic.
       then: `(before, carry, y, noise.steps) -> (carry, y)`, a function that an engine applies after each of the cell's
         steps, to each sequence alone; `steps` are one step's, None without noise. None: nothing.
+      split: how time is split over devices; None: not at all. Where it is, a run starts from the carry of the whole
+        sequence, and returns that after this device's part.
     """
 
     valid: Array | None = None
@@ -46,6 +60,7 @@ class Flow(NamedTuple):
     fresh: Carry | None = None
     noise: Noise | None = None
     then: Callable[..., tuple[Carry, Any]] | None = None
+    split: Split | None = None
 
 
 class _CellFunctions(NamedTuple):
@@ -63,6 +78,7 @@ class _CellFunctions(NamedTuple):
     cast: Callable[..., Params] | None = None
     gates: Callable[..., tuple[dict[str, tuple[Activation, Array]], Callable[[Carry], tuple[Carry, Any]]]] | None = None
     kernels: tuple[str, ...] = ()
+    splits: bool = False
 
 
 class Cell(Made, _CellFunctions):
@@ -92,6 +108,7 @@ class Cell(Made, _CellFunctions):
         activation of each gate and what it is applied to, `[*batch, H]`; and `carry -> (carry, y)`, the rest of the
         step, in which gates are constants. None where `step` has no such parts.
       kernels: further methods that `scan` knows, which some platforms alone have: `"kernel"`, `"cudnn"`.
+      splits: whether `scan` knows what to do where time is split over devices, as `Flow.split` says.
 
     Example:
       >>> import jax, jaxrnn
@@ -133,6 +150,7 @@ class Steps(NamedTuple):
       first: the number of steps of this run that came before these: `fold` runs a sequence in chunks. A layer that
         draws for each step draws for step `t` from `jax.random.fold_in(key, first + t)`, and chunks change nothing.
       aux: named costs that layers add to a loss, scalars.
+      split: how time is split over devices; None: not at all.
     """
 
     valid: Array | None = None
@@ -141,6 +159,7 @@ class Steps(NamedTuple):
     context: Any = None
     first: Array | int = 0
     aux: dict[str, Array] = {}  # noqa: RUF012, nobody writes into it
+    split: Split | None = None
 
     def with_cost(self, name: str, value: Array) -> "Steps":
         """Returns these steps with `value` added to the cost of this name."""

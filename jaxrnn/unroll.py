@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxrnn import checks, trees
 from jaxrnn.driver import Options, batch_of, run, run_step
+from jaxrnn.splits import split_of
 from jaxrnn.types import Array, Carry, Cell, Layer, Method, Params, Remat
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -60,6 +61,7 @@ def unroll(
     method: Method = "auto",
     remat: Remat = None,
     unroll: int | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Carry, Array]:
     """Runs a cell or a layer over the leading axis of `xs`.
 
@@ -99,6 +101,10 @@ def unroll(
         within segments. The outputs are whole in all of them; `fold` does without.
       unroll: steps written out in one iteration of the compiled loop. None: 1 on the CPU and 4 on other devices; 1
         where there are few steps, or `jax.export` does not know how many.
+      axis_name: inside `jax.shard_map`, the mesh axis over which time is split in equal parts, for the linear cells and
+        the layers that the guide lists. `lengths` and `carry` are then those of the whole sequence, the same on every
+        device, and so is the carry that is returned; `xs`, `mask` and `resets` are this device's part. A `key` draws
+        what it draws on one device. `method` may not be `"scan"`, and `remat` None, `"step"` or `"carries"` alone.
 
     `reverse`, `method`, `remat` and `unroll` are options of a cell; `rnn(cell, …)` takes them for a cell in a layer.
 
@@ -110,7 +116,8 @@ def unroll(
     Raises:
       ShapeError: a shape, dtype or structure does not fit; it names the argument.
       ValueError: both `lengths` and `mask` are given; the cell has no such `method`, or this platform has no
-        program for it; `remat` or `unroll` is not one of the above; an option of a cell is given with a layer.
+        program for it; `remat` or `unroll` is not one of the above; an option of a cell is given with a layer; there is
+        no mesh axis `axis_name`, or the model cannot be split over it.
 
     Example:
       >>> import jax, jaxrnn
@@ -122,7 +129,8 @@ def unroll(
       ((5, 2, 2), True)
     """
     how = Options(reverse, method, remat, unroll)
-    carry, ys, _ = _checked_run("unroll", how, model, params, xs, carry, lengths, mask, resets, key, context)
+    flags = lengths, mask, resets, key, context
+    carry, ys, _ = _checked_run("unroll", how, axis_name, model, params, xs, carry, *flags)
     return carry, ys
 
 
@@ -141,6 +149,7 @@ def unroll_with_aux(
     method: Method = "auto",
     remat: Remat = None,
     unroll: int | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Carry, Array, dict[str, Array]]:
     """Runs `unroll` and also returns the named costs that layers add to a loss.
 
@@ -158,6 +167,7 @@ def unroll_with_aux(
       method: as for `unroll`.
       remat: as for `unroll`.
       unroll: as for `unroll`.
+      axis_name: as for `unroll`.
 
     Returns:
       `(carry, ys, aux)`: as `unroll`, and a dict of scalars by name, empty where no layer adds a cost. Layers that use
@@ -177,16 +187,24 @@ def unroll_with_aux(
       ((5, 2, 2), ['activity'])
     """
     how = Options(reverse, method, remat, unroll)
-    return _checked_run("unroll_with_aux", how, model, params, xs, carry, lengths, mask, resets, key, context)
+    flags = lengths, mask, resets, key, context
+    return _checked_run("unroll_with_aux", how, axis_name, model, params, xs, carry, *flags)
 
 
 def _checked_run(
-    where: str, how: Options, model: Cell | Layer, params: Params, xs: Array, carry: Carry | None, *flags: Any
+    where: str,
+    how: Options,
+    axis_name: str | None,
+    model: Cell | Layer,
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    *flags: Any,
 ) -> tuple[Carry, Any, dict[str, Array]]:
     """Checks the arguments and runs; `flags` are those of `checked_call`."""
     params, xs = checked_call(where, model, params, xs, carry, *flags)
     check_options(where, model, how)
-    carry, ys, _, aux = run(model, how, params, carry, xs, *flags)
+    carry, ys, _, aux = run(model, how, params, carry, xs, *flags, split=split_of(where, axis_name))
     return carry, ys, aux
 
 

@@ -24,6 +24,7 @@ FLOORS = {
     "cell_options": 0,
     "roles": 0,
     "shapes": 0,
+    "splits": 0,
     "step_keys": 0,
     "recurrence": 1,
     "cells": 2,

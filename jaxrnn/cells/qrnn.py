@@ -123,8 +123,10 @@ def qrnn(
     ) -> tuple[QRNNCarry, Array]:
         def run(params: Params, carry: QRNNCarry, xs: Array, flow: Flow) -> tuple[QRNNCarry, Array]:
             parts, fresh = project(params, xs), flow.fresh
-            flags = {"valid": flow.valid, "resets": flow.resets, "fresh": fresh and fresh.pending}
-            pending, sums = delayed.over_time(carry.pending, parts, **flags)
+            start, split = fresh and fresh.pending, flow.split
+            pending, sums = delayed.over_time(
+                carry.pending, parts, valid=flow.valid, resets=flow.resets, fresh=start, split=split
+            )
             own = flow._replace(fresh=fresh and HiddenCarry(fresh.c))
             how = {"method": method, "remat": None, "unroll": unroll}
             state, ys = pool_scan({}, HiddenCarry(carry.c), biased(params, sums), own, **how)
@@ -133,4 +135,4 @@ def qrnn(
         step_bytes = carry.c.size * count * kernel_size * carry.c.dtype.itemsize
         return in_segments(run, params, carry, xs, flow, step_bytes=step_bytes, method=method, remat=remat)
 
-    return Cell(init, init_carry, project, step, scan, "linear_diagonal", pool.methods)
+    return Cell(init, init_carry, project, step, scan, "linear_diagonal", pool.methods, splits=True)

@@ -175,10 +175,10 @@ def rwkv7(
 
         def whole(params: Params, carry: RWKV7Carry, xs: Array, flow: Flow) -> tuple[RWKV7Carry, Array]:
             xs, valid, resets = project(params, xs), flow.valid, flow.resets
-            fresh_x, fresh_S = (None, None) if flow.fresh is None else flow.fresh
-            last, before = _shifted(carry.x, xs, valid, resets, fresh_x)
+            last, before = _shifted(carry.x, xs, flow)
             z, gate = seen(params, xs, before)
-            S, ys = run(under(Flow(valid, resets), z), carry.S, fresh_S, chunk=options["chunk"], method=method)
+            steps, fresh = under(Flow(valid, resets), z), flow.fresh and flow.fresh.S
+            S, ys = run(steps, carry.S, fresh, chunk=options["chunk"], method=method, split=flow.split)
             ys = silence(valid, output(params, ys, z, gate, xs.dtype))
             return RWKV7Carry(last, S), ys
 
@@ -187,16 +187,16 @@ def rwkv7(
             whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=options["chunk"], **how
         )
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",))
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",), splits=True)
 
 
-def _shifted(
-    last: Array, xs: Array, valid: Array | None, resets: Array | None, fresh: Array | None
-) -> tuple[Array, Array]:
+def _shifted(last: Array, xs: Array, flow: Flow) -> tuple[Array, Array]:
     """Returns the last input, and the previous input of each step."""
     parts = jnp.stack([jnp.zeros_like(xs), xs], -2)
-    fresh = None if fresh is None else fresh[..., None, :]
-    pending, before = delayed.over_time(last[..., None, :], parts, valid=valid, resets=resets, fresh=fresh)
+    fresh = None if flow.fresh is None else flow.fresh.x[..., None, :]
+    pending, before = delayed.over_time(
+        last[..., None, :], parts, valid=flow.valid, resets=flow.resets, fresh=fresh, split=flow.split
+    )
     return pending[..., 0, :], before
 
 

@@ -6,6 +6,7 @@ from jaxrnn.layers.rnn import rnn
 from jaxrnn.options import checked
 from jaxrnn.recurrence.elapsed import with_elapsed
 from jaxrnn.recurrence.loop import beginnings, entries, flip
+from jaxrnn.recurrence.split import part, turned
 from jaxrnn.types import Array, Carry, Cell, Layer, Params, Steps
 
 
@@ -20,12 +21,14 @@ def backwards(model: Cell | Layer) -> Layer:
         return rnn(model, reverse=True)  # it needs no flip
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array, Steps]:
-        resets = entries(steps.resets)
+        resets, split = entries(steps.resets, steps.split), turned(steps.split)
         if model.timed:  # a step needs the time since the previous step in the flipped order
             xs = with_elapsed(xs, steps.valid, resets, reverse=True)
-        turned = steps._replace(valid=flip(steps.valid), resets=flip(resets))
-        carry, ys, after = run_layer(model, params, carry, flip(xs), turned)
-        if after.valid is not turned.valid or after.resets is not turned.resets:
+        told = steps._replace(valid=flip(steps.valid), resets=flip(resets), split=split)
+        if split is not None and steps.split is not None:
+            told = told._replace(first=steps.first + (part(split) - part(steps.split)) * xs.shape[0])
+        carry, ys, after = run_layer(model, params, carry, flip(xs), told)
+        if after.valid is not told.valid or after.resets is not told.resets:
             steps = steps._replace(valid=flip(after.valid), resets=beginnings(flip(after.resets)))
         return carry, flip(ys), steps._replace(aux=after.aux)
 

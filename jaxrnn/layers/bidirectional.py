@@ -109,6 +109,7 @@ def bidirectional(forward: Cell | Layer, backward: Cell | Layer | None = None, *
         context=back.context if ahead.context is None else ahead.context,
         timed=ahead.timed or back.timed,
         takes_none=True,
+        splits=True,
     )
 
 

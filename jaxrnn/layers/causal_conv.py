@@ -14,6 +14,7 @@ from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence import delayed
 from jaxrnn.recurrence.loop import activated
+from jaxrnn.recurrence.split import at_end
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Layer, Params, Steps
 
@@ -96,12 +97,14 @@ def causal_conv(
         return activated(activation, valid, ys).astype(compute_dtype(dtype, xs, *params.values()))
 
     def run(params: Params, carry: CausalConvCarry, xs: Array, steps: Steps) -> tuple[CausalConvCarry, Array]:
-        flags = {"valid": steps.valid, "resets": steps.resets, "fresh": init_carry(params, xs.shape[1:-1]).pending}
-        pending, sums = delayed.over_time(carry.pending, parts(params, xs), **flags)
-        return CausalConvCarry(pending), outputs(params, sums, xs, steps.valid)
+        fresh, split = init_carry(params, xs.shape[1:-1]).pending, steps.split
+        pending, sums = delayed.over_time(
+            carry.pending, parts(params, xs), valid=steps.valid, resets=steps.resets, fresh=fresh, split=split
+        )
+        return CausalConvCarry(at_end(split, pending)), outputs(params, sums, xs, steps.valid)
 
     def step(params: Params, carry: CausalConvCarry, x: Array) -> tuple[CausalConvCarry, Array]:
         pending, sums = delayed.step(carry.pending, parts(params, x))
         return CausalConvCarry(pending), outputs(params, sums, x, None)
 
-    return layer("causal_conv", init, run, step, init_carry)
+    return layer("causal_conv", init, run, step, init_carry, splits=True)

@@ -66,4 +66,4 @@ def dense(
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         return carry, outputs(params, x, None)
 
-    return layer("dense", init, run, step, any_axes=True)
+    return layer("dense", init, run, step, any_axes=True, splits=True)

@@ -60,5 +60,5 @@ def dropout(rate: float, *, per_sequence: bool = False) -> Layer:
         return carry, x
 
     if per_sequence:
-        return layer("dropout", init, of_sequence, step, any_axes=True, draws=rate > 0)
+        return layer("dropout", init, of_sequence, step, any_axes=True, draws=rate > 0, splits=True)
     return stepwise("dropout", init, of_step, draws=rate > 0)

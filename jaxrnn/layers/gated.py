@@ -60,4 +60,4 @@ def gated(
     def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return branch.init_carry(params.get("branch", {}), batch_shape)
 
-    return layer(where, init, run, step, init_carry, any_axes=branch.any_axes, takes_none=True)
+    return layer(where, init, run, step, init_carry, any_axes=branch.any_axes, takes_none=True, splits=True)

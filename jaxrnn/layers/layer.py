@@ -11,6 +11,7 @@ from jaxrnn import checks
 from jaxrnn.driver import batch_of
 from jaxrnn.options import checked
 from jaxrnn.recurrence.loop import silence
+from jaxrnn.splits import check_layer
 from jaxrnn.step_keys import step_keys
 from jaxrnn.types import Array, Carry, Layer, Params, Steps
 
@@ -32,6 +33,7 @@ def layer(
     looks_ahead: Sequence[str] = (),
     timed: bool = False,
     takes_none: bool = False,
+    splits: bool = False,
 ) -> Layer:
     """Makes a layer, a transformation of sequences, from functions that check nothing.
 
@@ -60,6 +62,8 @@ def layer(
       timed: whether the last feature of an input is a time, as for `Cell`; `run` sees it at invalid steps, too.
       takes_none: whether `run` takes None for a carry that is the initial one, which may save work at the beginning of
         a sequence; a layer made of layers hands it on.
+      splits: whether `run` also works on one device's part of the steps, where `steps.split` says so: it acts on each
+        step alone, or hands `steps` on to layers of its own. Other layers are refused there.
 
     Returns:
       A `Layer`.
@@ -89,6 +93,7 @@ def layer(
         )
 
     def whole(params: Params, carry: Carry | None, xs: Array, steps: Steps) -> tuple[Carry, Any, Steps]:
+        check_layer(name, steps.split, splits)
         if carry is None and not takes_none:
             carry = start(params, batch_of(made, xs)[1:])
         seen = steps._replace(key=steps.key if draws else None, context=None if context is None else steps.context)
@@ -153,7 +158,8 @@ def stepwise(
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
         return carry, apply(params, x, None) if draws else apply(params, x)
 
-    return layer(name, init, run, step, num_feature_axes=num_feature_axes, any_axes=num_feature_axes > 0, draws=draws)
+    any_axes = num_feature_axes > 0
+    return layer(name, init, run, step, num_feature_axes=num_feature_axes, any_axes=any_axes, draws=draws, splits=True)
 
 
 def around(
@@ -177,4 +183,5 @@ def around(
         looks_ahead=inner.looks_ahead,
         timed=inner.timed,
         takes_none=True,
+        splits=True,
     )

@@ -17,6 +17,8 @@ from jaxrnn.recurrence.compact import Places, moved, places
 from jaxrnn.recurrence.matrix import heads_of, merged
 from jaxrnn.recurrence.ring import LocalAttentionCarry, advance, after_steps, in_order
 from jaxrnn.recurrence.rotary import Rotary
+from jaxrnn.recurrence.split import at_end, entering
+from jaxrnn.recurrence.split_scans import window as window_before
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Array, Layer, Params, Steps
 
@@ -135,20 +137,51 @@ def local_attention(
         if carry is None:  # as `init_carry`, but on the devices of the inputs
             none = empty(k[0], window, kept_dtype(params))
             carry = LocalAttentionCarry(none, none, jnp.zeros_like(k[0, ..., 0, 0], jnp.int32))
+        if steps.split is not None:
+            carry, earlier = _before_part(carry, k, v, steps, at, rotary)
         before, position = _positions(carry.position, steps.resets, at, xs.shape[0])
         back = jnp.minimum(before, window - 1)
         ys = banded(q, k, v, earlier, back, window=window, rotary=rotary, dtype=compute)
         length = jnp.full_like(position, xs.shape[0]) if at is None else at.length
         carry = after_steps(carry, k, v, length=length, position=position, rotary=rotary)
         ys = outputs(params, ys, compute)
-        return carry, ys if at is None else moved(ys, at.rank)
+        return at_end(steps.split, carry), ys if at is None else moved(ys, at.rank)
 
     def step(params: Params, carry: LocalAttentionCarry, x: Array) -> tuple[LocalAttentionCarry, Array]:
         compute = compute_dtype(dtype, x, *params.values())
         carry, y = advance(carry, *projected(params, x, compute), rotary=rotary_of(params), dtype=compute)
         return carry, outputs(params, y, compute)
 
-    return layer("local_attention", init, run, step, init_carry, takes_none=True)
+    return layer("local_attention", init, run, step, init_carry, takes_none=True, splits=True)
+
+
+def _before_part(
+    carry: LocalAttentionCarry, k: Array, v: Array, steps: Steps, at: Places | None, rotary: Rotary
+) -> tuple[LocalAttentionCarry, tuple[Array, Array]]:
+    """Returns the carry before this part, and its keys and values in order; `carry` is that of the whole sequence."""
+    split, total, size = steps.split, k.shape[0], carry.keys.shape[-2]
+    assert split is not None  # or the carry is the one before these steps
+    length = jnp.full_like(carry.position, total) if at is None else at.length
+
+    steps_back = jnp.expand_dims(jnp.arange(-size, 0, dtype=length.dtype), tuple(range(1, 1 + length.ndim)))
+    index = length[None] + steps_back  # of the last steps of this part, negative where it has too few
+
+    def before(start: Array, x: Array) -> Array:
+        last = jnp.where((index >= 0)[..., None, None], moved(x, jnp.maximum(index, 0)), 0).astype(start.dtype)
+        return window_before(split, start, jnp.moveaxis(last, 0, -2), length, total, all_valid=at is None)
+
+    keys, values = (before(start, x) for start, x in zip(in_order(carry, rotary), (k, v), strict=True))
+    _, after = _positions(jnp.zeros_like(length), steps.resets, at, total)
+    begins = jnp.zeros_like(length, bool) if steps.resets is None else steps.resets.any(0)
+
+    def advance(position: Array, summary: tuple[Array, Array]) -> Array:
+        after, begins = summary
+        return jnp.where(begins, after, position + after)
+
+    position = entering(split, advance, carry.position, (after, begins))
+    nothing, latest = jax.tree.map(jnp.zeros_like, carry), (jnp.moveaxis(x, -2, 0) for x in (keys, values))
+    length = jnp.full_like(position, size)
+    return after_steps(nothing, *latest, length=length, position=position, rotary=rotary), (keys, values)
 
 
 def _positions(start: Array, resets: Array | None, at: Places | None, total: int) -> tuple[Array, Array]:

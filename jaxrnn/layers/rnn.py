@@ -57,6 +57,7 @@ def rnn(
         num_feature_axes=cell.num_feature_axes,
         draws=cell.draw is not None,
         timed=cell.timed,
+        splits=True,
     )
     return made._replace(inside=lambda params, carry, x, context: Inside(cell, params, carry, x))
 
@@ -76,4 +77,5 @@ def layer_of_function(function: Any) -> Layer:
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Any]:
         return carry, function(x)
 
-    return layer(getattr(function, "__name__", "function"), lambda key, in_features: {}, run, step, any_axes=True)
+    name = getattr(function, "__name__", "function")
+    return layer(name, lambda key, in_features: {}, run, step, any_axes=True, splits=True)

@@ -98,6 +98,7 @@ def stack(*models: Cell | Layer | Callable[[Array], Array]) -> Layer:
         looks_ahead=ahead[0] if ahead else (),
         timed=layers[0].timed,
         takes_none=True,
+        splits=True,
     )
     return made._replace(inside=inside)
 

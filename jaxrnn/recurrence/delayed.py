@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.precision import accumulator
-from jaxrnn.types import Array
+from jaxrnn.recurrence.split_scans import window
+from jaxrnn.types import Array, Split
 
 
 def step(pending: Array, parts: Array) -> tuple[Array, Array]:
@@ -19,11 +20,18 @@ def step(pending: Array, parts: Array) -> tuple[Array, Array]:
 
 
 def over_time(
-    pending: Array, parts: Array, *, valid: Array | None, resets: Array | None, fresh: Array | None
+    pending: Array,
+    parts: Array,
+    *,
+    valid: Array | None,
+    resets: Array | None,
+    fresh: Array | None,
+    split: Split | None = None,
 ) -> tuple[Array, Array]:
     """Runs all steps of `parts [T, *batch, taps, F]` at once; returns `(pending, sums [T, *batch, F])`.
 
-    Invalid steps hold `pending`, and have parts of zero; a reset begins with `fresh` instead.
+    Invalid steps hold `pending`, and have parts of zero; a reset begins with `fresh` instead. Where time is split over
+    devices, `pending` is the one before the whole sequence, and the one that is returned that after this part.
     """
     pending, parts = _promoted(pending, parts)
     total, later = parts.shape[0], parts.shape[-2] - 1
@@ -56,12 +64,22 @@ def over_time(
         age = age - lax.cummax(jnp.where(resets, age, 0))
         begun = lax.cummax(resets.astype(jnp.int8)) > 0
 
+    def due(of: Array, i: int, where: Array | None) -> Array:
+        """Returns what `of`, a `pending`, adds to the steps that have its `i`-th entry, if `where`."""
+        here = age == i - 1 if where is None else (age == i - 1) & where
+        return jnp.where(here[..., None], of[None, ..., i - 1, :], 0)
+
     for i in range(1, later + 1):
         sums = sums + jnp.where((age >= i)[..., None], earlier(i), 0)
-        start = pending[None, ..., i - 1, :]
         if begun is not None and fresh is not None:
-            start = jnp.where(begun[..., None], fresh[None, ..., i - 1, :], start)
-        sums = sums + jnp.where((age == i - 1)[..., None], start, 0)
+            sums = sums + due(fresh, i, begun)
+    if split is not None and later:
+        passed = age[total] if begun is None else jnp.where(begun[total], later, age[total])
+        passed = jnp.broadcast_to(passed, pending.shape[:-2])
+        own = jnp.moveaxis(sums[total:], 0, -2)
+        pending = window(split, pending, own, passed, total, all_valid=valid is None)
+    for i in range(1, later + 1):
+        sums = sums + due(pending, i, None if begun is None else ~begun)
     return jnp.moveaxis(sums[total:], 0, -2), sums[:total]
 
 

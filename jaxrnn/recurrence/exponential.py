@@ -11,11 +11,13 @@ from jax.nn import log_sigmoid
 from jaxrnn.carries import MLSTMCarry
 from jaxrnn.precision import accumulator, compute_dtype
 from jaxrnn.recurrence.chunkwise import Inputs, advance
-from jaxrnn.recurrence.loop import loop, silence
+from jaxrnn.recurrence.loop import loop, select, silence
 from jaxrnn.recurrence.matrix import heads_of, input_bytes, under, wide
 from jaxrnn.recurrence.matrix_scan import METHODS, run
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.recurrence.split import entering
 from jaxrnn.shapes import align, zeros
+from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Cell, Flow, Params
 
 LARGEST = 80.0  # the largest exponent: a quotient by its exponential is nearly 0, and no gradient is 0 times infinity
@@ -103,10 +105,12 @@ def exponential_cell(
                 m, out = _stabilized(m, gates)
                 return m, (m, *out)
 
-            of_m = Flow(valid, resets, None if fresh is None else fresh.m)
-            m, (ms, decay, gain) = loop(held, carry.m, (z.log_input, z.log_forget), of_m, unroll=unroll)
+            of_m = Flow(valid, resets, None if fresh is None else fresh.m, split=flow.split)
+            start = _before_part(carry.m, (z.log_input, z.log_forget), of_m)
+            m, (ms, decay, gain) = loop(held, start, (z.log_input, z.log_forget), of_m, unroll=unroll)
             scaled = under(Flow(valid, resets), _scaled(z, decay, gain))
-            S, ys = run(scaled, _joined(carry), None if fresh is None else _joined(fresh), chunk=chunk, method=method)
+            begin = None if fresh is None else _joined(fresh)
+            S, ys = run(scaled, _joined(carry), begin, chunk=chunk, method=method, split=flow.split)
             ys = silence(valid, output(params, ys, ms, z.x))
             return _parted(S, m), ys
 
@@ -116,7 +120,8 @@ def exponential_cell(
     def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:
         return carry, ("C", "n")  # `m` only scales both
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, learned=learned, kernels=("kernel",))
+    kinds = {"methods": METHODS, "kernels": ("kernel",), "learned": learned, "splits": True}
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", **kinds)
 
 
 def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:
@@ -145,6 +150,26 @@ def _stabilized(m: Array, gates: tuple[Array, Array]) -> tuple[Array, tuple[Arra
     lost = lax.stop_gradient(jnp.where(jnp.isfinite(lost), lost, 0))
     new = jnp.maximum(kept, i)
     return new, (kept - new + lost, i - new)
+
+
+def _before_part(m: Array, gates: tuple[Array, Array], flow: Flow) -> Array:
+    """Returns the `m` before these steps, if `m` is the one before the whole sequence.
+
+    A part takes any `m` to the larger of `m` plus its log forget gates and of what it makes of -∞.
+    """
+    if flow.split is None:
+        return m
+
+    def held(m: Array, gates: tuple[Array, Array]) -> tuple[Array, None]:
+        i, f = gates
+        return jnp.maximum(f + m, i), None
+
+    lowest = vary(jnp.full_like(m, -jnp.inf), varying((m, gates)))
+    own, _ = loop(held, lowest, gates, flow)
+    kept = silence(flow.valid, gates[1]).sum(0)
+    if flow.resets is not None:
+        kept = select(flow.resets.any(0), jnp.full_like(kept, -jnp.inf), kept)
+    return entering(flow.split, lambda m, summary: jnp.maximum(summary[0] + m, summary[1]), m, jnp.stack([kept, own]))
 
 
 def _scaled(z: Projected, decay: Array, gain: Array) -> Inputs:

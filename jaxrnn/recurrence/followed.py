@@ -67,6 +67,7 @@ def followed(
         methods=cell.methods if run is not None else ("scan",),
         draw=None if cell.draw is None and sample is None else draw,
         gates=None if parts is None else gates,
+        splits=False,
     )
 
 

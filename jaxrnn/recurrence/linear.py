@@ -14,6 +14,7 @@ from jaxrnn.precision import accumulator, compute_dtype, product
 from jaxrnn.recurrence.linear_scan import affine_scan
 from jaxrnn.recurrence.loop import select, silence
 from jaxrnn.recurrence.segments import in_segments
+from jaxrnn.recurrence.split_scans import affine
 from jaxrnn.shapes import align, zeros
 from jaxrnn.sharding import vary, varying
 from jaxrnn.types import Array, Carry, Cell, Flow, Params
@@ -138,10 +139,10 @@ def linear_cell(
             if first is not None:
                 ones = jnp.ones_like(b[..., 0])
                 resting = fresh and fresh.begun
-                begun = states(jnp.zeros_like(ones), ones, carry.begun, resting)
-                b = _begin(_entering(begun, carry.begun, flow.resets, resting), z)
+                start, begun = states(jnp.zeros_like(ones), ones, carry.begun, resting)
+                b = _begin(_entering(begun, start, flow.resets, resting), z)
                 begun = begun[-1]
-            h = states(a, b, _state(carry), fresh and _state(fresh))
+            _, h = states(a, b, _state(carry), fresh and _state(fresh))
             return _carry(carry, h[-1], begun), silence(flow.valid, output(params, h, z.x))
 
         # Complex states count twice, because their parts are separate arrays, and so do those with `first`, because it
@@ -154,7 +155,8 @@ def linear_cell(
         return carry, tuple(field for field in carry._fields if field != "begun")  # it is a flag
 
     methods, kernels = ("scan", "associative", "chunked"), ("kernel",)
-    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, learned=learned, kernels=kernels)
+    how = {"learned": learned, "kernels": kernels, "splits": True}
+    return Cell(init, init_carry, project, step, scan, "linear_diagonal", methods, **how)
 
 
 def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
@@ -164,14 +166,20 @@ def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     return tuple(z if bias is None else z + align(bias[g], z) for g, z in enumerate(zs))
 
 
-def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: str) -> Array:
-    """Returns all states; an invalid step is `1 h + 0`, and a reset adds `a fresh`, since the scan restarts at zero."""
+def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: str) -> tuple[Array, Array]:
+    """Returns the state before these steps and all states of them, if `start` is the one before the whole sequence.
+
+    An invalid step is `1 h + 0`, and a reset adds `a fresh`, since the scan restarts at zero.
+    """
     if flow.valid is not None:
         a = select(flow.valid, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
         b = silence(flow.valid, b)
     if flow.resets is not None:
         b = b + silence(flow.resets, a * align(fresh, b))
-    return affine_scan(a.astype(b.dtype), b, start, flow.resets, method=method)
+    run = partial(affine_scan, method=method)
+    if flow.split is not None:
+        return affine(run, flow.split, a.astype(b.dtype), b, start, flow.resets)
+    return start, run(a.astype(b.dtype), b, start, flow.resets)
 
 
 def _begin(begun: Array, z: Coefficients) -> Array:

@@ -18,9 +18,12 @@ from jaxrnn.options import checked
 from jaxrnn.precision import accumulator
 from jaxrnn.recurrence import affine_kernel
 from jaxrnn.recurrence.affine import WAYS, Steps, times
-from jaxrnn.recurrence.loop import entries
+from jaxrnn.recurrence.loop import entries, flip
 from jaxrnn.recurrence.programs import PLATFORMS
+from jaxrnn.recurrence.split import at_end, turned
+from jaxrnn.recurrence.split_scans import affine
 from jaxrnn.sharding import vary, varying
+from jaxrnn.splits import split_of
 from jaxrnn.types import Array
 
 
@@ -33,6 +36,7 @@ def linear_scan(
     resets: Array | None = None,
     reverse: bool = False,
     method: Literal["auto", "scan", "associative", "chunked", "kernel"] = "auto",
+    axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     """Runs `hₜ = aₜ hₜ₋₁ + bₜ` over the leading axis, elementwise.
 
@@ -48,6 +52,9 @@ def linear_scan(
         parallel, then over their ends. `"auto"` takes the loop on the CPU and the tree elsewhere. `"kernel"` is one of
         Pallas, for TPUs and NVIDIA GPUs alone, which also runs the derivatives. It has been compiled for both, and not
         timed.
+      axis_name: inside `jax.shard_map`, the mesh axis over which time is split in equal parts. The carry is then that
+        of the whole sequence, on the way in and on the way out, the same on every device; all else is this device's
+        part.
 
     Returns:
       `(carry, ys)`: the state after the last step in the direction of travel, in float32 at least, so that chunks of a
@@ -56,8 +63,8 @@ def linear_scan(
 
     Raises:
       ShapeError: a shape or dtype does not fit; it names the argument.
-      ValueError: an unknown `method`; when the program is lowered, `"kernel"` on a platform that has none, in double
-        precision on a TPU, or with symbols for sizes.
+      ValueError: an unknown `method`; no mesh axis `axis_name`; when the program is lowered, `"kernel"` on a platform
+        that has none, in double precision on a TPU, or with symbols for sizes.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn
@@ -86,7 +93,14 @@ def linear_scan(
     carry = carry.astype(wide)
     if jnp.iscomplexobj(carry):
         a, b = a.astype(wide), b.astype(wide)
-    states = affine_scan(a, b, carry, entries(resets) if reverse else resets, reverse=reverse, method=method)
+    split = split_of("linear_scan", axis_name)
+    resets = entries(resets, split) if reverse else resets
+    if split is not None and b.shape[0]:
+        steps = a.astype(wide), b.astype(wide), resets
+        split, (a, b, resets) = (turned(split), flip(steps)) if reverse else (split, steps)
+        _, states = affine(partial(affine_scan, method=method), split, a, b, carry, resets)
+        return at_end(split, states[-1]), (flip(states) if reverse else states).astype(dtype)
+    states = affine_scan(a, b, carry, resets, reverse=reverse, method=method)
     if not b.shape[0]:
         return carry, states.astype(dtype)
     return states[0 if reverse else -1], states.astype(dtype)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.recurrence.split import from_next
 from jaxrnn.sizes import is_known
-from jaxrnn.types import Array, Carry, Flow
+from jaxrnn.types import Array, Carry, Flow, Split
 
 WRITTEN_OUT = 4  # an LSTM in half precision then takes 2.75 kernels per step on a GPU instead of 5
 SHORT = 32
@@ -24,17 +25,23 @@ def select(where: Array, on_true: Any, on_false: Any) -> Any:
     return jax.tree.map(leaf, on_true, on_false)
 
 
-def valid_steps(lengths: Array | None, mask: Array | None, total: int) -> Array | None:
-    """Returns the bool `[T, *batch]` of `lengths [*batch]` or `mask`; None if all steps are valid."""
+def valid_steps(lengths: Array | None, mask: Array | None, total: int, first: Array | int = 0) -> Array | None:
+    """Returns the bool `[T, *batch]` of `lengths [*batch]` or `mask`; None if all steps are valid.
+
+    `first` is the number of steps of the sequence that came before these.
+    """
     if lengths is None:
         return mask
     lengths = jnp.asarray(lengths)
-    return jnp.arange(total).reshape(-1, *[1] * lengths.ndim) < lengths[None]
+    return (first + jnp.arange(total)).reshape(-1, *[1] * lengths.ndim) < lengths[None]
 
 
-def entries(resets: Array | None) -> Array | None:
+def entries(resets: Array | None, split: Split | None = None) -> Array | None:
     """Returns where a run in reverse enters the sequences that begin at `resets`: one step before the next begins."""
-    return None if resets is None else jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    if resets is None:
+        return None
+    after = jnp.zeros_like(resets[:1]) if split is None else from_next(split, resets[:1])
+    return jnp.concatenate([resets[1:], after])
 
 
 def beginnings(entered: Array | None) -> Array | None:

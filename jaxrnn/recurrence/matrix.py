@@ -113,13 +113,13 @@ def matrix_cell(
             z = project(params, xs)
             steps = under(flow, z.inputs)
             fresh = None if flow.fresh is None else flow.fresh.S
-            S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method)
+            S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method, split=flow.split)
             return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
 
         how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",))
+    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",), splits=True)
 
 
 def input_bytes(S: Array) -> int:

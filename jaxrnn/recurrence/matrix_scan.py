@@ -12,8 +12,11 @@ from jaxrnn.precision import accumulator
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
 from jaxrnn.recurrence.matrix_primitive import run as as_kernels
 from jaxrnn.recurrence.quickest import quickest
+from jaxrnn.recurrence.split import at_end
+from jaxrnn.recurrence.split_scans import matrix
 from jaxrnn.sharding import vary, varying
-from jaxrnn.types import Array
+from jaxrnn.splits import split_of
+from jaxrnn.types import Array, Split
 
 METHODS = ("scan", "chunked")
 WAYS = {"auto": quickest, "chunked": chunked, "kernel": as_kernels}
@@ -32,6 +35,7 @@ def matrix_scan(
     resets: Array | None = None,
     chunk: int | None = None,
     method: Literal["auto", "scan", "chunked", "kernel"] = "auto",
+    axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     """Runs `Sₜ = αₜ ⊙ Sₜ₋₁ + kₜ vₜᵀ`, `yₜ = Sₜᵀ qₜ`, with `αₜ = exp(log_decay)`.
 
@@ -51,6 +55,9 @@ def matrix_scan(
         `"auto"` takes chunks, on the CPU of 32 steps at most; there the forward pass of a decay per channel takes steps
         if nothing is differentiated. `"kernel"` runs chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs alone,
         and the gradient as another. It has been compiled for both, and not timed.
+      axis_name: inside `jax.shard_map`, the mesh axis over which time is split in equal parts. The carry is then that
+        of the whole sequence, on the way in and on the way out, the same on every device; all else is this device's
+        part.
 
     Returns:
       `(carry, ys)`: the state after the last step, in float32 at least, and outputs `[T, *batch, heads, V]` in the
@@ -58,9 +65,9 @@ def matrix_scan(
 
     Raises:
       ShapeError: a shape or dtype does not fit; it names the argument.
-      ValueError: an unknown `method`; `chunk` is not a positive int; when the program is lowered, `"kernel"` on a
-        platform that has none, in double precision, with symbols for sizes, or for states that do not fit on the chip:
-        on a GPU of more than 128 rows or columns.
+      ValueError: an unknown `method`; `chunk` is not a positive int; no mesh axis `axis_name`; when the program is
+        lowered, `"kernel"` on a platform that has none, in double precision, with symbols for sizes, or for states that
+        do not fit on the chip: on a GPU of more than 128 rows or columns.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn
@@ -98,16 +105,27 @@ def matrix_scan(
         lambda x: x if x.dtype == bool else x.astype(accumulator(dtype)),
         (Inputs(q, k, v, log_decay, beta, resets=resets), carry),
     )
-    carry, ys = run(inputs, carry, chunk=CHUNK if chunk is None else chunk, method=method)
-    return carry, ys.astype(dtype)
+    split = split_of("matrix_scan", axis_name)
+    carry, ys = run(inputs, carry, chunk=CHUNK if chunk is None else chunk, method=method, split=split)
+    return at_end(split, carry), ys.astype(dtype)
 
 
 def _floating(name: str, value: Any, layout: str, axes: int = 3) -> Array:
     return checks.floating("matrix_scan", name, value, axes, layout)
 
 
-def run(inputs: Inputs, state: Array, fresh: Array | None = None, *, chunk: int, method: str) -> tuple[Array, Array]:
+def run(
+    inputs: Inputs,
+    state: Array,
+    fresh: Array | None = None,
+    *,
+    chunk: int,
+    method: str,
+    split: Split | None = None,
+) -> tuple[Array, Array]:
     """Runs `matrix_scan` of inputs in one dtype; a reset starts from `fresh`, or from zero."""
+    if split is not None and inputs.q.shape[0]:
+        return matrix(partial(run, chunk=chunk, method=method), split, inputs, state, fresh)
     state = vary(state, varying((inputs, state, fresh)))
     if method == "scan" or inputs.q.shape[0] == 0:
         return stepwise(inputs, state, fresh)

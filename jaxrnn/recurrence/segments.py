@@ -39,7 +39,8 @@ def in_segments(
     """Runs `run(params, carry, xs, flow) -> (carry, ys)` with checkpoints only between segments.
 
     It has segments if `method` is `"auto"`, it is large enough, and the platform is a CPU; otherwise `remat` decides
-    whether it is recomputed as a whole. The length of segments is a multiple of `multiple`.
+    whether it is recomputed as a whole. The length of segments is a multiple of `multiple`. Devices that share time
+    exchange states once, and not once a segment, so that they have no segments.
     """
 
     def part(params: Params, carry: Carry, steps: tuple[Array, Array | None, Array | None]) -> tuple[Carry, Array]:
@@ -48,7 +49,7 @@ def in_segments(
 
     whole = part if remat is None else jax.checkpoint(part)
     steps = (xs, flow.valid, flow.resets)
-    if method != "auto" or not at_least(xs.shape[0] * step_bytes, LARGE):
+    if method != "auto" or flow.split is not None or not at_least(xs.shape[0] * step_bytes, LARGE):
         return whole(params, carry, steps)
     length = -(-max(2, SEGMENT // step_bytes) // multiple) * multiple
     in_turn = partial(remade, part, lengths=(length,))
