@@ -120,8 +120,18 @@ def exponential_cell(
     def learned(carry: MLSTMCarry) -> tuple[MLSTMCarry, tuple[str, ...]]:
         return carry, ("C", "n")  # `m` only scales both
 
-    kinds = {"methods": METHODS, "kernels": ("kernel",), "learned": learned, "splits": True}
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", **kinds)
+    return Cell(
+        init,
+        init_carry,
+        project,
+        step,
+        scan,
+        "linear_matrix",
+        METHODS,
+        learned=learned,
+        kernels=("kernel",),
+        splits=True,
+    )
 
 
 def gate_params(key: Array, in_features: int, heads: int, param_dtype: Any) -> Params:
