@@ -135,4 +135,14 @@ def qrnn(
         step_bytes = carry.c.size * count * kernel_size * carry.c.dtype.itemsize
         return in_segments(run, params, carry, xs, flow, step_bytes=step_bytes, method=method, remat=remat)
 
-    return Cell(init, init_carry, project, step, scan, "linear_diagonal", pool.methods, splits=True)
+    return Cell(
+        init,
+        init_carry,
+        project,
+        step,
+        scan,
+        "linear_diagonal",
+        pool.methods,
+        kernels=pool.kernels,
+        splits=True,
+    )

@@ -25,14 +25,15 @@ def scan(
     """Is a `chunk_layout.Scan`.
 
     Raises:
-      ValueError: a state has more rows or columns than a program holds.
+      ValueError: a state has more rows or columns than a program holds; or one row, as only
+        the numbers of a chunk's steps have here.
     """
     heads, count = jax.tree.leaves(carry)[0].shape[0], -(-total // size)
-    most = max(n for a in jax.tree.leaves(carry) for n in a.shape[1:])
-    if most > WIDEST:
+    rows, columns = jax.tree.leaves(carry)[0].shape[1:]
+    if rows == 1 or max(rows, columns) > WIDEST:
         raise ValueError(
-            f"matrix_scan: method='kernel' on cuda holds states of {WIDEST} rows and columns at most, found {most}; "
-            "method='auto' has no such limit"
+            f"matrix_scan: method='kernel' on cuda holds states of 2 to {WIDEST} rows and at most {WIDEST} columns, "
+            f"found {rows} and {columns}; method='auto' runs everywhere"
         )
     made = made_by(body, fixed, carry, given, total, size)
 

@@ -53,8 +53,8 @@ def matrix_scan(
       chunk: the steps of one chunk; 64 if None. A kernel takes the largest power of two up to it, from 16 to 64.
       method: `"scan"` is a loop over steps; `"chunked"` one over chunks, whose gradient stores one state per chunk.
         `"auto"` takes chunks, on the CPU of 32 steps at most; there the forward pass of a decay per channel takes steps
-        if nothing is differentiated. `"kernel"` runs chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs alone,
-        and the gradient as another. It has been compiled for both, and not timed.
+        if nothing is differentiated. `"kernel"` runs all chunks as one kernel of Pallas, for TPUs and NVIDIA GPUs
+        alone, and the gradient as another. It has been compiled for both, and not timed.
       axis_name: inside `jax.shard_map`, the mesh axis over which time is split in equal parts. The carry is then that
         of the whole sequence, on the way in and on the way out, the same on every device; all else is this device's
         part.
@@ -67,7 +67,7 @@ def matrix_scan(
       ShapeError: a shape or dtype does not fit; it names the argument.
       ValueError: an unknown `method`; `chunk` is not a positive int; no mesh axis `axis_name`; when the program is
         lowered, `"kernel"` on a platform that has none, in double precision, with symbols for sizes, or for states that
-        do not fit on the chip: on a GPU of more than 128 rows or columns.
+        do not fit on the chip: on a GPU of more than 128 rows or columns, or of one row.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn

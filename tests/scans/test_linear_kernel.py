@@ -104,7 +104,7 @@ def test_not_even_nan_crosses_a_reset(interpreted):
     assert_close(hs[4:], jaxrnn.linear_scan(draw(0, 9, 3)[4:], b[4:], method="scan")[1], 1e-6)
 
 
-CELLS = {"min_gru": jaxrnn.min_gru(3), "rg_lru": jaxrnn.rg_lru(4), "lru": jaxrnn.lru(3)}
+CELLS = {"min_gru": jaxrnn.min_gru(3), "rg_lru": jaxrnn.rg_lru(4), "lru": jaxrnn.lru(3), "qrnn": jaxrnn.qrnn(3)}
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -63,11 +63,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # platforms differ in their lo
 
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_equal_the_loop(name):
-    """With resets where there is a decay, from a state of their own; cotangents are on outputs and on the state."""
+    """With resets where there is a decay; cotangents are on outputs and on the state."""
     platform, rule = CASES[name]
     inputs, state, fresh, resets = example(**rule)
-    if name == "attention":
-        fresh = resets = None
+    fresh = fresh if name == "read and erase" else None
+    resets = None if name == "attention" else resets
     expected = results(inputs, state, fresh, resets, "scan")
     with as_on(platform):
         actual = results(inputs, state, fresh, resets, "kernel")
@@ -169,10 +169,11 @@ def test_symbols_for_sizes_are_refused():
 
 
 def test_states_that_do_not_fit_on_the_chip_are_refused():
-    wide = np.ones((3, 1, 129), np.float32)
-    message = "on cuda holds states of 128 rows and columns at most, found 129; method='auto' has no such limit"
-    with pytest.raises(ValueError, match=message):
-        lowered("cuda", wide, wide, x)
+    for keys in (1, 129):
+        wide = np.ones((3, 1, keys), np.float32)
+        message = f"states of 2 to 128 rows and at most 128 columns, found {keys} and 2; method='auto' runs everywhere"
+        with pytest.raises(ValueError, match=message):
+            lowered("cuda", wide, wide, x)
     wide = np.ones((1, 8, 2048), np.float32)
     message = r"needs \d+ MiB of a TPU's VMEM for 64 steps of 8 heads, expected at most 60 MiB"
     with pytest.raises(ValueError, match=message):
