@@ -25,8 +25,8 @@ def scan(
     """Is a `chunk_layout.Scan`.
 
     Raises:
-      ValueError: a state has more rows or columns than a program holds; or one row, as only
-        the numbers of a chunk's steps have here.
+      ValueError: a state has more rows or columns than a program holds; or one row, by which `_load` tells the numbers
+        of a chunk's steps.
     """
     heads, count = jax.tree.leaves(carry)[0].shape[0], -(-total // size)
     rows, columns = jax.tree.leaves(carry)[0].shape[1:]
