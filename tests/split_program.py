@@ -26,7 +26,7 @@ WHOLE, PART = P(), P("time")
 COLLECTIVES = r"= \(?([a-z0-9]+)\[([\d,]*)\].* (all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\("
 EVERYTHING = sys.argv[1:] == ["all"]
 GRADED = ("min_gru", "gated_delta_net")
-DISTINCT = (*GRADED, "lru", "rg_lru", "qrnn", "gla", "mlstm", "rwkv7")
+DISTINCT = (*GRADED, "lru", "rg_lru", "qrnn", "gla", "mlstm")
 BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "s8": 1, "pred": 1}
 
 draw = np.random.default_rng(0)
