@@ -15,7 +15,7 @@ MASK, RESETS = steps("01101", "10110"), steps("10100", "00011")
 
 @every_cell
 def test_a_first_carry_and_a_step_transfer_nothing(name):
-    cell, (params, xs, carry) = make(name), inputs(name, dtype=np.float32)
+    cell, (params, xs, carry) = make(name), jax.device_put(inputs(name, dtype=np.float32))
     x = jax.block_until_ready(xs[0])
     with jax.transfer_guard("disallow"):
         first = cell.init_carry(params, (B, *space_of(name)))

@@ -172,13 +172,16 @@ def spread(flags: Any, xs: Any) -> Any:
 
 
 def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: Any = np.float64, seed: int = 0) -> Any:
-    """`(params, xs, carry)`, every entry random: no bias at zero, no state at rest."""
+    """`(params, xs, carry)` of NumPy, every entry random: no bias at zero, no state at rest.
+
+    What a law does with NumPy's arrays outside its programs compiles nothing.
+    """
     draw = np.random.default_rng(seed)
 
-    def random(shape: Any) -> jax.Array:
+    def random(shape: Any) -> np.ndarray:
         if jnp.issubdtype(shape.dtype, jnp.integer):
-            return jnp.asarray(draw.integers(0, 5, shape.shape), shape.dtype)
-        return jnp.asarray(0.7 * draw.normal(size=shape.shape), dtype)
+            return np.asarray(draw.integers(0, 5, shape.shape), shape.dtype)
+        return np.asarray(0.7 * draw.normal(size=shape.shape), dtype)
 
     space = space_of(name)
     params, carry = jax.tree.map(random, _shapes(name, (*batch, *space)))

@@ -72,7 +72,7 @@ def _output(name: str, params: Any, xs: Any) -> Any:
 def _taken_apart(xs: Any, carry: Any, batch: tuple[int, ...]) -> Any:
     rows = list(np.ndindex(batch))
     inputs = [[xs[(t, *row)] for t in range(xs.shape[0])] for row in rows]
-    return inputs, [entry(carry, row) for row in rows]
+    return inputs, [jax.tree.map(lambda leaf, row=row: leaf[row], carry) for row in rows]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -114,13 +114,13 @@ def definition_of_few_steps(name: str, args: Any, flow: Any, *, reverse: bool = 
 
 
 def entry(tree: Any, index: Any) -> Any:
-    """`leaf[index]` of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    """`leaf[index]` of every leaf, by NumPy, which compiles nothing."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
 
 
 def stacked(trees: list[Any]) -> Any:
-    """One tree of several alike, along a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """One tree of several alike, along a leading axis, by NumPy."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 # How `vmap` takes the rows of a batch.
@@ -166,11 +166,12 @@ def repeated_cotangent(leaf: Any) -> Any:
 
 
 def compiled(name: str, method: str, *, reverse: bool = False, **options: Any) -> Callable[..., Any]:
-    """`unrolled` with its gradients, compiled once for all tests that ask for it."""
+    """`unrolled` with its gradients as arrays of NumPy, compiled once for all tests that ask for it."""
     return _compiled(name, method, reverse=reverse, **options)
 
 
 @cache
 def _compiled(name: str, method: str, **options: Any) -> Callable[..., Any]:
     run = jit(with_gradients(unrolled(name, method, **options)))
-    return simulated(run) if method == "kernel" else run
+    run = simulated(run) if method == "kernel" else run
+    return lambda *args: jax.tree.map(np.asarray, run(*args))

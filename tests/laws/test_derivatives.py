@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from arrays import random_like
 from compare import assert_close
 from laws.cells import FLOWS, inputs
 from laws.reference import compiled, cotangent, floating, together, unrolled, with_gradients
@@ -28,9 +29,13 @@ def flat(name, method):
 
 
 def numbers(tree):
-    """One vector; a carry that starts at −∞ has no derivative there."""
-    vector = ravel_pytree(tree)[0]
-    return jnp.where(jnp.isinf(vector), 0, vector)
+    """One vector."""
+    return finite(ravel_pytree(tree)[0])
+
+
+def finite(tree):
+    """A carry that starts at −∞ has no derivative there."""
+    return jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), 0, leaf), tree)
 
 
 def scalar(f):
@@ -41,17 +46,17 @@ def scalar(f):
 @cache
 def jacobian_by_scan(name):
     point, f = flat(name, "scan")
-    return jit(jax.jacrev(f))(point)
+    return np.asarray(jit(jax.jacrev(f))(point))
 
 
 @cache
 def hessian_by_scan(name):
     point, f = flat(name, "scan")
-    return jit(jax.hessian(scalar(f)))(point)
+    return np.asarray(jit(jax.hessian(scalar(f)))(point))
 
 
 def directions(point, count):
-    return jnp.asarray(np.random.default_rng(2).normal(size=(count, point.size)))
+    return np.random.default_rng(2).normal(size=(count, point.size))
 
 
 @pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
@@ -139,16 +144,22 @@ def test_within_a_scan(name, method):
 
 @law
 def test_jvp_equals_a_finite_difference(name, method):
+    """The vector and the differences are NumPy's, so that there is one program, which does no more than this."""
     args, flow = inputs(name), FLOWS["packed_holes"]
-    point, restore = ravel_pytree(floating(args))
-    v = directions(point, 1)[0]
+    point = floating(args)
+    v = random_like(point, seed=2)
 
-    @jit
-    def f_and_jvp(x):
-        return jax.jvp(lambda x: numbers(unrolled(name, method)(*together(restore(x), args), *flow)), (x,), (v,))
+    def f(x):
+        return finite(floating(unrolled(name, method)(*together(x, args), *flow)))
+
+    f_and_jvp = jit(lambda x: jax.jvp(f, (x,), (v,)))
+
+    def moved(step):
+        return jax.tree.map(np.asarray, f_and_jvp(jax.tree.map(lambda a, b: a + step * b, point, v))[0])
 
     def difference(step):
-        return (f_and_jvp(point + step * v)[0] - f_and_jvp(point - step * v)[0]) / (2 * step)
+        return jax.tree.map(lambda ahead, behind: (ahead - behind) / (2 * step), moved(step), moved(-step))
 
-    expected = (4 * difference(1e-4) - difference(2e-4)) / 3  # without the error of second order in the step
+    near, far = difference(1e-4), difference(2e-4)
+    expected = jax.tree.map(lambda a, b: (4 * a - b) / 3, near, far)  # without the error of second order in the step
     assert_close(f_and_jvp(point)[1], expected, 1e-8)

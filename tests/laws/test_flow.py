@@ -32,8 +32,8 @@ def test_reverse_is_flip_unroll_flip(name, method):
     mask, resets = FLOWS["packed_holes"]
     entered = np.concatenate([NEVER[:1], np.flip(resets, 0)[:-1]])  # from behind, a sequence begins at its last step
     actual = compiled(name, method, reverse=True)(params, xs, carry, mask, resets)
-    expected = compiled(name, method)(params, jnp.flip(xs, 0), carry, np.flip(mask, 0), entered)
-    assert_close((actual["carry"], actual["ys"]), (expected["carry"], jnp.flip(expected["ys"], 0)))
+    expected = compiled(name, method)(params, np.flip(xs, 0), carry, np.flip(mask, 0), entered)
+    assert_close((actual["carry"], actual["ys"]), (expected["carry"], np.flip(expected["ys"], 0)))
 
 
 @law

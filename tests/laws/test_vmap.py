@@ -1,13 +1,12 @@
 """`vmap` over rows, over flags, over parameters and of gradients equals what it stands for."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from compare import assert_close
 from laws.cells import FLOWS, B, inputs
-from laws.reference import ROWS, compiled, definition, entry, row, unrolled, with_gradients
+from laws.reference import ROWS, compiled, definition, entry, row, stacked, unrolled, with_gradients
 from laws.table import law
 from quick import jit
 
@@ -49,7 +48,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
     at = ("params", "xs", "carry", "mask", "resets").index(mapped)
     rows = [row(args, b)[at] for b in range(B)]
     shared = list(row(args, 0))
-    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *rows)
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves, axis), *rows)
     in_axes = [None] * len(shared)
     in_axes[at] = axis
     actual = jit(jax.vmap(unrolled(name, method), in_axes=in_axes))(*shared[:at], batch, *shared[at + 1 :])
@@ -61,7 +60,7 @@ def test_one_mapped_argument_meets_shared_ones(name, method, mapped, axis):
 @law
 def test_ensembles_are_each_member_alone(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    params = stacked(members)
     _, xs, carry = inputs(name)
     flow = FLOWS["packed_holes"]
     run = jax.vmap(with_gradients(unrolled(name, method)), in_axes=(0, None, None, None, None))
@@ -77,7 +76,7 @@ def test_members_with_data_of_their_own(name, method):
     members = [inputs(name, seed=seed)[0] for seed in (0, 1)]
     params, xs, carry = inputs(name)
     own = "recurrent_kernel" if "recurrent_kernel" in params else "kernel"
-    kernels = jnp.stack([member[own] for member in members])
+    kernels = np.stack([member[own] for member in members])
     flow = FLOWS["packed_holes"]
 
     def run(kernel, *args):
