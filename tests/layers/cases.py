@@ -13,9 +13,7 @@ import jaxrnn
 from arrays import random_params
 
 T, B, D, H = 5, 2, 3, 4
-LENGTHS = np.array([3, 5])
 RESETS = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [0, 0]], bool)  # 3 steps and 2; 5 steps
-HOLES = np.array([[1, 0], [0, 1], [1, 1], [1, 0], [0, 1]], bool)  # 3 valid steps and 3
 LSTM, GRU = jaxrnn.lstm(H), jaxrnn.gru(D, reset="before")
 SOFTMAX = jaxrnn.dense(2, activation=jax.nn.softmax)
 
@@ -124,7 +122,7 @@ def context(name: str, batch: tuple[int, ...]) -> dict[str, jaxrnn.Memory]:
     return {"context": jaxrnn.Memory(values, jnp.broadcast_to(valid.reshape(4, *axes), (4, *batch)))}
 
 
-def numbers(name: str) -> tuple[dict, np.ndarray]:
-    """`(params, xs)` of a layer, xs `[T, B, *spatial, D]`."""
+def numbers(name: str, time: int = T) -> tuple[dict, np.ndarray]:
+    """`(params, xs)` of a layer, xs `[time, B, *spatial, D]`."""
     layer = LAYERS[name]
-    return random_params(layer, D), random(T, B, *[3] * (layer.num_feature_axes - 1), D)
+    return random_params(layer, D), random(time, B, *[3] * (layer.num_feature_axes - 1), D)
