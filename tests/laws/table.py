@@ -9,7 +9,7 @@ import jaxrnn
 from laws import cells
 from laws.cells import DISTINCT, make
 
-# --- sets: cells by name, or pairs of a cell and a method -----------------------------------------------------------
+# --- sets: cells by name, pairs of a cell and a method, or such pairs with a direction ------------------------------
 
 
 def _methods(name: str) -> tuple[str, ...]:
@@ -40,6 +40,11 @@ DISTINCT_FASTER = [pair for pair in DISTINCT_METHODS if pair[1] != "scan"]  # co
 # projection, a diagonal kernel.
 KERNELS = [(name, "kernel") for name in ("lstm", "odd", "narrow", "indrnn", "slstm")]
 
+# With a direction. The driver flips inputs and flags, and runs every engine and every loop forward, so that no cell can
+# tell. Where inputs carry times, it does more than that.
+BACKWARD = [pair for pair in WAYS if pair[0] in DISTINCT or make(pair[0]).timed]
+DIRECTIONS = [(*pair, False) for pair in [*WAYS, *KERNELS]] + [(*pair, True) for pair in BACKWARD]
+
 # Laws of code that runs before any cell is looked at.
 ONE_A_METHOD = [("odd", "fused"), ("gru_before", "scan")]
 ELMAN = [pair for pair in METHODS if pair[0] == "elman"]
@@ -49,13 +54,13 @@ LSTM = [pair for pair in METHODS if pair[0] == "lstm"]
 
 LAWS: dict[str, dict[str, list[Any]]] = {
     "test_every_cell": {  # laws in which cells could differ
-        "equals_the_definition": [*WAYS, *KERNELS],
+        "equals_the_definition": DIRECTIONS,
         "the_plain_loop_equals_the_definition": PLAIN_LOOPS,
-        "invalid_steps_are_silent_and_hold_the_carry": [*WAYS, *KERNELS],
-        "what_stands_in_padding_reaches_nothing": [*WAYS, *KERNELS],
+        "invalid_steps_are_silent_and_hold_the_carry": DIRECTIONS,
+        "what_stands_in_padding_reaches_nothing": DIRECTIONS,
         "nothing_of_the_carry_survives_a_reset": WAYS,
-        "nothing_of_another_sequence_crosses_a_reset": [*WAYS, *KERNELS],
-        "a_carry_goes_on_where_it_ended": WAYS,
+        "nothing_of_another_sequence_crosses_a_reset": DIRECTIONS,
+        "a_carry_goes_on_where_it_ended": DIRECTIONS,
         "a_carry_times_0_begins_anew_and_times_1_goes_on": WAYS,
         "streaming_equals_unrolling": WAYS,
         "one_more_batch_axis": WAYS,
@@ -130,8 +135,10 @@ def tried(test: Callable[..., Any]) -> list[Any]:
 
 
 def law(test: Callable[..., Any]) -> Callable[..., Any]:
-    """Tries a test on each cell `name` of its set, or on each `name` and `method`."""
+    """Tries a test on each cell `name` of its set, on each `name` and `method`, or on each of these and `reverse`."""
     these = tried(test)
     if isinstance(these[0], str):
         return pytest.mark.parametrize("name", these)(test)
-    return pytest.mark.parametrize(("name", "method"), these, ids=map("-".join, these))(test)
+    arguments = ("name", "method", "reverse")[: len(these[0])]
+    ids = ["-".join([name, method, *("reverse" for backward in rest if backward)]) for name, method, *rest in these]
+    return pytest.mark.parametrize(arguments, these, ids=ids)(test)

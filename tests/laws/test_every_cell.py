@@ -9,7 +9,7 @@ import pytest
 
 import jaxrnn
 from compare import assert_close
-from laws.cells import FLOWS, B, T, every_direction, inputs, make, space_of, spread, steps
+from laws.cells import FLOWS, B, T, inputs, make, space_of, spread, steps
 from laws.reference import (
     ROWS,
     cast,
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 NEVER = np.zeros((T, B), bool)
 
 
-@every_direction
 @law
 def test_equals_the_definition(name, method, reverse):
     """Values and every gradient, of packed rows with holes."""
@@ -51,7 +50,6 @@ def by_definition(name, *, reverse):
     return definition_of_few_steps(name, inputs(name), FLOWS["packed_holes"], reverse=reverse)
 
 
-@every_direction
 @law
 def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     params, xs, carry = inputs(name)
@@ -62,7 +60,6 @@ def test_invalid_steps_are_silent_and_hold_the_carry(name, method, reverse):
     jax.tree.map(lambda after, before: np.testing.assert_array_equal(after[0], before[0]), actual["carry"], carry)
 
 
-@every_direction
 @law
 def test_what_stands_in_padding_reaches_nothing(name, method, reverse):
     params, xs, carry = inputs(name)
@@ -90,7 +87,6 @@ def filled(bad, leaf):
     return np.full_like(leaf, bad if np.issubdtype(leaf.dtype, np.inexact) else 9)
 
 
-@every_direction
 @law
 def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     """A NaN within the sequence that runs first."""
@@ -107,7 +103,6 @@ def test_nothing_of_another_sequence_crosses_a_reset(name, method, reverse):
     assert_close(actual["carry"], expected["carry"])
 
 
-@every_direction
 @law
 def test_a_carry_goes_on_where_it_ended(name, method, reverse):
     """Two chunks, each the whole with the other's steps masked; no time passes where inputs carry times, for neither of
