@@ -115,7 +115,7 @@ LAWS: dict[str, dict[str, list[Any]]] = {
     "test_precision": {
         "single_precision_is_close_to_double": DISTINCT_WAYS,
         "common_dtypes_of_results_and_gradients": WAYS,
-        "rare_dtypes_of_results_and_gradients": DISTINCT_WAYS,
+        "all_dtypes_of_results_and_gradients": DISTINCT_WAYS,
         "dtypes_of_initial_parameters_and_carry": CELLS,
     },
     "test_transforms": {
