@@ -38,7 +38,7 @@ def exported(args: Namespace) -> None:
     data = archive(programs(model, params, platforms), named(params), about)
     checkpoint.write(path, data, "free space, or choose another --file")
     print(f"{path}: {len(data) / 1024:,.0f} KiB, for {', '.join(platforms)}")
-    print("jax.export reads it in a process that need not have jaxrnn: docs/export.md says how")
+    print("jax.export reads it in a process that need not have jaxrnn, as the page Export of the guide shows")
 
 
 def named(params: Params) -> dict[str, Array]:

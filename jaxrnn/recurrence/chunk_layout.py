@@ -1,4 +1,4 @@
-"""What kernels that loop over chunks of time read and write: arrays by step, and arrays by chunk."""
+"""Defines what kernels that loop over chunks of time read and write: arrays by step, and arrays by chunk."""
 
 from collections.abc import Callable
 from functools import partial

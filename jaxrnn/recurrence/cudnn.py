@@ -8,7 +8,7 @@ cuDNN rounds the inputs of its products to TF32 where XLA would do so: by defaul
 `jax.default_matmul_precision` is `"highest"` or `"float32"`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -26,7 +26,7 @@ from jaxrnn.recurrence.primitive import (
     batched,
     bind,
     mapped,
-    plain_jvp,
+    plain_rule,
     register,
     transpose,
     types_of,
@@ -163,11 +163,6 @@ def _forward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, how: How,
     return [*out, ys, *kept], [*moves, *map(jnp.zeros_like, kept)]
 
 
-def _plain(program: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the JVP rule that is the derivative of the engine's program."""
-    return lambda primals, tangents, **static: plain_jvp(partial(program, **static), primals, tangents)
-
-
 # --- vmap ------------------------------------------------------------------------------------------------------------
 
 
@@ -188,8 +183,8 @@ register(forward_p, types_of(_plain_forward), _forward)
 register(tangent_p, types_of(_tangent), anywhere(_tangent))
 register(backward_p, types_of(_plain_backward), _backward)
 ad.primitive_jvps[forward_p] = _forward_jvp
-ad.primitive_jvps[tangent_p] = _plain(_tangent)
-ad.primitive_jvps[backward_p] = _plain(_plain_backward)
+ad.primitive_jvps[tangent_p] = plain_rule(_tangent)
+ad.primitive_jvps[backward_p] = plain_rule(_plain_backward)
 ad.primitive_transposes[tangent_p] = transpose(
     backward_p, 4, lambda inputs, *_, how: jax.tree.structure((inputs.carry, 0))
 )

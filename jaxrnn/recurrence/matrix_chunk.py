@@ -39,7 +39,7 @@ class Steps(NamedTuple):
 
 
 class Decays(NamedTuple):
-    """What is left by decay.
+    """Says what decay leaves of the state and of each step.
 
     Attributes:
       since: of the state, at each step, `[C, K]` or `[C, 1]`; from the start of the chunk or of the step's sequence.
@@ -106,7 +106,7 @@ def chunk(state: Array, x: Inputs, fresh: Array | None) -> tuple[Array, Array]:
 
 
 def turned(a: Array) -> Array:
-    """Makes a column of a row, or a row of a column, by a mask: compilers turn no single row."""
+    """Makes a column of a row, or a row of a column, by a mask, because compilers do not transpose a single row."""
     size = max(a.shape)
     same = lax.broadcasted_iota(jnp.int32, (size, size), 0) == lax.broadcasted_iota(jnp.int32, (size, size), 1)
     return jnp.where(same, a, 0).sum(1 if a.shape[0] == 1 else 0, keepdims=True)

@@ -17,7 +17,7 @@ from jax.interpreters import ad, batching
 from jaxrnn.recurrence import chunkwise, matrix_kernel
 from jaxrnn.recurrence.chunkwise import Inputs
 from jaxrnn.recurrence.matrix_kernel import REMEDY, Operands
-from jaxrnn.recurrence.primitive import anywhere, bind, fold, plain_jvp, register, transpose
+from jaxrnn.recurrence.primitive import anywhere, bind, fold, plain_rule, register, transpose
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
 
@@ -159,12 +159,8 @@ register(backward_p, partial(_shapes, backward_p), matrix_kernel.backward)
 for _primitive in (forward_p, tangent_p, backward_p):
     batching.primitive_batchers[_primitive] = partial(_batch, _primitive)
 ad.primitive_jvps[forward_p] = _forward_jvp
-ad.primitive_jvps[tangent_p] = lambda primals, tangents, **static: plain_jvp(
-    partial(_tangent, **static), primals, tangents
-)
-ad.primitive_jvps[backward_p] = lambda primals, tangents, **static: plain_jvp(
-    partial(_cotangent, **static), primals, tangents
-)
+ad.primitive_jvps[tangent_p] = plain_rule(_tangent)
+ad.primitive_jvps[backward_p] = plain_rule(_cotangent)
 ad.primitive_transposes[tangent_p] = transpose(backward_p, 2, lambda *_, size: jax.tree.structure(((0, 0),)))
 ad.primitive_transposes[backward_p] = transpose(
     tangent_p, 2, lambda operands, _, size: jax.tree.structure((_moving(operands),))

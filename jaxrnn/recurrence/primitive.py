@@ -94,12 +94,9 @@ def _run_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, t
     return jax.tree.leaves((carry, ys)), bind(tangent_p, (operands, steps, saved, d), spec=spec)
 
 
-def _tangent_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
-    return plain_jvp(partial(_tangent, spec=spec, tree=tree), primals, tangents)
-
-
-def _backward_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, spec: Spec, tree: Any) -> Any:
-    return plain_jvp(partial(_backward, spec=spec, tree=tree), primals, tangents)
+def plain_rule(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the JVP rule of a primitive whose derivative is that of this plain program."""
+    return lambda primals, tangents, **static: plain_jvp(partial(program, **static), primals, tangents)
 
 
 def transpose(other: Primitive, fixed: int, shape: Callable[..., Any]) -> Callable[..., list[Any]]:
@@ -162,8 +159,8 @@ def mapped(
 # --- registration --------------------------------------------------------------------------------------------------
 
 
-def register(primitive: Primitive, abstract: Callable[..., list[Any]], lowered: Callable[..., list[Array]]) -> None:
-    """Makes a primitive of a program that returns a list.
+def register(primitive: Primitive, abstract: Callable[..., list[Any]], lowered: Callable[..., Sequence[Array]]) -> None:
+    """Makes a primitive of a program that returns several arrays.
 
     Args:
       primitive: is bound with the arguments of the program.
@@ -172,7 +169,7 @@ def register(primitive: Primitive, abstract: Callable[..., list[Any]], lowered: 
     """
     compiled = cache(lambda **static: jax.jit(partial(primitive.bind, **static)))
 
-    def eager(*leaves: Array, **static: Any) -> list[Array]:
+    def eager(*leaves: Array, **static: Any) -> Sequence[Array]:
         with jax.disable_jit(False):  # only a compiled program has a platform
             return compiled(**static)(*leaves)
 
@@ -184,12 +181,12 @@ def register(primitive: Primitive, abstract: Callable[..., list[Any]], lowered: 
         mlir.register_lowering(primitive, rule, platform=platform)
 
 
-def types_of(program: Callable[..., list[Array]]) -> Callable[..., list[Any]]:
+def types_of(program: Callable[..., Sequence[Array]]) -> Callable[..., list[Any]]:
     """Returns the types of what a program in plain JAX returns, as `register` wants them."""
     return lambda *avals, **static: jax.make_jaxpr(partial(program, **static))(*avals).out_avals
 
 
-def anywhere(program: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
+def anywhere(program: Callable[..., Sequence[Array]]) -> Callable[..., Sequence[Array]]:
     """Returns a program that is the same on every platform, as `register` wants it."""
     return lambda *leaves, platform, **static: program(*leaves, **static)
 
@@ -201,8 +198,8 @@ batching.primitive_batchers[recurrence_p] = partial(batched, _run, recurrence_p,
 batching.primitive_batchers[tangent_p] = partial(batched, _tangent, tangent_p, (OPERAND_AXES, 1, 1, OPERAND_AXES))
 batching.primitive_batchers[backward_p] = partial(mapped, _backward)
 ad.primitive_jvps[recurrence_p] = _run_jvp
-ad.primitive_jvps[tangent_p] = _tangent_jvp
-ad.primitive_jvps[backward_p] = _backward_jvp
+ad.primitive_jvps[tangent_p] = plain_rule(_tangent)
+ad.primitive_jvps[backward_p] = plain_rule(_backward)
 ad.primitive_transposes[tangent_p] = transpose(
     backward_p, 3, lambda operands, steps, saved, spec: _result_tree(spec, operands, steps)
 )

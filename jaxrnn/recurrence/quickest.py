@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from jaxrnn.recurrence.chunkwise import Inputs, chunked, stepwise
+from jaxrnn.recurrence.primitive import register, types_of
 from jaxrnn.sharding import vary, varying
 from jaxrnn.sizes import is_known
 from jaxrnn.types import Array
@@ -45,7 +46,6 @@ def _by_chunks(inputs: Inputs, state: Array, fresh: Array | None, chunk: int) ->
 
 # Its operands are the leaves of `(inputs, state, fresh)`, whose structure is `tree`; its results `(state, ys)`.
 quickest_p = Primitive("matrix_scan")
-quickest_p.multiple_results = True
 
 
 def _steps(*leaves: Array, tree: Any, chunk: int) -> tuple[Array, Array]:
@@ -57,8 +57,8 @@ def _chunks(*leaves: Array, tree: Any, chunk: int) -> tuple[Array, Array]:
     return _by_chunks(*jax.tree.unflatten(tree, leaves), chunk)
 
 
-def _abstract(*avals: Any, **how: Any) -> list[Any]:
-    return jax.make_jaxpr(partial(_steps, **how))(*avals).out_avals
+def _lowered(*leaves: Array, platform: str | None, **how: Any) -> tuple[Array, Array]:
+    return (_steps if platform == "cpu" else _chunks)(*leaves, **how)
 
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], **how: Any) -> Any:
@@ -87,17 +87,6 @@ def _batch(leaves: Sequence[Array], dims: Sequence[int | None], *, tree: Any, ch
     return quickest_p.bind(*folded, tree=tree, chunk=chunk), [0, 1]
 
 
-_compiled = jax.jit(quickest_p.bind, static_argnames=("tree", "chunk"))
-
-
-@quickest_p.def_impl
-def _eager(*leaves: Array, **how: Any) -> Any:
-    with jax.disable_jit(False):  # only a compiled program has a platform
-        return _compiled(*leaves, **how)
-
-
-quickest_p.def_abstract_eval(_abstract)
+register(quickest_p, types_of(_steps), _lowered)
 ad.primitive_jvps[quickest_p] = _jvp
 batching.primitive_batchers[quickest_p] = _batch
-mlir.register_lowering(quickest_p, mlir.lower_fun(_chunks, multiple_results=True))
-mlir.register_lowering(quickest_p, mlir.lower_fun(_steps, multiple_results=True), platform="cpu")

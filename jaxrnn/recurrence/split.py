@@ -72,8 +72,8 @@ def at_end(split: Split | None, tree: Any) -> Any:
 
     def leaf(x: Array) -> Array:
         mine = jnp.where(is_last, x, jnp.zeros_like(x))
-        return (
-            lax.psum(mine.astype(jnp.int8), split.axis_name) > 0 if x.dtype == bool else lax.psum(mine, split.axis_name)
-        )
+        if x.dtype == bool:  # which has no sum
+            return lax.psum(mine.astype(jnp.int8), split.axis_name) > 0
+        return lax.psum(mine, split.axis_name)
 
     return jax.tree.map(leaf, tree)
