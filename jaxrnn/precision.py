@@ -50,13 +50,25 @@ def _made_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tupl
 
 
 def product(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `einsum` of `a [..., K]` and `b [K, N]`, `[..., N]`."""
-    return einsum("...k,kn->...n", a, b, dtype)
+    """Returns `einsum` of `a [..., K]` and `b [K, *N]`, `[..., *N]`."""
+    n = _letters(b.ndim - 1)
+    return einsum(f"...k,k{n}->...{n}", a, b, dtype)
+
+
+def transposed_product(a: Array, b: Array, dtype: Any) -> Array:
+    """Returns `einsum` of `a [..., *N]` and `b [K, *N]`, `[..., K]`."""
+    n = _letters(b.ndim - 1)
+    return einsum(f"...{n},k{n}->...k", a, b, dtype)
 
 
 def outer(a: Array, b: Array, dtype: Any) -> Array:
-    """Returns `einsum` of `a [..., K]` and `b [..., N]`, `[K, N]`: a sum over all leading axes."""
-    return einsum("...k,...n->kn", a, b, dtype)
+    """Returns `einsum` of `a [..., K]` and `b [..., *N]`, `[K, *N]`: a sum over all that leads in `a`."""
+    n = _letters(b.ndim - a.ndim + 1)
+    return einsum(f"...k,...{n}->k{n}", a, b, dtype)
+
+
+def _letters(count: int) -> str:
+    return "nmlpqrstuvw"[:count]
 
 
 def einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:

@@ -1,5 +1,6 @@
 """Matches the sharding of arrays, which loops need: inside `shard_map`, a carry has to vary as the inputs do."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 def laid_as(a: Array, like: jax.ShapeDtypeStruct) -> Array:
     """Returns `a` with the sharding of `like` in explicit mode, where it is part of a type; elsewhere `a` itself."""
-    explicit = like.sharding is not None and any(like.sharding.spec)
+    explicit = like.sharding is not None and any((*like.sharding.spec, *jax.typeof(a).sharding.spec))
     return jax.sharding.reshard(a, like.sharding) if explicit else a
 
 
@@ -51,17 +52,39 @@ def rows_as(tree: Any, like: Array) -> Any:
 
 
 def einsum_sharding(form: str, a: Array, b: Array) -> PartitionSpec | None:
-    """Returns the sharding of `jnp.einsum(form, a, b)`, which explicit mode asks for if an axis that is summed has one.
+    """Returns the sharding of `jnp.einsum(form, a, b)` where explicit mode asks for it, and None where JAX finds it.
 
-    It is that of the inputs, and None if neither is sharded or if JAX finds it: where no axis of `...` is summed.
+    It is that of the inputs. JAX asks if a mesh axis splits an axis that is summed, or two axes of the result: then the
+    one from `b` is split.
     """
     inputs, out = form.split("->")
     specs = [jax.typeof(x).sharding.spec for x in (a, b)]
-    if "..." in out or not any(map(any, specs)):
+    if not any(map(any, specs)):
         return None
     pairs = zip(inputs.split(","), specs, strict=True)
-    found = {letter: axis for of, spec in pairs for letter, axis in zip(reversed(of), reversed(spec), strict=False)}
-    return PartitionSpec(*(found[letter] for letter in out))
+    rows, columns = (dict(zip(_axes(of, len(spec)), spec, strict=True)) for of, spec in pairs)
+    many = sum(axis.startswith("...") for axis in rows | columns)
+    kept = _axes(out, len(out.replace("...", "")) + (many if "..." in out else 0))
+    summed = [axis for axis in rows if axis in columns and axis not in kept]
+    taken = _mesh_axes(columns[axis] for axis in kept if axis in columns)
+    own = {axis: entry for axis, entry in rows.items() if axis in kept and axis not in columns}
+    twice = {axis for axis, entry in own.items() if _mesh_axes((entry,)) & taken}
+    if not twice and not any(rows[axis] and columns[axis] for axis in summed):
+        return None
+    found = rows | {axis: entry or rows.get(axis) for axis, entry in columns.items()} | dict.fromkeys(twice)
+    return PartitionSpec(*(found[axis] for axis in kept))
+
+
+def _axes(of: str, ndim: int) -> list[str]:
+    """Returns a name for each axis of an einsum's array; those of `...` are counted from the right."""
+    before, dots, after = of.partition("...")
+    many = ndim - len(before) - len(after)
+    return [*before, *(f"...{i}" for i in range(many if dots else 0, 0, -1)), *after]
+
+
+def _mesh_axes(entries: Iterable[Any]) -> set[str]:
+    """Returns the names of mesh axes in entries of a `PartitionSpec`."""
+    return {name for entry in entries if entry for name in ((entry,) if isinstance(entry, str) else entry)}
 
 
 def is_placed(tree: Any) -> bool:

@@ -90,7 +90,7 @@ def check_explicit_mode(cell: jaxrnn.Cell, arguments: Any) -> None:
 def check_explicit_parts(draw: Any) -> None:
     """Sums over a batch on several devices, and what is joined to it, in parts of engines that the cells above lack."""
     explicit, valid = mesh(AxisType.Explicit), draw.random((T, B)) < 0.7
-    hs, dr, parts, pending = (draw.normal(size=s) for s in ((T, B, H), (T, B, 2 * H), (T, B, 3, H), (B, 2, H)))
+    hs, dr, parts, pending = (draw.normal(size=s) for s in ((T, B, H), (T, B, 2, H), (T, B, 3, H), (B, 2, H)))
 
     def heads(hs: Any, dr: Any) -> Any:
         return kernels.cotangent(np.ones((1, H, 2, H)), hs, dr, np.float32)

@@ -4,8 +4,8 @@
 projection is one product before the loop, the cotangent of each weight one product after it. `primitive.py` makes
 one differentiable operation of the three. A recurrence may have a second product, which projects the new state.
 
-The gates stand side by side in one array `[T, *batch, G * H]`: first their projected inputs, which the forward loop
-overwrites with the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
+All gates are one array, laid as `gates.py` says: first their projected inputs, which the forward loop overwrites with
+the sums that `pointwise` saw, which the backward loop overwrites with their cotangents.
 """
 
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.precision import accumulator, outer, product
+from jaxrnn.precision import accumulator, outer, product, transposed_product
 from jaxrnn.recurrence import kernels
-from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, flat, meet, side_by_side, split
+from jaxrnn.recurrence.gates import Gates, Pointwise, Spec, each_gate, laid, meet, side_by_side, split
 from jaxrnn.recurrence.loop import hold, scan, select
 from jaxrnn.recurrence.rewrite import Loop, after
 from jaxrnn.shapes import align
-from jaxrnn.sharding import rows_as, vary, varying
+from jaxrnn.sharding import is_placed, laid_as, rows_as, vary, varying
 from jaxrnn.types import Array, Carry, Params
 
 
@@ -63,12 +63,19 @@ class Saved(NamedTuple):
 
 def project(xs: Array, weights: Weights, dtype: Any) -> tuple[Array, ...]:
     """Returns the part of the gates that needs no carry, an array `[..., H]` in `dtype` per gate."""
-    return split(_projected(xs, weights, dtype).astype(dtype), weights.kernel.shape[1])
+    zs = _projected(xs, weights.kernel, weights.bias, dtype).astype(dtype)
+    return tuple(zs[..., g, :] for g in range(zs.shape[-2]))
 
 
-def _projected(xs: Array, weights: Weights, dtype: Any) -> Array:
-    zs = product(xs, flat(weights.kernel), dtype)
-    return zs if weights.bias is None else zs + align(flat(weights.bias).astype(zs.dtype), zs)
+def _projected(xs: Array, kernel: Array, bias: Array | None, dtype: Any) -> Array:
+    zs = product(xs, kernel, dtype)
+    return zs if bias is None else zs + align(bias.astype(zs.dtype), zs)
+
+
+def _inputs(spec: Spec, xs: Array, weights: Weights) -> Array:
+    """Returns the projected inputs as `spec` lays gates."""
+    bias = None if weights.bias is None else laid(spec, weights.bias)
+    return _projected(xs, laid(spec, weights.kernel), bias, spec.dtype)
 
 
 def _cast(projection: Array | None, spec: Spec) -> Array | None:
@@ -89,9 +96,9 @@ def step(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scal
 
 def gates(spec: Spec, weights: Weights, carry: Carry, zs: tuple[Array, ...], scale: Array | None) -> tuple[Any, ...]:
     """Returns the gates of one step, as `pointwise` takes them."""
-    r = kernels.through(weights.recurrent, spec.dtype)(_entering(carry.h, scale))
+    r = kernels.through(weights.recurrent, spec.dtype, flat=spec.flat)(_entering(carry.h, scale))
     zs = tuple(z.astype(accumulator(spec.dtype)) for z in zs)
-    pairs = enumerate(zip(zs, split(r, len(zs)), strict=True))
+    pairs = enumerate(zip(zs, split(spec, r, spec.gates), strict=True))
     return tuple((z, r) if g in spec.paired else z + r for g, (z, r) in pairs)
 
 
@@ -142,9 +149,9 @@ def _by_row(pointwise: Pointwise, small: Params, carry: Carry, each: tuple[Any, 
 def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: Loop) -> tuple[Carry, Any, Saved | None]:
     """Returns `(carry, ys, saved)`."""
     weights = operands.weights
-    through = kernels.through(weights.recurrent, spec.dtype)
+    through = kernels.through(weights.recurrent, spec.dtype, flat=spec.flat)
     wide = accumulator(spec.dtype)
-    bias = None if weights.bias is None else flat(weights.bias).astype(wide)
+    bias = None if weights.bias is None else laid(spec, weights.bias).astype(wide)
     projection = _cast(weights.projection, spec)
 
     def body(rows: Any, carry: Carry, z: Array, at_t: Steps) -> tuple[Carry, Array | None, Any]:
@@ -160,7 +167,7 @@ def forward(spec: Spec, operands: Operands, steps: Steps, *, save: bool, loop: L
         return new, gates.sums, (y, carry, gates.states)
 
     # The loop adds the bias: here it would be one more pass over the largest array.
-    zs = product(operands.xs, flat(weights.kernel), spec.dtype).astype(spec.dtype)
+    zs = product(operands.xs, laid(spec, weights.kernel), spec.dtype).astype(spec.dtype)
     rows = (operands.fresh, operands.scale)
     carry, sums, (ys, carries, states) = loop(body, rows, operands.carry, zs, steps, unroll=spec.unroll)
     return carry, ys, Saved(carries, Gates(sums, states)) if save else None
@@ -170,8 +177,8 @@ def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
     """Returns `saved` with its gates, recomputed in one product if they were not stored."""
     if saved.gates is not None:
         return saved
-    through = kernels.through(operands.weights.recurrent, spec.dtype)
-    zs = _projected(operands.xs, operands.weights, spec.dtype)
+    through = kernels.through(operands.weights.recurrent, spec.dtype, flat=spec.flat)
+    zs = _inputs(spec, operands.xs, operands.weights)
     gates = meet(spec, zs, through(_entering(saved.carries.h, operands.scale)))
     return saved._replace(gates=jax.tree.map(lambda g: g.astype(spec.dtype), gates))
 
@@ -179,9 +186,9 @@ def with_gates(spec: Spec, operands: Operands, saved: Saved) -> Saved:
 def tangent(spec: Spec, operands: Operands, steps: Steps, saved: Saved, d: Operands) -> tuple[Carry, Any]:
     """Returns `(d carry, d ys)`, the derivative of `forward` along `d`, linear in `d`."""
     weights, dw, hs = operands.weights, d.weights, saved.carries.h
-    through = kernels.through(weights.recurrent, spec.dtype)
-    dzs = _projected(operands.xs, dw, spec.dtype) + product(d.xs, flat(weights.kernel), spec.dtype)
-    drs = kernels.through(dw.recurrent, spec.dtype)(_entering(hs, operands.scale))
+    through = kernels.through(weights.recurrent, spec.dtype, flat=spec.flat)
+    dzs = _inputs(spec, operands.xs, dw) + product(d.xs, laid(spec, weights.kernel), spec.dtype)
+    drs = kernels.through(dw.recurrent, spec.dtype, flat=spec.flat)(_entering(hs, operands.scale))
     if d.scale is not None:
         drs = drs + through(_entering(hs, d.scale))
     saved = with_gates(spec, operands, saved)
@@ -208,10 +215,10 @@ def backward(
 ) -> Operands:
     """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
-    back = kernels.back(weights.recurrent, spec.dtype, by_mosaic=spec.method == "kernel")
+    back = kernels.back(weights.recurrent, spec.dtype, flat=spec.flat)
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent per sequence, summed once after the loop: a sum in every step costs more.
-    row = jnp.zeros_like(dcarry.h[..., 0])  # it has the sharding of the batch
+    row = jnp.zeros_like(dcarry.h.sum(-1))  # it has the sharding of the batch
 
     def for_each_row(p: Array) -> Array:
         zero = row.reshape(batch + (1,) * p.ndim).astype(p.dtype)
@@ -258,11 +265,13 @@ def backward(
         reverse=True,
         unroll=spec.unroll,
     )
-    # XLA transposes these factors; before the loop that would keep the copies in memory all through it.
-    ready = dcarry.h[..., :1]
-    operands = operands._replace(xs=after(ready, xs))
+    hs = saved.carries.h
+    if not is_placed((dcarry, xs)):  # explicit mode cannot slice features that lie on several devices
+        # XLA transposes these factors; before the loop that would keep the copies in memory all through it.
+        ready = dcarry.h[..., :1]
+        operands, hs = operands._replace(xs=after(ready, xs)), after(ready, hs)
     small = jax.tree.map(lambda s: s.sum(tuple(range(len(batch)))), dsmall)
-    dxs, dweights = of_products(spec, operands, after(ready, saved.carries.h), dgates, projections, small)
+    dxs, dweights = of_products(spec, operands, hs, dgates, projections, small)
     return like(operands, Operands(dxs, dweights, dcarry, dfresh, dscale))
 
 
@@ -273,28 +282,32 @@ def of_products(
 
     `projections` holds the states before the projection, and the cotangents after it. `small` is a part of the result.
     """
-    weights, dz = operands.weights, dgates.sums
+    weights, dz, over = operands.weights, dgates.sums, tuple(range(operands.xs.ndim - 1))
     dweights = Weights(
         kernel=outer(operands.xs, dz, spec.dtype),
-        bias=None if weights.bias is None else dz.sum(tuple(range(dz.ndim - 1)), dtype=accumulator(spec.dtype)),
+        bias=None if weights.bias is None else dz.sum(over, dtype=accumulator(spec.dtype)),
         recurrent=_recurrent_cotangent(spec, weights.recurrent, _entering(hs, operands.scale), dgates),
         projection=None if projections is None else outer(*projections, spec.dtype),
         small=small,
     )
-    return product(dz, flat(weights.kernel).T, spec.dtype), dweights
+    return transposed_product(dz, laid(spec, weights.kernel), spec.dtype), dweights
 
 
 def like(operands: Operands, cotangents: Operands) -> Operands:
-    """Returns the cotangents in the shapes and dtypes of the operands."""
-    return jax.tree.map(lambda c, primal: c.reshape(primal.shape).astype(primal.dtype), cotangents, operands)
+    """Returns the cotangents in the shapes, dtypes and shardings of the operands."""
+
+    def leaf(cotangent: Array, primal: Array) -> Array:
+        return laid_as(cotangent.reshape(primal.shape).astype(primal.dtype), jax.typeof(primal))
+
+    return jax.tree.map(leaf, cotangents, operands)
 
 
 def _recurrent_cotangent(spec: Spec, kernel: Array, hs: Array, dgates: Gates) -> Array:
     """Returns the recurrent kernel's cotangent from those of `z + r`, and for paired gates from those of `r`."""
-    whole = kernels.cotangent(kernel, hs, dgates.sums, spec.dtype)
+    whole = kernels.cotangent(kernel, hs, dgates.sums, spec.dtype, flat=spec.flat)
     if dgates.states is None:
         return whole
-    pairs = kernels.cotangent(kernel, hs, dgates.states, spec.dtype)
+    pairs = kernels.cotangent(kernel, hs, dgates.states, spec.dtype, flat=spec.flat)
     parts = jnp.split(whole, spec.gates, axis=-2)
     for g, part in zip(spec.paired, jnp.split(pairs, len(spec.paired), axis=-2), strict=True):
         parts[g] = part

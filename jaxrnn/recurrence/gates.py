@@ -1,6 +1,6 @@
 """Defines the gates of a dense recurrence: their static description, and their layouts as one array or one per gate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -34,13 +34,18 @@ class Spec(NamedTuple):
     then: Callable[..., tuple[Carry, Any]] | None
     method: str
 
+    @property
+    def flat(self) -> bool:
+        """Whether gates lie side by side, `[..., G * H]`, as a TPU's kernel needs them; otherwise `[..., G, H]`."""
+        return self.method == "kernel"
+
 
 class Gates(NamedTuple):
-    """The gates that `pointwise` gets, or their cotangents, as arrays.
+    """The gates that `pointwise` gets, or their cotangents, as arrays `[..., G, H]`, or `[..., G * H]` if `Spec.flat`.
 
     Attributes:
-      sums: `z + r` `[..., G * H]`; for paired gates `z` alone.
-      states: `r` of the paired gates `[..., P * H]`; None if there are none.
+      sums: `z + r`; for paired gates `z` alone.
+      states: `r` of the paired gates alone; None if there are none.
     """
 
     sums: Array
@@ -52,38 +57,50 @@ def flat(gates: Array) -> Array:
     return gates.reshape(*gates.shape[:-2], -1)
 
 
-def split(gates: Array, count: int) -> tuple[Array, ...]:
-    """Splits `[..., G * H]` into `G` arrays `[..., H]`."""
-    return tuple(jnp.split(gates, count, axis=-1))
+def laid(spec: Spec, weight: Array) -> Array:
+    """Returns a weight `[..., G, H]` so that its products are gates as `spec` lays them."""
+    return flat(weight) if spec.flat else weight
+
+
+def split(spec: Spec, gates: Array, count: int) -> tuple[Array, ...]:
+    """Returns `count` gates as an array `[..., H]` each."""
+    if spec.flat:
+        return tuple(jnp.split(gates, count, axis=-1))
+    return tuple(gates[..., g, :] for g in range(count))
+
+
+def join(spec: Spec, each: Sequence[Array]) -> Array:
+    """Inverts `split`."""
+    return jnp.concatenate(each, axis=-1) if spec.flat else jnp.stack(each, axis=-2)
 
 
 def meet(spec: Spec, z: Array, r: Array) -> Gates:
-    """Returns the gates from projected inputs and products, both `[..., G * H]`."""
+    """Returns the gates from projected inputs and products."""
     if not spec.paired:
         return Gates(z + r, None)
-    rs = split(r, spec.gates)
+    rs = split(spec, r, spec.gates)
     added = [jnp.zeros_like(r) if g in spec.paired else r for g, r in enumerate(rs)]
-    return Gates(z + jnp.concatenate(added, axis=-1), jnp.concatenate([rs[g] for g in spec.paired], axis=-1))
+    return Gates(z + join(spec, added), join(spec, [rs[g] for g in spec.paired]))
 
 
 def each_gate(spec: Spec, gates: Gates) -> tuple[Any, ...]:
     """Returns `gates` as `pointwise` takes them: one array per gate, or a pair."""
     dtype = accumulator(spec.dtype)
-    each: list[Any] = [g.astype(dtype) for g in split(gates.sums, spec.gates)]
+    each: list[Any] = [g.astype(dtype) for g in split(spec, gates.sums, spec.gates)]
     if gates.states is not None:
-        for g, r in zip(spec.paired, split(gates.states, len(spec.paired)), strict=True):
+        for g, r in zip(spec.paired, split(spec, gates.states, len(spec.paired)), strict=True):
             each[g] = (each[g], r.astype(dtype))
     return tuple(each)
 
 
 def side_by_side(spec: Spec, each: tuple[Any, ...], dtype: Any) -> tuple[Gates, Array]:
-    """Inverts `each_gate` for cotangents: returns those of the gates, and that of all products `[..., G * H]`."""
+    """Inverts `each_gate` for cotangents: returns those of the gates, and that of all products."""
 
-    def join(gates: list[Array]) -> Array:
-        return jnp.concatenate(gates, axis=-1).astype(dtype)
+    def joined(gates: Sequence[Array]) -> Array:
+        return join(spec, gates).astype(dtype)
 
     if not spec.paired:
-        sums = join(list(each))
+        sums = joined(each)
         return Gates(sums, None), sums
     zs, rs = ([g[i] if isinstance(g, tuple) else g for g in each] for i in (0, 1))
-    return Gates(join(zs), join([rs[g] for g in spec.paired])), join(rs)
+    return Gates(joined(zs), joined([rs[g] for g in spec.paired])), joined(rs)

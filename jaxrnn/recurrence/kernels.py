@@ -4,7 +4,8 @@
 * block-diagonal `[N, S/N, G, H/N]`: N heads that do not see each other;
 * diagonal `[G, H]`: each feature sees itself alone.
 
-In each the gates' axis is the last but one. The result has all gates side by side, `[..., G * H]`.
+In each the gates' axis is the last but one, as in the result, `[..., G, H]`: devices may share the last one among them
+without splitting a gate. With `flat` all gates lie side by side instead, `[..., G * H]`.
 """
 
 import math
@@ -23,52 +24,58 @@ def cast(kernel: Array, dtype: Any) -> Array:
     return kernel.astype(accumulator(dtype) if kernel.ndim == 2 else dtype)
 
 
-def through(kernel: Array, dtype: Any) -> Callable[[Array], Array]:
-    """Returns the map from states `[..., S]` to gates `[..., G * H]`, accumulated in the accumulator of `dtype`."""
+def through(kernel: Array, dtype: Any, *, flat: bool = False) -> Callable[[Array], Array]:
+    """Returns the map from states `[..., S]` to gates, accumulated in the accumulator of `dtype`."""
     kernel = cast(kernel, dtype)
     if kernel.ndim == 3:
-        flat = _gates_last(kernel)
-        return lambda h: product(h, flat, dtype)
+        read = _merged(kernel) if flat else kernel
+        return lambda h: product(h, read, dtype)
     if kernel.ndim == 2:
-        return lambda h: _gates_last(h[..., None, :] * align(kernel, h[..., None]))
-    heads = kernel.shape[0]
-    return lambda h: _gates_last(einsum("...nk,nkgm->...gnm", _split(h, heads), kernel, dtype), 3)
+        return lambda h: _merged(h[..., None, :] * align(kernel, h[..., None]), 1 + flat)
+    return lambda h: _merged(einsum("...nk,nkgm->...gnm", _split(h, len(kernel)), kernel, dtype), 2 + flat)
 
 
-def back(kernel: Array, dtype: Any, *, by_mosaic: bool = False) -> Callable[[Array], Array]:
+def back(kernel: Array, dtype: Any, *, flat: bool = False) -> Callable[[Array], Array]:
     """Transposes `through`: returns the map from cotangents of gates to those of states.
 
-    It casts and transposes the kernel once: in the loop that would cost more than the product. `by_mosaic` says that
-    the product is compiled by Mosaic, which for a TPU's kernels refuses to contract two axes at once.
+    It casts and transposes the kernel once: in the loop that would cost more than the product. Mosaic, which compiles
+    what is `flat`, refuses to contract two axes at once.
     """
     kernel = cast(kernel, dtype)
     gates, width = kernel.shape[-2:]
+
+    def apart(dr: Array) -> Array:
+        return _split(dr, gates) if flat else dr
+
     if kernel.ndim == 3:
-        flat = _gates_last(kernel).T
-        return lambda dr: product(dr, flat, dtype)
+        turned = _merged(kernel).T if flat else kernel.transpose(1, 2, 0)
+        return lambda dr: einsum("...n,nk->...k" if flat else "...gm,gmk->...k", dr, turned, dtype)
     if kernel.ndim == 2:
-        return lambda dr: (_split(dr, gates).astype(kernel.dtype) * align(kernel, dr[..., None])).sum(-2)
+        return lambda dr: (apart(dr).astype(kernel.dtype) * align(kernel, apart(dr))).sum(-2)
     turned = kernel.transpose(0, 2, 3, 1)
 
     def merged(dr: Array) -> Array:
-        by_head = dr.reshape(*dr.shape[:-1], gates, len(kernel), width)
-        if by_mosaic:
-            flat = turned.reshape(len(kernel), gates * width, -1)
-            return _gates_last(einsum("...nm,nmk->...nk", _gates_last(by_head.swapaxes(-3, -2)), flat, dtype))
-        return _gates_last(einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
+        by_head = _split(apart(dr), len(kernel))
+        if flat:
+            by_row = turned.reshape(len(kernel), gates * width, -1)
+            return _merged(einsum("...nm,nmk->...nk", _merged(by_head.swapaxes(-3, -2)), by_row, dtype))
+        return _merged(einsum("...gnm,ngmk->...nk", by_head, turned, dtype))
 
     return merged
 
 
-def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any) -> Array:
+def cotangent(kernel: Array, hs: Array, dr: Array, dtype: Any, *, flat: bool = False) -> Array:
     """Returns the kernel's cotangent, summed over all leading axes of states `hs` and gates' cotangents `dr`."""
     width = kernel.shape[-1]
     if kernel.ndim == 3:
-        return outer(hs, dr, dtype).reshape(len(kernel), -1, width)
+        made = outer(hs, dr, dtype)
+        return _split(made, made.shape[-1] // width) if flat else made
+    features = width if kernel.ndim == 2 else len(kernel) * width
+    dr = _split(dr, dr.shape[-1] // features) if flat else dr
     if kernel.ndim == 2:
-        by_gate = hs[..., None, :] * _split(dr, dr.shape[-1] // width).astype(hs.dtype)
+        by_gate = hs[..., None, :] * dr.astype(hs.dtype)
         return by_gate.sum(tuple(range(by_gate.ndim - 2)))
-    by_head = dr.reshape(*dr.shape[:-1], dr.shape[-1] // (len(kernel) * width), len(kernel), width)
+    by_head = _split(dr, len(kernel))
     return einsum("...nk,...gnm->nkgm", _split(hs, len(kernel)), by_head, dtype)
 
 
@@ -81,7 +88,8 @@ def dense(kernel: Array) -> Array:
     return apart.reshape(heads * width, gates, -1)
 
 
-def _gates_last(a: Array, axes: int = 2) -> Array:
+def _merged(a: Array, axes: int = 2) -> Array:
+    """Returns `a` with its last axes as one."""
     return a.reshape(*a.shape[:-axes], math.prod(a.shape[-axes:]))  # −1 is ambiguous for an empty batch
 
 

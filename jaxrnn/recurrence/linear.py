@@ -112,7 +112,7 @@ def linear_cell(
         params = wide(params, z.x.dtype)
         b = z.b if first is None else _begin(carry.begun, z)
         h = (z.a if decay is None else align(decay(params), b)) * _state(carry) + b
-        return _carry(carry, h, vary(jnp.ones_like(h[..., 0]), varying(h))), output(params, h, z.x)
+        return _carry(carry, h, vary(jnp.ones_like(h.sum(-1)), varying(h))), output(params, h, z.x)
 
     def scan(
         params: Params,
@@ -137,7 +137,7 @@ def linear_cell(
             states = partial(_states, flow=flow, method=method)
             fresh = flow.fresh
             if first is not None:
-                ones = jnp.ones_like(b[..., 0])
+                ones = jnp.ones_like(b.sum(-1))
                 resting = fresh and fresh.begun
                 start, begun = states(jnp.zeros_like(ones), ones, carry.begun, resting)
                 b = _begin(_entering(begun, start, flow.resets, resting), z)

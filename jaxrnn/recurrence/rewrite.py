@@ -71,10 +71,12 @@ def in_place(
     leaves, tree = jax.tree.flatten(shapes)
     # Each has its own value: XLA makes equal arrays once and then copies them. They wait for the buffers, whose
     # computation may need as much memory; for each sequence apart, because the batch may be sharded.
-    made = jax.tree.leaves(buffers)[0][0, ..., :1]
+    made = jax.tree.leaves(buffers)[0][0]
 
     def fill(value: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        rows = made.reshape(made.shape + (1,) * (len(shape) - made.ndim))
+        shared = next((i for i, (m, n) in enumerate(zip(made.shape, shape, strict=False)) if m != n), len(shape))
+        rows = made[(..., *[0] * (made.ndim - shared))]
+        rows = rows.reshape(rows.shape + (1,) * (len(shape) - shared))
         return _bits(after(rows, jnp.full((total, *shape), value, dtype)))
 
     empty = [fill(i, s.shape, s.dtype) for i, s in enumerate(leaves)]
