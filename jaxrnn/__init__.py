@@ -56,6 +56,7 @@ from jaxrnn.recurrence.matrix_scan import matrix_scan
 from jaxrnn.recurrence.pointwise import pointwise_cell, step_cell
 from jaxrnn.recurrence.ring import LocalAttentionCarry
 from jaxrnn.roles import roles
+from jaxrnn.sharding_of import sharding_of
 from jaxrnn.transforms.heads import heads
 from jaxrnn.transforms.learned_carry import learned_carry
 from jaxrnn.transforms.recurrent_dropout import recurrent_dropout
@@ -136,6 +137,7 @@ __all__ = [
     "rnn",
     "roles",
     "scheduled_sampling",
+    "sharding_of",
     "skip",
     "stack",
     "step",

@@ -1,4 +1,4 @@
-"""Assigns names of mesh axes to parameters by their names or paths, for both Flax modules."""
+"""Assigns names of mesh axes to parameters by their names or paths, as both Flax modules do."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.roles import ends_of
 from jaxrnn.types import Params
 
 Names = tuple[str | tuple[str, ...] | None, ...]  # one entry per axis; None: not partitioned
@@ -20,8 +21,7 @@ def partitioned(where: str, params: Params, partitioning: Partitioning, box: Cal
     used, paths = set(), []
 
     def boxed(path: tuple[Any, ...], value: Any) -> Any:
-        parts = [entry.key for entry in path]
-        ends = ["/".join(parts[i:]) for i in range(len(parts))]
+        ends = ends_of([entry.key for entry in path])
         paths.append(ends[0])
         found = [end for end in ends if end in partitioning]
         used.update(found)

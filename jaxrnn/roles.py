@@ -1,5 +1,6 @@
 """`roles` labels each parameter by its purpose, so that an optimizer can treat it accordingly."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -94,14 +95,19 @@ def roles(params: Any) -> Any:
       >>> updates, state = muon.update(params, muon.init(params), params)
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    places = [_place(path) for path, _ in leaves]
+    places = [place_of(path) for path, _ in leaves]
     axes = dict(zip(places, (np.ndim(leaf) for _, leaf in leaves), strict=True))
     return jax.tree.unflatten(structure, [_role(place, axes) for place in places])
 
 
-def _place(path: tuple[Any, ...]) -> tuple[str, ...]:
+def place_of(path: tuple[Any, ...]) -> tuple[str, ...]:
     """Returns the names in the path of a leaf, without the attributes that boxes of Flax add."""
     return tuple(str(entry.key) for entry in path if isinstance(entry, DictKey))
+
+
+def ends_of(names: Sequence[str]) -> list[str]:
+    """Returns the path of these names and all its ends, down to the last name: `a/b`, `b`."""
+    return ["/".join(names[i:]) for i in range(len(names))]
 
 
 def _role(place: tuple[str, ...], axes: dict[tuple[str, ...], int]) -> str:

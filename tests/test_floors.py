@@ -23,6 +23,7 @@ FLOORS = {
     "initializers": 0,
     "cell_options": 0,
     "roles": 0,
+    "sharding_of": 0,
     "shapes": 0,
     "splits": 0,
     "step_keys": 0,

@@ -79,6 +79,7 @@ NAMES = [
     "rnn",
     "roles",
     "scheduled_sampling",
+    "sharding_of",
     "skip",
     "stack",
     "step",
