@@ -68,7 +68,7 @@ def outer(a: Array, b: Array, dtype: Any) -> Array:
 
 
 def _letters(count: int) -> str:
-    return "nmlpqrstuvw"[:count]
+    return "mnpqrstuvw"[:count]
 
 
 def einsum(form: str, a: Array, b: Array, dtype: Any) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from jaxrnn.types import Array
 
@@ -85,6 +85,12 @@ def _axes(of: str, ndim: int) -> list[str]:
 def _mesh_axes(entries: Iterable[Any]) -> set[str]:
     """Returns the names of mesh axes in entries of a `PartitionSpec`."""
     return {name for entry in entries if entry for name in ((entry,) if isinstance(entry, str) else entry)}
+
+
+def may_be_shared(a: Array) -> bool:
+    """Returns whether devices may share the features of `a`: it has a type that says so, or `jax.set_mesh` was used."""
+    kinds = jax.sharding.get_abstract_mesh().axis_types
+    return any(jax.typeof(a).sharding.spec) or any(kind != AxisType.Manual for kind in kinds)
 
 
 def is_placed(tree: Any) -> bool:

@@ -104,7 +104,8 @@ def check_flax() -> None:
         "params": shardings
     }
     placed = jax.device_put({"params": params}, {"params": shardings})
-    program = jax.jit(linen.apply).lower(placed, x).compile()
+    with jax.set_mesh(auto):
+        program = jax.jit(linen.apply).lower(placed, x).compile()
     assert_close(program(placed, x), wanted, 1e-5)
     assert [collectives(text) for text in loops(program.as_text())] == [[("all-gather", f"{B},{H}")]]
 

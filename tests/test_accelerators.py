@@ -48,7 +48,7 @@ MOST = {
     ("cuda", "slstm"): [23, 16],
     ("cuda", "rg_lru"): [],
     ("tpu", "lstm"): [21, 21],
-    ("tpu", "gru"): [22, 26],
+    ("tpu", "gru"): [22, 23],
     ("tpu", "slstm"): [37, 67],
     ("tpu", "rg_lru"): [],
 }

@@ -23,6 +23,8 @@ class Spec(NamedTuple):
       rebuild: whether the derivative stores only the carries and recomputes the gates from them.
       then: a function after each step, see `Flow`; None: nothing.
       method: `"fused"`, or `"kernel"`.
+      flat: whether gates lie side by side, `[..., G * H]`: a TPU's kernel needs it, and a CPU joins gates faster.
+        Otherwise they are `[..., G, H]`, of which devices may share the last axis without splitting a gate.
     """
 
     pointwise: Pointwise
@@ -33,11 +35,7 @@ class Spec(NamedTuple):
     rebuild: bool
     then: Callable[..., tuple[Carry, Any]] | None
     method: str
-
-    @property
-    def flat(self) -> bool:
-        """Whether gates lie side by side, `[..., G * H]`, as a TPU's kernel needs them; otherwise `[..., G, H]`."""
-        return self.method == "kernel"
+    flat: bool
 
 
 class Gates(NamedTuple):

@@ -15,6 +15,7 @@ from jaxrnn.recurrence import fused, kernels
 from jaxrnn.recurrence.gates import Pointwise, Spec
 from jaxrnn.recurrence.primitive import run
 from jaxrnn.shapes import zeros
+from jaxrnn.sharding import may_be_shared
 from jaxrnn.types import Activation, Array, Carry, Cell, Flow, Noise, Params
 
 KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # products read them, in their own dtype
@@ -83,13 +84,20 @@ def pointwise_cell(
     pairs = tuple(i for i, name in enumerate(gates) if name in paired)
 
     def spec(
-        dtype: Any, *, unroll: int | None = 1, rebuild: bool = False, then: Any = None, method: str = "fused"
+        params: Params,
+        dtype: Any,
+        *,
+        unroll: int | None = 1,
+        rebuild: bool = False,
+        then: Any = None,
+        method: str = "fused",
     ) -> Spec:
-        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), unroll, rebuild, then, method)
+        flat = method == "kernel" or not may_be_shared(params["recurrent_kernel"])
+        return Spec(pointwise, len(gates), pairs, jnp.dtype(dtype), unroll, rebuild, then, method, flat)
 
     def step(params: Params, carry: Carry, zs: tuple[Array, ...], noise: Noise | None = None) -> tuple[Carry, Array]:
         weights, scale = _weights(params, zs[0].dtype), None if noise is None else noise.state
-        return fused.step(spec(zs[0].dtype), weights, carry, zs, scale)
+        return fused.step(spec(params, zs[0].dtype), weights, carry, zs, scale)
 
     def scan(
         params: Params,
@@ -103,7 +111,7 @@ def pointwise_cell(
     ) -> tuple[Carry, Any]:
         compute = compute_dtype(dtype, xs, params["kernel"])
         method = "fused" if method == "auto" else method
-        how = spec(compute, unroll=unroll, rebuild=remat is not None, then=flow.then, method=method)
+        how = spec(params, compute, unroll=unroll, rebuild=remat is not None, then=flow.then, method=method)
         masks, scale = (None, None) if flow.noise is None else flow.noise
         operands = fused.Operands(xs, _weights(params, compute), carry, flow.fresh, scale)
         return run(how, operands, fused.Steps(flow.valid, flow.resets, masks))
@@ -115,7 +123,7 @@ def pointwise_cell(
         return cast("projection")(params, dtype) | {"recurrent_kernel": recurrent}
 
     def parts(params: Params, carry: Carry, zs: tuple[Array, ...]) -> Any:
-        how, weights = spec(zs[0].dtype), _weights(params, zs[0].dtype)
+        how, weights = spec(params, zs[0].dtype), _weights(params, zs[0].dtype)
         each = fused.gates(how, weights, carry, zs, None)
         known = {name: (f, each[gates.index(name)]) for name, f in (activations or {}).items()}
         return known, lambda carry: fused.rest(how, weights, carry, each)
