@@ -134,7 +134,7 @@ def _cell(
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         sources = {"query": xs[..., :width], "key": xs[..., :width], "value": xs[..., width:]}
-        made = [through(params[name], xs.dtype)(source) for name, source in sources.items()]
+        made = [through(params[name], xs.dtype, flat=True)(source) for name, source in sources.items()]
         q, k, v = (a.reshape(*a.shape[:-1], heads, keys) for a in made)
         return {"q": q, "k": k * keys**-0.5, "v": v, **log_gates(params, jnp.concatenate(made, -1).astype(xs.dtype))}
 
