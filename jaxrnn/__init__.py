@@ -66,6 +66,7 @@ from jaxrnn.transforms.with_carry import with_carry
 from jaxrnn.transforms.zoneout import zoneout
 from jaxrnn.types import Cell, Flow, Layer, Noise, Steps
 from jaxrnn.unroll import methods, step, unroll, unroll_with_aux
+from jaxrnn.wavefront import wavefront
 
 if TYPE_CHECKING:
     from jaxrnn import linen, nnx
@@ -147,6 +148,7 @@ __all__ = [
     "tune_cpu_allocator",
     "unroll",
     "unroll_with_aux",
+    "wavefront",
     "weight_dropout",
     "weight_norm",
     "with_carry",

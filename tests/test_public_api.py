@@ -89,6 +89,7 @@ NAMES = [
     "tune_cpu_allocator",
     "unroll",
     "unroll_with_aux",
+    "wavefront",
     "weight_dropout",
     "weight_norm",
     "with_carry",

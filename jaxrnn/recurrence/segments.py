@@ -77,13 +77,19 @@ def remade(
         part = jax.tree.map(lambda a, given: a.reshape(a.shape[0], *given.shape[1:]), narrow, inputs)
         return remade(run, params, carry, part, tuple(inner))
 
-    wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)  # gradients are accumulated in these dtypes
-
-    def segment(carry: Carry, narrow: Any) -> tuple[Carry, Any]:
-        return again(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), carry, narrow)
-
+    segment = with_wide_sums(again, params)
     # XLA copies the whole of an input with an axis of length 1 into another layout, and that of other inputs not.
     return segmented(segment, carry, jax.tree.map(without_axes_of_one, inputs), length)
+
+
+def with_wide_sums(run: Callable[..., Any], params: Params) -> Callable[..., Any]:
+    """Returns `run` without its first argument, `params`, whose gradients a loop then sums in float32 at least."""
+    wide = jax.tree.map(lambda p: p.astype(accumulator(p.dtype)), params)
+
+    def narrowed(*arguments: Any) -> Any:
+        return run(jax.tree.map(lambda p, given: p.astype(given.dtype), wide, params), *arguments)
+
+    return narrowed
 
 
 def lengths_of(segments: str | int | tuple[int, ...] | None, total: int) -> tuple[int, ...]:
