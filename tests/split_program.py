@@ -29,6 +29,9 @@ GRADED = ("min_gru", "gated_delta_net")
 DISTINCT = (*GRADED, "lru", "rg_lru", "qrnn", "gla", "mlstm")
 BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "s8": 1, "pred": 1}
 
+LONG, LIMIT = 2**16, 8 * 2**20  # steps of a sequence, and bytes of a device that cannot hold all of them
+MESH = jax.make_mesh((8,), ("time",), axis_types=(AxisType.Auto,))
+
 draw = np.random.default_rng(0)
 mask, resets = draw.random((T, B)) < 0.7, draw.random((T, B)) < 0.15
 mask[4:14, 0] = False  # five whole parts
@@ -42,16 +45,21 @@ FLOWS = {
 
 def split(run: Callable[..., Any], flags: dict[str, Any], *, check_vma: bool) -> Callable[..., Any]:
     """`run(params, xs, carry, flags)`, which returns `(carry, ys)`, with time over all devices."""
-    mesh = jax.make_mesh((8,), ("time",), axis_types=(AxisType.Auto,))
     specs = {name: WHOLE if name == "lengths" else PART for name in flags}
     mapped = partial(run, axis_name="time")
     how = {"in_specs": (WHOLE, PART, WHOLE, specs), "out_specs": (WHOLE, PART), "check_vma": check_vma}
-    return jax.shard_map(mapped, mesh=mesh, **how)
+    return jax.shard_map(mapped, mesh=MESH, **how)
 
 
 def check_equal(run: Callable[..., Any], arguments: Any, flow: str, *, check_vma: bool, gradients: bool = True) -> None:
-    """Outputs, the last carry, and gradients with cotangents on both equal those of one device."""
-    flags = FLOWS[flow]
+    """What `run` gives with time over all devices equals what it gives on one."""
+    check_same(split(run, FLOWS[flow], check_vma=check_vma), run, arguments, FLOWS[flow], gradients=gradients)
+
+
+def check_same(
+    mapped: Any, run: Any, arguments: Any, flags: dict[str, Any], *, gradients: bool = True, tolerance: float = 1e-9
+) -> None:
+    """Outputs, the last carry, and gradients with cotangents on both equal those of one device, and so do dtypes."""
     cotangents = random_like(jax.eval_shape(run, *arguments, flags))
 
     def values(run: Callable[..., Any]) -> Any:
@@ -62,10 +70,13 @@ def check_equal(run: Callable[..., Any], arguments: Any, flow: str, *, check_vma
             out = run(*arguments, flags)
             return sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), out, cotangents))), out
 
-        moving = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True, allow_int=True))(*arguments)
+        every = tuple(range(len(arguments)))
+        moving = jax.jit(jax.grad(loss, every, has_aux=True, allow_int=True))(*arguments)
         return jax.tree.map(lambda x: np.zeros(x.shape) if x.dtype == jax.dtypes.float0 else x, moving)
 
-    assert_close(values(split(run, flags, check_vma=check_vma)), values(run), 1e-9)
+    found, expected = values(mapped), values(run)
+    assert_close(found, expected, tolerance)
+    assert jax.tree.map(jnp.result_type, found) == jax.tree.map(jnp.result_type, expected)
 
 
 def check_scans() -> None:
@@ -146,24 +157,74 @@ STACK = jaxrnn.stack(
 )
 
 
-def step(params: Any, xs: Any, *, axis_name: str | None = None) -> Any:
+FEW = jaxrnn.stack(jaxrnn.causal_conv(3), jaxrnn.min_gru(H), jaxrnn.min_gru(H))
+
+
+def check_mapped(model: Any) -> None:
+    """Time beside a mesh axis for the batch, with `vmap` inside `shard_map` and around it."""
+    mesh = jax.make_mesh((2, 4), ("batch", "time"), axis_types=(AxisType.Auto,) * 2)
+    both = P("time", "batch")
+    flags = {"mask": draw.random((T, 2)) < 0.7, "resets": draw.random((T, 2)) < 0.15}
+
+    def run(params: Any, xs: Any, flags: Any, **how: Any) -> Any:
+        one = partial(jaxrnn.unroll, model, params, **flags, **how)
+        return jax.vmap(one, in_axes=2, out_axes=(1, 2))(xs)
+
+    specs = {"in_specs": (WHOLE, both, {name: both for name in flags}), "out_specs": (P("batch"), both)}
+    mapped = jax.shard_map(partial(run, axis_name="time"), mesh=mesh, **specs)
+    runs = (jax.vmap(one, in_axes=(None, 0, None)) for one in (mapped, run))
+    check_same(*runs, (random_params(model, D), draw.normal(size=(2, T, 2, 3, D))), flags)
+    print("mapped", model)
+
+
+def check_half(model: Any) -> None:
+    """Inputs in half precision, with parameters and states in single precision."""
+
+    def run(params: Any, xs: Any, flags: Any, **how: Any) -> Any:
+        return jaxrnn.unroll(model, params, xs, **flags, **how)
+
+    params = jax.tree.map(lambda p: np.asarray(p, np.float32), random_params(model, D))
+    xs, flags = jnp.asarray(draw.normal(size=(T, B, D)), jnp.bfloat16), FLOWS["packed_holes"]
+    specs = {"in_specs": (WHOLE, PART, {name: PART for name in flags}), "out_specs": (WHOLE, PART)}
+    mapped = jax.shard_map(partial(run, axis_name="time"), mesh=MESH, **specs)
+    check_same(mapped, run, (params, xs), flags, tolerance=0.02)
+    print("half", model)
+
+
+def step(params: Any, xs: Any, *, model: Any = STACK, axis_name: str | None = None) -> Any:
     """One step of gradient descent on a mean over all steps."""
 
     def loss(params: Any) -> Any:
-        return (jaxrnn.unroll(STACK, params, xs, axis_name=axis_name)[1] ** 2).mean()
+        return (jaxrnn.unroll(model, params, xs, axis_name=axis_name)[1] ** 2).mean()
 
     gradient = jax.grad(loss)(params)
     gradient = gradient if axis_name is None else jax.lax.pmean(gradient, axis_name)
     return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
 
 
+def split_step(model: Any) -> Any:
+    """`step`, compiled, with time over all devices."""
+    how = {"in_specs": (WHOLE, PART), "out_specs": WHOLE, "check_vma": False}
+    return jax.jit(jax.shard_map(partial(step, model=model, axis_name="time"), mesh=MESH, **how))
+
+
+def check_memory(model: Any) -> None:
+    """A step of training needs more than `LIMIT` bytes on one device, and less on each of eight."""
+    params, xs = random_params(model, D), draw.normal(size=(LONG, D)).astype(np.float32)
+    params = jax.tree.map(lambda p: np.asarray(0.3 * p, np.float32), params)
+    programs = [one.lower(params, xs).compile() for one in (jax.jit(partial(step, model=model)), split_step(model))]
+    assert_close(programs[1](params, xs), programs[0](params, xs), 1e-5)
+    needed = [program.memory_analysis() for program in programs]
+    whole, part = (n.argument_size_in_bytes + n.output_size_in_bytes + n.temp_size_in_bytes for n in needed)
+    print("memory", whole, part)
+    assert part < LIMIT < whole
+    assert whole > 6 * part
+
+
 def check_training() -> None:
     """A step inside `shard_map`; and its collectives are the same for four times as many steps."""
-    mesh = jax.make_mesh((8,), ("time",), axis_types=(AxisType.Auto,))
     params, xs = random_params(STACK, D), draw.normal(size=(T, B, D))
-    how = {"in_specs": (WHOLE, PART), "out_specs": WHOLE, "check_vma": False}
-    mapped = jax.jit(jax.shard_map(partial(step, axis_name="time"), mesh=mesh, **how))
-    found = []
+    mapped, found = split_step(STACK), []
     for inputs in (xs, np.tile(xs, (4, 1, 1))):
         program = mapped.lower(params, inputs).compile()
         found.append(sorted(re.findall(COLLECTIVES, program.as_text())))
@@ -188,5 +249,11 @@ if __name__ == "__main__":
     for name in LAYERS if EVERYTHING else ("windows", "directions"):
         flow = "padding" if name == "directions" else "packed_holes"
         check_layer(name, flow, check_vma=name == "windows", gradients=EVERYTHING)
+    check_mapped(FEW)
+    check_memory(FEW)
+    if EVERYTHING:
+        check_mapped(STACK)
+        check_half(STACK)
+        check_memory(STACK)
     check_training()
     print("done")

@@ -37,6 +37,7 @@ def test_time_on_eight_devices_equals_one_device() -> None:
     assert len([line for line in lines if line[0] == "cell"]) == 7
     assert [line[1] for line in lines if line[0] == "scan"] == ["linear", "matrix"]
     assert [line[1] for line in lines if line[0] == "layer"] == ["windows", "directions"]
+    assert [line[0] for line in lines if line[0] in ("mapped", "memory")] == ["mapped", "memory"]
     assert lines[-2][3:] == ["all-gather", "all-reduce", "collective-permute", "reduce-scatter"]
 
 
