@@ -50,5 +50,6 @@ def _refusal(what: str, split: Split) -> ValueError:
     whole = f"jax.lax.all_gather(xs, {split.axis_name!r}, tiled=True)"
     return ValueError(
         f"unroll: axis_name is {split.axis_name!r}, and {what} that cannot run on a part of the steps, expected linear "
-        f"cells such as min_gru and layers that split; without axis_name it runs on {whole}"
+        "cells such as min_gru and layers that split; jaxrnn.wavefront splits layers, and without axis_name it runs on "
+        f"{whole}"
     )

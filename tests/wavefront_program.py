@@ -103,15 +103,19 @@ def scans(jaxpr: Any) -> list[int]:
     return found
 
 
-def check_schedule(chunk: int) -> None:
-    """One loop of `chunks + devices - 1` ticks, with one chunk to the next device and one along the belt a tick."""
+def check_schedule(chunk: int, *, gradient: bool = False) -> None:
+    """One loop of `chunks + devices - 1` ticks, with one chunk to the next device and one along the belt a tick.
+
+    A gradient has another such loop.
+    """
     cell, run = jaxrnn.lstm(H), mapped(jaxrnn.lstm(H), chunk, {})
     params = jax.vmap(cell.init, (0, None))(jax.random.split(jax.random.key(0), DEVICES), H)
-    lowered = jax.jit(run).trace(params, np.zeros((T, B, H), np.float32), None, {})
-    ticks, chunks = T // chunk + DEVICES - 1, T // chunk
-    assert scans(lowered.jaxpr).count(ticks) == 1
-    found = re.findall(COLLECTIVES, lowered.lower().compile().as_text())
-    assert [kind for _, _, kind in found] == ["collective-permute"] * 2, found
+    program = jax.grad(lambda *arguments: (run(*arguments)[1] ** 2).sum(), (0, 1)) if gradient else run
+    traced = jax.jit(program).trace(params, np.zeros((T, B, H), np.float32), None, {})
+    ticks, chunks, loops = T // chunk + DEVICES - 1, T // chunk, 1 + gradient
+    assert scans(traced.jaxpr).count(ticks) == loops
+    found = re.findall(COLLECTIVES, traced.lower().compile().as_text())
+    assert [kind for _, _, kind in found] == ["collective-permute"] * 2 * loops, found
     for dtype, shape, _ in found:
         assert BYTES[dtype] * int(np.prod([int(n) for n in shape.split(",")])) == 4 * chunk * B * H
     print("schedule", chunks, ticks, f"{chunks / ticks:.3f}")
@@ -132,7 +136,7 @@ if __name__ == "__main__":
     check(SINGULAR, "plain", draws=True, check_vma=False)
     check_schedule(1)
     if EVERYTHING:
-        check_schedule(2)
+        check_schedule(2, gradient=True)
         check(jaxrnn.gru(H), "padding", layers=2 * DEVICES)
         check(jaxrnn.projected_lstm(6, projection=H), "packed_holes", chunk=2, check_vma=False)
         check(jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.slstm(6), jaxrnn.dense(H))), "padding", chunk=2)
