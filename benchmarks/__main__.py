@@ -25,6 +25,7 @@ QUESTIONS = (
     "long_sequences",
     "characters",
     "character_speed",
+    "serving",
     "ponder",
     "tasks",
 )
@@ -47,6 +48,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   long_sequences  memory and time as a sequence grows, by each kind of checkpoint
   characters      cells on one text: how well each reads it
   character_speed every cell on that text: how fast it trains
+  serving         a streaming step that was exported, by batch
   ponder          adaptive computation on harder and easier inputs
   tasks           tasks with published figures: which cells learn them
   accelerator     only if --only names it, on a GPU: layers beside other libraries and the least time possible

@@ -30,6 +30,7 @@ COLOURS = {  # those that meet in one figure differ
     "lax.scan": "#3f7cac",
     "lax.associative_scan": "#6a994e",
     "jaxrnn, chunked": "#f0a202",
+    "exported": "#3f7cac",
     "batch split over devices": "#3f7cac",
     "σ by tanh": "#9b72cf",
     "σ by a quotient": "#6a994e",
@@ -156,6 +157,17 @@ def dots(ax: Axes, rows: list[Row]) -> None:
     for edge in range(1, len(shapes)):
         ax.axhline(edge - 0.5, color=RULE, linewidth=0.7)
     ax.grid(axis="y", visible=False)
+
+
+def curve(ax: Axes, rows: list[Row], unit: str, name: str, line: str, **look: Any) -> None:
+    """A line through what rows have under `unit`, by their `size`, on two logarithmic axes."""
+    sizes = [row["size"] for row in rows]
+    ax.plot(sizes, [row[unit] for row in rows], line, color=colour(name), label=name, **look)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    plain_numbers(ax.yaxis)
+    ax.set_xticks(sizes, map(str, sizes))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def grid(lines: Sequence[Sequence[Panel]], width: float = 4.2) -> Figure:

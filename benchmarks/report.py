@@ -30,6 +30,7 @@ from benchmarks import (
     ponder,
     results,
     scaling,
+    serving,
     shares,
     tasks,
     vmap_cost,
@@ -60,6 +61,7 @@ MODULES = (
     long_sequences,
     characters,
     character_speed,
+    serving,
     ponder,
     tasks,
     accelerator,
@@ -68,6 +70,7 @@ SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 PLOTTED = {  # without ratios, the plot is the answer
     "characters": "How well each cell reads a text",
     "long_sequences": "Memory and time as a sequence grows",
+    "serving": "Characters a second by batch, of a streaming step and of the same one exported",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
     "tasks": "How well each cell learns tasks with published figures",
     "accelerator": "Time of each layer on an accelerator",
@@ -85,6 +88,7 @@ OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (
     ("forward, share of the time", shares, ()),
     ("forward, time", cpu_ideas, ("forward",)),
     ("training, time", cpu_ideas, ("training",)),
+    ("a streaming step, time", serving, ()),
 )
 
 

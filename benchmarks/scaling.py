@@ -5,13 +5,10 @@ the same products alone, and with the machine's best rate for large square produ
 """
 
 import argparse
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from tqdm import tqdm
 
 from benchmarks import plots
@@ -110,8 +107,8 @@ def draw(result: Result) -> Figure:
             swept = pick(points, axis=axis, what=what)
             for cell in unique(swept, "cell"):
                 at, name = {"cell": cell}, TITLES[cell]
-                _curve(ax, pick(swept, contender="jaxrnn", **at), unit, name, "-", marker="o", ms=4)
-                _curve(ax, pick(swept, contender=products.NAME, **at), unit, f"{name}, {products.NAME}", ":")
+                plots.curve(ax, pick(swept, contender="jaxrnn", **at), unit, name, "-", marker="o", ms=4)
+                plots.curve(ax, pick(swept, contender=products.NAME, **at), unit, f"{name}, {products.NAME}", ":")
             if unit == "gflops":
                 ax.axhline(peak(result), color=plots.INK, linewidth=1, label="large square product")
             plots.title(ax, f"{axis} swept, {what}")
@@ -119,16 +116,6 @@ def draw(result: Result) -> Figure:
         plots.label(line[0], y=UNITS[unit])
     plots.legend(figure)
     return figure
-
-
-def _curve(ax: Axes, rows: list[Row], unit: str, name: str, line: str, **look: Any) -> None:
-    sizes = [row["size"] for row in rows]
-    ax.plot(sizes, [row[unit] for row in rows], line, color=plots.colour(name), label=name, **look)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    plots.plain_numbers(ax.yaxis)
-    ax.set_xticks(sizes, map(str, sizes))
-    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 QUESTION = Question("scaling", __doc__, measure, show, draw)
