@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import os
 import stat
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ MEND = "free space or mend the directory and go on with --resume, or choose anot
 ABSENT = "name the directory of a run with --out; python -m jaxrnn without --resume begins one"
 OTHER_MODEL = "holds another model than its settings make; begin a new run with another --out"
 NOT_FINITE = "holds parameters that are not finite; begin a new run with another --out"
+LARGEST = 2**30  # bytes of an array; Flax divides larger ones
+Bytes = bytes | memoryview
 
 
 def within(directory: Path, *, best: bool = False) -> Path:
@@ -28,12 +32,12 @@ def within(directory: Path, *, best: bool = False) -> Path:
     return directory / (BEST if best else LAST)
 
 
-def write(path: Path, data: bytes, remedy: str = MEND) -> None:
-    """Replaces the contents of `path` by `data` atomically; `remedy` is for the error if it cannot."""
+def write(path: Path, *parts: Bytes, remedy: str = MEND) -> None:
+    """Replaces the contents of `path` by `parts` atomically; `remedy` is for the error if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -46,9 +50,37 @@ def write(path: Path, data: bytes, remedy: str = MEND) -> None:
 
 def packed(state: Any, **plain: Any) -> bytes:
     """Returns a pytree of arrays, and numbers, strings, lists and dicts of such, as a file with a digest."""
+    return b"".join(parts(state, **plain))
+
+
+def parts(state: Any, **plain: Any) -> list[Bytes]:
+    """Returns the file that `packed` returns in parts, which hold the arrays themselves and no copies of them."""
     arrays = serialization.to_state_dict(jax.device_get(state))
-    payload = serialization.msgpack_serialize({"state": arrays, **plain})
-    return MAGIC + hashlib.sha256(payload).digest() + payload
+    payload = [*_msgpack({"state": arrays, **plain})]
+    digest = hashlib.sha256()
+    for part in payload:
+        digest.update(part)
+    return [MAGIC, digest.digest(), *payload]
+
+
+def _msgpack(value: Any) -> Iterator[Bytes]:
+    """Yields the msgpack of a value.
+
+    It is what Flax reads. Flax itself makes several copies of all arrays, which takes longer than to write them to a
+    disk, and meanwhile no other thread of Python runs.
+    """
+    if isinstance(value, dict):
+        yield struct.pack(">BI", 0xDF, len(value))  # a map
+        for name, inner in value.items():
+            yield serialization.msgpack_serialize(name)
+            yield from _msgpack(inner)
+    elif isinstance(value, np.ndarray) and value.nbytes <= LARGEST:
+        shape, dtype = map(serialization.msgpack_serialize, ([*value.shape], value.dtype.name))
+        head = b"\x93" + shape + dtype + struct.pack(">BI", 0xC6, value.nbytes)  # three values; bytes follow
+        yield struct.pack(">BIB", 0xC9, len(head) + value.nbytes, 1) + head  # an extension, whose type 1 is an array
+        yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+    else:
+        yield serialization.msgpack_serialize(value)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def exported(args: Namespace) -> None:
     platforms = list(dict.fromkeys(args.platforms))
     about = {"vocabulary": vocabulary, "platforms": platforms, "jax": jax.__version__}
     data = archive(programs(model, params, platforms), named(params), about)
-    checkpoint.write(path, data, "free space, or choose another --file")
+    checkpoint.write(path, data, remedy="free space, or choose another --file")
     print(f"{path}: {len(data) / 1024:,.0f} KiB, for {', '.join(platforms)}")
     print("jax.export reads it in a process that need not have jaxrnn, as the page Export of the guide shows")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from flax import serialization
 
 from jaxrnn.cli import checkpoint
 from jaxrnn.cli.problem import Problem
@@ -54,6 +55,24 @@ def test_comes_back_bit_for_bit(path: Path) -> None:
     assert jax.tree.structure(state) == jax.tree.structure(STATE)
     for found, expected in zip(jax.tree.leaves(state), jax.tree.leaves(STATE), strict=True):
         assert found.tobytes() == np.asarray(jax.numpy.asarray(expected)).tobytes()
+
+
+def test_the_file_is_one_that_flax_reads_and_arrays_are_not_copied() -> None:
+    """Also an array that Flax divides, a scalar, an array with no entries, and one whose entries are not in order."""
+    arrays = {"x": np.arange(6.0).reshape(2, 3), "none": np.zeros((0, 3)), "scalar": np.int32(3), "0-d": np.array(2.5)}
+    arrays |= {"half": np.ones(3, jax.numpy.bfloat16), "turned": np.arange(6).reshape(2, 3).T}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialization, "MAX_CHUNK_SIZE", 40)
+        patch.setattr(checkpoint, "LARGEST", 40)
+        parts = checkpoint.parts(arrays, step=1)
+    found = serialization.msgpack_restore(b"".join(parts[2:]))
+    assert found["step"] == 1
+    for name, expected in arrays.items():
+        restored = found["state"][name]
+        assert restored.dtype == expected.dtype and restored.shape == expected.shape
+        np.testing.assert_array_equal(restored, expected)
+    half = arrays["half"].view(np.uint8)
+    assert any(np.shares_memory(half, np.frombuffer(part, np.uint8)) for part in parts if len(part) == 6)
 
 
 def test_any_damage_is_seen(path: Path) -> None:
