@@ -18,7 +18,7 @@ from benchmarks import report
 from docs import cells
 from jaxrnn.__main__ import main
 from jaxrnn.cli.flags import parsers
-from jaxrnn.cli.run import OUTPUTS
+from jaxrnn.cli.folder import OUTPUTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxrnn"

@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from flax import serialization
 from jaxrnn.cli.problem import Problem
 
 LAST, BEST = "checkpoint", "best"  # files of a run
+PART = ".part"  # ends the name of a file that is being written
 MAGIC = b"jaxrnn checkpoint 2\n"
 DIGEST = hashlib.sha256().digest_size
 REMEDY = "put a copy in its place, or begin a new run with another --out"
@@ -34,12 +37,27 @@ def within(directory: Path, *, best: bool = False) -> Path:
 
 def write(path: Path, *parts: Bytes, remedy: str = MEND) -> None:
     """Replaces the contents of `path` by `parts` atomically; `remedy` is for the error if it cannot."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _replacing(path, remedy) as temporary, open(temporary, "wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def link(source: Path, path: Path) -> None:
+    """Gives a file a further name atomically, in place of a file that has the name `path`."""
+    with _replacing(path, MEND) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # not every file system has further names
+            shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _replacing(path: Path, remedy: str) -> Iterator[Path]:
+    """Yields the name of a temporary file, which takes the place of `path` in the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise Problem(f"{path}: cannot be written ({error.strerror}) and is as it was before; {remedy}") from None

@@ -23,7 +23,7 @@ OTHERS = (
     "jaxrnn export stores the model for another process: see their --help"
 )
 LONGEST = 10**9  # characters of a sample
-MANY = 10**6  # devices or processes
+MANY = 10**6  # devices, processes or checkpoints
 
 
 class Parser(argparse.ArgumentParser):
@@ -113,6 +113,13 @@ def train_flags(flags: Parser) -> None:
     flags.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="for the outputs (default: run)")
     flags.add_argument(
         "--resume", action="store_true", help="go on with the run in DIR; needs no other flag; more --steps extend it"
+    )
+    flags.add_argument(
+        "--keep",
+        type=whole(1, MANY),
+        default=1,
+        metavar="N",
+        help="checkpoints: the newest and the N - 1 before it (default: 1)",
     )
     flags.add_argument("--prompt", default="", help="characters that the sample goes on from")
     flags.add_argument(

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 from jax.sharding import Mesh
 from optax.tree_utils import tree_get_all_with_path
 
-from jaxrnn.cli import checkpoint, devices, failure, model, processes, report, text
+from jaxrnn.cli import checkpoint, devices, failure, folder, model, processes, report, text
+from jaxrnn.cli.background import Act, background
 from jaxrnn.cli.ngram import witten_bell
 from jaxrnn.cli.problem import Common, Problem
 from jaxrnn.cli.saved import Saved
@@ -24,8 +26,6 @@ from jaxrnn.diagnose.nonfinite import all_finite
 from jaxrnn.train import State, interruptible, start, train, updater
 from jaxrnn.types import Array, Carry, Params
 
-METRICS, PLOT, SAMPLE = "metrics.jsonl", "loss.png", "sample.txt"
-OUTPUTS = (checkpoint.LAST, checkpoint.BEST, METRICS, PLOT, SAMPLE)
 RECORDS = 20  # in a run
 SPACING = 1000  # steps between records at most
 
@@ -70,7 +70,7 @@ class Run:
 
     def begin(self) -> None:
         """Saves the first checkpoint, which also shows that there is space for one."""
-        if taken := [name for name in OUTPUTS if os.path.lexists(self.directory / name)]:
+        if taken := folder.taken(self.directory):
             raise Problem(
                 f"--out {self.directory}: holds {', '.join(taken)} of an earlier run; "
                 "go on with that one with --resume, or choose another --out"
@@ -80,7 +80,7 @@ class Run:
         scored = self.corpus.scored
         bits = witten_bell(scored.ids, scored.split, scored.size)
         self.history = [self._about() | {"n_gram_bits": bits, "versions": versions()}]
-        self.save()
+        folder.save(self.directory, self._values())
 
     @classmethod
     def resumed(
@@ -141,42 +141,40 @@ class Run:
         }
 
     def packed(self) -> bytes:
-        """Returns the checkpoint of the run as it is now, in process 0; the others give it their part of the state."""
-        state = devices.whole(self.state)
-        if not processes.first():
-            return b""
-        return checkpoint.packed(
-            state,
-            settings=self.settings._asdict(),
-            source=self.source,
-            sha256=self.corpus.sha256,
-            valid=self.valid,
-            valid_sha256=self.corpus.valid_sha256,
-            vocabulary=self.corpus.vocabulary,
-            step=self.step,
-            seconds=self.seconds,
-            losses=self.losses,
-            metrics=self._metrics,
-        )
+        """Returns the checkpoint of the run as it is now."""
+        return checkpoint.packed(**self._values())
+
+    def _values(self) -> dict[str, Any]:
+        """Returns the values of the checkpoint, which later steps leave as they are; all processes have to call it.
+
+        The state is in the memory of the host. On a CPU that is the memory of the device, and as long as somebody has
+        it, JAX does not overwrite it, although the step donates the optimizer's state.
+        """
+        return {
+            "state": devices.whole(self.state),
+            "settings": self.settings._asdict(),
+            "source": self.source,
+            "sha256": self.corpus.sha256,
+            "valid": self.valid,
+            "valid_sha256": self.corpus.valid_sha256,
+            "vocabulary": self.corpus.vocabulary,
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": [*self.losses],
+            "metrics": self._metrics,
+        }
 
     @property
     def _metrics(self) -> str:
         return "".join(json.dumps(line) + "\n" for line in self.history)
 
-    def save(self) -> None:
-        """Writes the checkpoint, then the metrics, which are never ahead of the checkpoint.
-
-        A checkpoint with the best record so far is also kept. It is written first: a run that dies in between is
-        resumed from an earlier step, and comes to the same record again. Process 0 writes for all.
-        """
-        data = self.packed()
+    def save(self, do: Callable[[Act], None], keep: int) -> None:
+        """Has `do` write the run as it is now, with `keep - 1` checkpoints before; process 0 does so for all."""
+        values, before = self._values(), self.saved
         self.saved = self.step
-        if not processes.first():
-            return
-        if self.records and report.best(self.records)["step"] == self.step:
-            checkpoint.write(checkpoint.within(self.directory, best=True), data)
-        checkpoint.write(checkpoint.within(self.directory), data)
-        checkpoint.write(self.directory / METRICS, self._metrics.encode())
+        if processes.first():
+            best = bool(self.records) and report.best(self.records)["step"] == self.step
+            do(partial(folder.save, self.directory, values, best=best, before=before, keep=keep))
 
     @property
     def finished(self) -> bool:
@@ -186,8 +184,18 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         return self.history[1:]
 
-    def train(self) -> None:
-        """Trains to the end, or until Ctrl-C in any process; saves at each record and when it stops."""
+    def train(self, keep: int = 1) -> None:
+        """Trains to the end, or until Ctrl-C in any process; saves at each record and when it stops.
+
+        Another thread writes the checkpoints, of which the newest `keep` are kept.
+        """
+        with background() as do:
+            save = partial(self.save, do, keep)
+            self._steps(save)
+            save()
+
+    def _steps(self, save: Callable[[], None]) -> None:
+        """Trains to the end, or until Ctrl-C in any process, with a record and a call of `save` now and then."""
         settings, clock = self.settings, time.perf_counter
         every = min(max(settings.steps // RECORDS, 1), SPACING)
         layout = devices.layout(self.mesh)
@@ -216,7 +224,7 @@ class Run:
                 if due:
                     speed = (step - before) * settings.per_step / (clock() - since)
                     self._record(examine, speed, clock() - begun)
-                    self.save()
+                    save()
                     bar.line(report.record_line(self.history[-1], settings.steps))
                     if not diverged and (diverged := report.diverged(self.history[0], self.history[-1])):
                         bar.line(report.divergence(self.history[0]))
@@ -225,7 +233,6 @@ class Run:
                 if processes.anywhere(stopped()):
                     break
         self.seconds = clock() - begun
-        self.save()
 
     def _record(self, examine: Callable[[Params, np.ndarray], float], speed: float, seconds: float) -> None:
         """Adds a line to the history."""
@@ -258,7 +265,7 @@ class Run:
 
     def plot(self) -> None:
         """Draws the history."""
-        checkpoint.write(self.directory / PLOT, report.plot(self.history[0], self.records))
+        checkpoint.write(self.directory / folder.PLOT, report.plot(self.history[0], self.records))
 
 
 def versions() -> dict[str, str]:

