@@ -19,6 +19,7 @@ QUESTIONS = (
     "own_cell",
     "shares",
     "cpu_ideas",
+    "sharding",
     "linear",
     "packages",
     "local_attention",
@@ -42,6 +43,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   own_cell        a user's cell beside the built-in one, and beside loops by hand
   shares          what forward time is made of: matrix products, transcendental functions, the rest
   cpu_ideas       the batch split over CPU devices; cheaper sigmoids
+  sharding        several devices: what each way exchanges, and what it would be worth on a pod
   linear          linear recurrences beside JAX's scans, and their cells beside dense ones
   packages        linear recurrences beside public JAX packages
   local_attention attention in blocks beside the scores of all pairs

@@ -31,6 +31,7 @@ from benchmarks import (
     results,
     scaling,
     serving,
+    sharding,
     shares,
     tasks,
     vmap_cost,
@@ -55,6 +56,7 @@ MODULES = (
     own_cell,
     shares,
     cpu_ideas,
+    sharding,
     linear,
     packages,
     local_attention,
@@ -69,6 +71,7 @@ MODULES = (
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
 PLOTTED = {  # without ratios, the plot is the answer
     "characters": "How well each cell reads a text",
+    "sharding": "What devices exchange, and how efficient pods would be",
     "long_sequences": "Memory and time as a sequence grows",
     "serving": "Characters a second by batch, of a streaming step and of the same one exported",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",

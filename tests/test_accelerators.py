@@ -63,11 +63,16 @@ def no_device_is_asked_for():
 
 
 @cache
-def device(platform: str) -> Any:
+def devices(platform: str, **other: Any) -> Any:
+    """The devices of a platform's topology; `other` replaces parts of its description."""
     package = PLUGINS[platform].split(".")
     if not all(importlib.util.find_spec(".".join(package[: i + 1])) for i in range(len(package))):  # parents first
         pytest.skip(f"{PLUGINS[platform]} is not installed, which the extra 'accelerators' has")
-    return topologies.get_topology_desc(platform=platform, **DESCRIPTIONS[platform]).devices[0]
+    return topologies.get_topology_desc(platform=platform, **(DESCRIPTIONS[platform] | other)).devices
+
+
+def device(platform: str) -> Any:
+    return devices(platform)[0]
 
 
 @pytest.mark.parametrize(("platform", "name"), MOST)

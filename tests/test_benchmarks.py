@@ -14,6 +14,7 @@ from jax import lax
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
+import quick
 from benchmarks import characters, cpu_ideas, linear_peers, own_cell, packages, plots, report, results, shares
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
@@ -21,6 +22,7 @@ from benchmarks.harness import main, told
 from benchmarks.linear_peers import PACKAGES, Entrant
 from benchmarks.linear_peers.jaxrnn import entrant
 from benchmarks.linear_peers.problems import REAL, make_problem
+from benchmarks.parallel.ways import WAYS
 from benchmarks.parity import Parity, ParityError, admitted
 from benchmarks.peers import PEERS, Field, jaxrnn
 from benchmarks.problems import SHAPES, Shape, make_case, shape_of
@@ -35,8 +37,11 @@ TINY = Shape(2, 5, 3, 4)
 def runs(tmp_path_factory, quick_compilation):
     """A folder of runs with one in it, made by every script; what they measure here nobody reads."""
     folder = tmp_path_factory.mktemp("results")
-    for name in QUESTIONS:
-        main(report.SCRIPTS[name].QUESTION, [*OPTIONS, "--out", str(folder / "here")])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in quick.environment().items():  # of the process with virtual devices
+            patch.setenv(name, value)
+        for name in QUESTIONS:
+            main(report.SCRIPTS[name].QUESTION, [*OPTIONS, "--out", str(folder / "here")])
     return folder
 
 
@@ -60,7 +65,7 @@ def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     assert result["environment"]["arguments"]["seed"] == 7
     assert all(row["median"] > 0 for row in result["rows"])
     assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    silent = ("scaling", "vmap_cost", "characters", "character_speed", "ponder", "long_sequences", "tasks")
+    silent = ("scaling", "vmap_cost", "characters", "character_speed", "ponder", "long_sequences", "tasks", "sharding")
     assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in silent
 
 
@@ -169,6 +174,15 @@ def test_a_peer_that_breaks_down_is_left_out_aloud(monkeypatch):
     monkeypatch.setattr("flax.linen.RNN.__call__", lambda *args, **kwargs: 1 / 0)
     assert len(admitted(make_case("elman", TINY, seed=0), field)) == 1
     assert field.skipped == {"flax linen, elman, float32": "failed with ZeroDivisionError: division by zero"}
+
+
+def test_collectives_and_products_are_those_that_the_model_of_the_cost_predicts(runs):
+    rows = results.pick(results.load(runs / "here" / "sharding.json")["rows"], what="step")
+    assert {(row["contender"], row["devices"]) for row in rows} == {(way, n) for way in WAYS for n in (1, 4)}
+    for row in rows:
+        assert row["collectives"] == row["predicted"], row
+        assert row["flop"] == row["predicted_flop"], row
+        assert bool(row["collectives"]) == (row["devices"] > 1)
 
 
 def test_packages_are_timed_both_ways(runs):
