@@ -32,7 +32,7 @@ from tiers import tiered
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
 TINY = Shape(2, 5, 3, 4)
-LONG = {"linear", "long_sequences", "ponder", "tasks", "scaling"}  # with --every
+LONG = {"linear", "long_sequences", "ponder", "tasks", "scaling", "sharding"}  # with --every
 
 
 @pytest.fixture(scope="module")
