@@ -32,7 +32,7 @@ from tiers import tiered
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
 TINY = Shape(2, 5, 3, 4)
-LONG = {"linear", "long_sequences", "ponder", "tasks", "scaling", "sharding"}  # with --every
+SHORT = ("against_peers", "memory", "shares", "serving")  # the others run with --every
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def runs(request, tmp_path_factory, quick_compilation):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quick.environment().items():  # of the process with virtual devices
             patch.setenv(name, value)
-        for name in QUESTIONS if request.config.getoption("every") else sorted(set(QUESTIONS) - LONG):
+        for name in QUESTIONS if request.config.getoption("every") else SHORT:
             main(report.SCRIPTS[name].QUESTION, [*OPTIONS, "--out", str(folder / "here")])
     return folder
 
 
-@pytest.mark.parametrize("name", tiered(QUESTIONS, set(QUESTIONS) - LONG))
+@pytest.mark.parametrize("name", tiered(QUESTIONS, SHORT))
 def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     result = results.load(runs / "here" / f"{name}.json")
     assert result["question"] == name

@@ -1,6 +1,6 @@
 """The notebooks run, and what is committed of them is a complete and clean execution in their full setting.
 
-Three of them run by default, and with `--every` all.
+Two of them run by default, and with `--every` all.
 """
 
 import ast
@@ -254,6 +254,7 @@ def test_forecasts_short() -> None:
             assert score < error and 0.3 < coverage < 1  # a distribution is better than its median
 
 
+@pytest.mark.every
 def test_dna_short() -> None:
     probe = "(enumeration_difference, [(name, run[0]['log loss']) for name, run in results.items()])"
     difference, figures = executed(DNA, probe)

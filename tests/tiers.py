@@ -1,7 +1,7 @@
 """Two tiers of tests: the default one, and with `--every` all tests.
 
 By default tests marked `every` are left out, and of a test marked `sampled` two cases in three: such tests repeat one
-claim over many cases, in minutes.
+claim over many cases, in minutes. So are two of three examples in docstrings.
 """
 
 from collections import Counter
@@ -43,8 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seen: Counter[str] = Counter()
     kept, left = [], []
     for item in items:
-        test = item.nodeid.split("[")[0]
-        sampled = item.get_closest_marker("sampled") is not None and seen[test] % 3 > 0
+        example = isinstance(item, pytest.DoctestItem)
+        test = "" if example else item.nodeid.split("[")[0]
+        sampled = (example or item.get_closest_marker("sampled") is not None) and seen[test] % 3 > 0
         (left if sampled or item.get_closest_marker("every") is not None else kept).append(item)
         seen[test] += 1
     config.stash[LEFT] = len(left)
