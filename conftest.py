@@ -13,6 +13,7 @@ import pytest
 
 import quick
 
+pytest_plugins = ["tiers"]
 hypothesis.settings.register_profile("jaxrnn", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jaxrnn")
 jax.config.update("jax_numpy_rank_promotion", "raise")  # no array broadcasts by accident

@@ -37,6 +37,7 @@ def result(tmp_path_factory, quick_compilation):
     return main(accelerator.QUESTION, [*OPTIONS, "--out", str(out)]), out
 
 
+@pytest.mark.every
 def test_every_contender_is_timed_with_and_without_graphs(result):
     rows = results.pick(result[0]["rows"], cell="elman")
     assert len(rows) + 4 == len(result[0]["rows"])  # of the peaks

@@ -27,6 +27,7 @@ FIRST = {cell: name for name in reversed(PROBLEMS) for cell in PROBLEMS[name](Tr
 RUN = Run("adding", "lstm", 0.1, 0, 10, "narrow", 10, 0.5, {"": 0.4}, 7)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_what_a_problem_draws_fits_its_models(name):
     problem = PROBLEMS[name](True)

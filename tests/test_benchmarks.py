@@ -27,25 +27,27 @@ from benchmarks.parity import Parity, ParityError, admitted
 from benchmarks.peers import PEERS, Field, jaxrnn
 from benchmarks.problems import SHAPES, Shape, make_case, shape_of
 from benchmarks.timing import round_robin, settle, summary
+from tiers import tiered
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
 TINY = Shape(2, 5, 3, 4)
+SHORT = ("against_peers", "memory", "shares", "serving")  # the others run with --every
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, quick_compilation):
+def runs(request, tmp_path_factory, quick_compilation):
     """A folder of runs with one in it, made by every script; what they measure here nobody reads."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quick.environment().items():  # of the process with virtual devices
             patch.setenv(name, value)
-        for name in QUESTIONS:
+        for name in QUESTIONS if request.config.getoption("every") else SHORT:
             main(report.SCRIPTS[name].QUESTION, [*OPTIONS, "--out", str(folder / "here")])
     return folder
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", tiered(QUESTIONS, SHORT))
 def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     result = results.load(runs / "here" / f"{name}.json")
     assert result["question"] == name
@@ -145,6 +147,7 @@ def test_parity_refuses_another_function():
         parity.check(jaxrnn.contender(other))
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_flax_peers_get_our_weights(cell):
     field = Field(["flax_linen", "flax_nnx"])
@@ -357,6 +360,7 @@ def test_all_runs_each_script_in_a_process_of_its_own(monkeypatch, tmp_path):
     )  # what is not given is its own
 
 
+@pytest.mark.every
 def test_all_runs_from_the_command_line(tmp_path):
     options = ["--only", "memory", "--quick", "--cells", "elman", "--peers", "--out", str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)

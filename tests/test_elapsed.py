@@ -157,6 +157,7 @@ def test_chunks_and_single_steps_equal_the_whole():
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.every
 @both_directions
 def test_composed(reverse):
     """Rows by `vmap`, segments that are computed again, and no steps at all."""

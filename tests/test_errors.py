@@ -218,6 +218,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", UNROLL + STEP + MAKERS + LAYERS, ids=lambda case: case[1])
 def test_message(case):
     call, *fragments = case

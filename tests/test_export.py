@@ -17,8 +17,10 @@ from jaxrnn import nnx as jaxrnn_nnx
 from jaxrnn.recurrence import segments
 from quick import jit
 from tests.laws import cells
+from tests.laws.families import one_of_each_family
 from tests.laws.reference import floating
 from tests.layers import cases
+from tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 PACKAGE = Path(jaxrnn.__file__).parent
@@ -57,7 +59,7 @@ def with_gradients(run, count):
 RUN = ("odd", "gru_before", "rg_lru", "gla", "qrnn", "conv_lstm")
 
 
-@cells.every_cell
+@one_of_each_family
 def test_every_cell_where_batch_and_time_are_unknown(name):
     cell, args = cells.make(name), cells.inputs(name, dtype=np.float32)
     program = with_gradients(lambda params, xs, carry: jaxrnn.unroll(cell, params, xs, carry), 3)
@@ -90,7 +92,7 @@ def test_every_way_through_a_linear_recurrence_of_unknown_length(method):
     close(carried(run, (a, b), "t, ...")(a, b), run(a, b))
 
 
-@cases.every_layer
+@pytest.mark.parametrize("name", tiered(cases.LAYERS, ("blocks", "bidirectional", "attention")))
 def test_every_layer_where_batch_and_time_are_unknown(name):
     params, xs = jax.tree.map(lambda x: x.astype(np.float32), cases.numbers(name))
     program = with_gradients(lambda params, xs: cases.unroll(name, params, xs), 2)
@@ -99,6 +101,7 @@ def test_every_layer_where_batch_and_time_are_unknown(name):
         close(moved(params, xs), jit(program)(params, xs))
 
 
+@pytest.mark.every
 def test_strides_where_batch_and_time_are_unknown():
     layer = jaxrnn.stack(jaxrnn.conv(4, 3, stride=2), jaxrnn.pool(2), jaxrnn.gru(3))
     params = layer.init(jax.random.key(0), 3)

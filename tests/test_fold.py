@@ -14,6 +14,7 @@ import jaxrnn
 from compare import assert_close
 from jaxrnn.recurrence.segments import lengths_of
 from quick import jit
+from tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
@@ -75,7 +76,7 @@ def outcome(name, chunk=None, seed=None):
     return jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(params, xs, carry)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "random"])
+@pytest.mark.parametrize("name", tiered([name for name in MODELS if name != "random"], ("dense engine", "linear")))
 def test_chunks_of_every_kind_of_model_equal_the_whole(name):
     assert_close(outcome(name, 5), outcome(name))
 

@@ -45,6 +45,7 @@ def sized(*shape):
     return jax.ShapeDtypeStruct(shape, np.float32)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", jaxrnn.cells.CONSTRUCTORS)
 def test_products_have_inputs_in_half_precision(name):
     cell = jaxrnn.cells.CONSTRUCTORS[name](H, dtype=jnp.bfloat16, **SMALL.get(name, {}))

@@ -49,6 +49,7 @@ def noisy(features):
     return jaxrnn.zoneout(jaxrnn.recurrent_dropout(jaxrnn.coupled_lstm(features), 0.3), {"c": 0.5, "h": 0.2})
 
 
+@pytest.mark.every
 @pytest.mark.usefixtures("in_blocks")
 @pytest.mark.parametrize(("make", "remat"), [(noisy, None), (jaxrnn.indrnn, "carries")])
 def test_blocks_of_rows_and_steps_equal_the_whole(make, remat):

@@ -70,6 +70,7 @@ def in_loops(text):
     return list(spelled(looped))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "method", "gradient"), PROGRAMS)
 def test_no_weight_is_cast_in_a_loop(name, method, gradient):
     """XLA would convert it in each step on a GPU."""

@@ -1,4 +1,7 @@
-"""The notebooks run, and what is committed of them is a complete and clean execution in their full setting."""
+"""The notebooks run, and what is committed of them is a complete and clean execution in their full setting.
+
+Two of them run by default, and with `--every` all.
+"""
 
 import ast
 import re
@@ -196,6 +199,7 @@ def test_equations_short() -> None:
     assert min(differences[1:7]) > 0  # … and the others were computed apart from it
 
 
+@pytest.mark.every
 def test_lengths_short() -> None:
     probe = "(reached[0], best_baseline, max(differences.values()), same, unchanged, float(nan_share))"
     accuracy, baseline, difference, same, unchanged, nan_share = executed(LENGTHS, probe)
@@ -205,6 +209,7 @@ def test_lengths_short() -> None:
     assert nan_share == 1  # the trap that the notebook warns of is real
 
 
+@pytest.mark.every
 def test_own_cell_short() -> None:
     probe = "(max(differences.values()), hand_difference, flax_difference, sorted(medians), means['leaky (own)'])"
     differences, by_hand, flax, timed, accuracy = executed(OWN_CELL, probe)
@@ -213,6 +218,7 @@ def test_own_cell_short() -> None:
     assert accuracy > 0.2  # a tenth is chance; four epochs
 
 
+@pytest.mark.every
 def test_writing_short() -> None:
     probe = "(reached, float(np.log2(V)), best_counted, {name: of.shape for name, of in texts.items()}, measures)"
     reached, ignorance, counted, shapes, measures = executed(WRITING, probe)
@@ -221,6 +227,7 @@ def test_writing_short() -> None:
     assert measures["greedy"][0] < measures["temperature 1"][0]
 
 
+@pytest.mark.every
 def test_translation_short() -> None:
     losses = "[float(losses[0] - losses[-1]) for losses in (runs['attention'][0][1], longer[1])]"
     beyond = "float(np.abs(weights.sum(1) - 1).max())"
@@ -235,6 +242,7 @@ def test_translation_short() -> None:
     assert best_first
 
 
+@pytest.mark.every
 def test_forecasts_short() -> None:
     probe = "(measures[yearly], measures[monthly], float(crps(np.array([[0.0, 3.0, 0.0]]), np.array([1.0]))[0]))"
     yearly, monthly, score = executed(FORECASTS, probe)
@@ -246,6 +254,7 @@ def test_forecasts_short() -> None:
             assert score < error and 0.3 < coverage < 1  # a distribution is better than its median
 
 
+@pytest.mark.every
 def test_dna_short() -> None:
     probe = "(enumeration_difference, [(name, run[0]['log loss']) for name, run in results.items()])"
     difference, figures = executed(DNA, probe)
@@ -254,6 +263,7 @@ def test_dna_short() -> None:
     assert len(losses) == 7 and min(losses, key=losses.__getitem__) == "exact, from the whole sequence"
 
 
+@pytest.mark.every
 def test_hybrids_short() -> None:
     fallen = "{name: float(runs[0][0] - runs[0][-1]) for name, runs in losses.items()}"
     probe = f"(same, baselines, {fallen}, bool((distances[answers >= 0] > 0).all()), min(map(min, seconds.values())))"
@@ -265,6 +275,7 @@ def test_hybrids_short() -> None:
     assert least > 0
 
 
+@pytest.mark.every
 def test_agents_short() -> None:
     last = "{name: float(np.median(curves[:, -10:])) for name, curves in history.items()}"
     success, differences = executed(AGENTS, f"({last}, differences)")
@@ -273,6 +284,7 @@ def test_agents_short() -> None:
         assert equal < 1e-5 < 0.01 < min(without_resets, without_carry)
 
 
+@pytest.mark.every
 def test_gradients_short() -> None:
     slopes = "{name: (report.layers[0].slope, report.exponent) for name, report in before.items()}"
     probe = f"({slopes}, reached, clipped, [float(losses[-1]) for found in runs.values() for _, losses, _ in found])"

@@ -74,6 +74,7 @@ def test_a_wrong_option_gets_one_line(call, message):
     assert str(raised.value).startswith(message)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["default", "no_gate", "pure"])
 def test_a_cfc_without_biases_is_one_whose_biases_are_zero(mode):
     options = {"mode": mode, "backbone_layers": 2, "backbone_features": 5}

@@ -12,6 +12,7 @@ from arrays import random_like, shapes_of
 from compare import assert_close
 from interpreted import as_on
 from jaxrnn.recurrence.followed import followed
+from tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -73,7 +74,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", tiered(CASES, ("lstm", "heads", "indrnn", "user")))
 def test_the_kernel_equals_the_engine(name: str) -> None:
     cell, how = CASES[name]
     assert_equal_to_the_engine(cell, **how)

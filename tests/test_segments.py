@@ -8,6 +8,7 @@ import pytest
 import jaxrnn
 from jaxrnn.recurrence import segments
 from quick import jit
+from tiers import tiered
 
 T, B, D, H = 11, 2, 3, 4
 WIDE = {"param_dtype": jnp.float64}
@@ -21,6 +22,9 @@ CELLS = {
     "window and matrix": lambda: jaxrnn.rwkv7(H, heads=2, rank=2, gate_rank=2, chunk=2, **WIDE),
     "normalized": lambda: jaxrnn.mlstm(H, heads=2, chunk=2, **WIDE),
 }
+
+
+DIRECTIONS = tiered([*((name, False) for name in CELLS), ("real", True)], ("real", "matrix"))
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def value_and_gradients(cell, params, carry, xs, method, **options):
 
 
 @pytest.mark.usefixtures("x64", "quick_compilation", "in_segments")
-@pytest.mark.parametrize(("name", "reverse"), [*((name, False) for name in CELLS), ("real", True)])
+@pytest.mark.parametrize(("name", "reverse"), DIRECTIONS)
 def test_segments_equal_the_whole(name, reverse):
     """In reverse one stands for all, which get flipped inputs."""
     cell = CELLS[name]()
@@ -69,6 +73,7 @@ def test_gradients_of_half_precision_are_summed_in_single(remat):
     assert jax.grad(loss)(params)["kernel"].ravel().tolist() == [0, 1000]
 
 
+@pytest.mark.every
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_large_recurrence_holds_a_segment_at_a_time():
     cell = jaxrnn.mamba(64, states=8)

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.cells import B, D, H, every_cell, inputs, make, space_of, steps
+from laws.cells import B, D, H, inputs, make, space_of, steps
+from laws.families import one_of_each_family
 from laws.reference import floating
 
 import jaxrnn
@@ -13,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 MASK, RESETS = steps("01101", "10110"), steps("10100", "00011")
 
 
-@every_cell
+@pytest.mark.sampled
+@one_of_each_family
 def test_a_first_carry_and_a_step_transfer_nothing(name):
     cell, (params, xs, carry) = make(name), jax.device_put(inputs(name, dtype=np.float32))
     x = jax.block_until_ready(xs[0])
@@ -23,6 +25,7 @@ def test_a_first_carry_and_a_step_transfer_nothing(name):
         jaxrnn.step(cell, params, first, x)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make_cell", [jaxrnn.gru, jaxrnn.lru, jaxrnn.min_gru])
 def test_the_first_call_of_unroll_transfers_nothing(make_cell):
     cell = make_cell(H + 1)  # of a width that no other test has checked
@@ -32,6 +35,7 @@ def test_the_first_call_of_unroll_transfers_nothing(make_cell):
         jaxrnn.unroll(cell, params, xs, mask=mask, resets=resets, reverse=True)
 
 
+@pytest.mark.sampled
 # Cells with a state at minus infinity, a root, a logarithm or a division on their way; of each engine one at least.
 @pytest.mark.parametrize("name", ["odd", "gru_before", "slstm", "mlstm", "rg_lru", "lru", "delta_net", "rwkv7", "cfc"])
 def test_values_and_gradients_pass_the_search_for_nans(name):
@@ -45,7 +49,7 @@ def test_values_and_gradients_pass_the_search_for_nans(name):
         jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
 
 
-@every_cell
+@one_of_each_family
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_a_loop_of_steps_keeps_the_type_of_a_first_carry_under_x64(name, dtype):
     """Parameters are float32 whatever the inputs are, as `init` draws them under `jax_enable_x64`."""

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import quick
 
 
+@pytest.mark.every
 def test_a_batch_on_two_devices_equals_one_device() -> None:
     program = Path(__file__).with_name("sharded_program.py")
     environment = quick.environment("--xla_force_host_platform_device_count=2") | {"JAX_PLATFORMS": "cpu"}

@@ -111,6 +111,7 @@ def test_nothing_lies_anywhere() -> None:
     assert jaxrnn.sharding_of(np.zeros(3), MESH, tensor="model").spec == P(None)
 
 
+@pytest.mark.every
 def test_on_eight_devices_a_step_exchanges_its_state_alone() -> None:
     program = Path(__file__).with_name("tensor_program.py")
     environment = quick.environment("--xla_force_host_platform_device_count=8") | {"JAX_PLATFORMS": "cpu"}

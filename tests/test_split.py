@@ -31,6 +31,7 @@ def printed() -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.every
 def test_time_on_eight_devices_equals_one_device() -> None:
     lines = [line.split() for line in printed()]
     assert lines[-1] == ["done"]

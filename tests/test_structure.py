@@ -13,10 +13,11 @@ import jaxrnn
 from arrays import shapes_of
 from compare import assert_close
 from jaxrnn.recurrence import fused_chunks
+from tiers import tiered
 
 T, B, D, H = 6, 4, 3, 5
 CELLS = {"elman": (jaxrnn.elman, 1), "lstm": (jaxrnn.lstm, 4), "gru": (jaxrnn.gru, 3)}
-each_cell = pytest.mark.parametrize("name", CELLS)
+each_cell = pytest.mark.parametrize("name", tiered(CELLS, ("lstm",)))
 
 
 def loss(cell: jaxrnn.Cell, params: Any, xs: Any) -> Any:
@@ -148,6 +149,7 @@ def test_a_long_forward_pass_makes_gates_chunk_by_chunk() -> None:
     assert program.memory_analysis().temp_size_in_bytes < fused_chunks.LARGE // 2
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("reverse", [False, True])
 def test_chunks_forward_equal_the_loop(monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
     monkeypatch.setattr(fused_chunks, "LARGE", 0)

@@ -51,7 +51,17 @@ MASK = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 1, 0, 0, 0]], bool).T
 RESETS = np.array([[0, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0]], bool).T
 
 
-@pytest.mark.parametrize("how", [{}, {"reverse": True}, {"remat": "carries"}, {"remat": 4}, {"key": None}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"reverse": True},
+        *(
+            pytest.param(how, marks=pytest.mark.every)
+            for how in ({}, {"remat": "carries"}, {"remat": 4}, {"key": None})
+        ),
+    ],
+    ids=str,
+)
 def test_the_engine_equals_the_loop_with_the_same_masks(how):
     args = problem(all_at_once())
     how = {"key": KEY, "mask": MASK, "resets": RESETS} | how

@@ -35,6 +35,7 @@ def test_steps_with_resets_equal_the_whole_model_with_resets():
     assert_close(streamed(MODEL, PARAMS, TOKENS, RESETS), jaxrnn.unroll(MODEL, PARAMS, TOKENS, resets=RESETS), 1e-6)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", [jaxrnn.lstm, jaxrnn.lru, lambda n: jaxrnn.learned_carry(jaxrnn.gru(n))])
 def test_steps_with_resets_equal_the_cell_with_resets(make):
     cell, xs = make(4), np.random.default_rng(2).normal(size=(T, B, 3)).astype(np.float32)
@@ -79,6 +80,7 @@ def test_singular_functions_in_a_stack_see_no_padding():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("model", [MODEL, jaxrnn.stack(jaxrnn.lstm(4), jaxrnn.causal_conv(3)), jaxrnn.slstm(4)])
 def test_an_initial_carry_needs_no_parameters(model):
     in_features = None if model is MODEL else 3

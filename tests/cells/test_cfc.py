@@ -53,6 +53,7 @@ def test_equals_a_loop_in_numpy(equation):
     hold(equation, EQUATIONS[equation])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["default", "no_gate", "pure"])
 def test_a_time_gap_acts_as_time_and_is_not_a_feature(mode):
     cell = jaxrnn.cfc(H, mode=mode, backbone_features=5)

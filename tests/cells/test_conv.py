@@ -74,6 +74,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_are_the_equations(case):

@@ -116,6 +116,7 @@ def calls(program, *args):
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 @pytest.mark.usefixtures("on_reference")
 def test_values_and_gradients_are_those_of_the_engine(flow):
@@ -171,6 +172,7 @@ DERIVATIVES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("derive", DERIVATIVES.values(), ids=DERIVATIVES)
 @pytest.mark.usefixtures("on_reference")
 def test_other_derivatives_are_the_engine_s(derive):
@@ -250,6 +252,7 @@ FALLBACKS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", FALLBACKS)
 def test_what_cudnn_has_no_notion_of_runs_in_the_engine(case):
     cell, batch, time, flow = FALLBACKS[case]

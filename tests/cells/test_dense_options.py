@@ -77,6 +77,7 @@ BIASED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", BIASED)
 def test_no_bias_is_a_bias_of_zero(name):
     without, cell = BIASED[name](H, use_bias=False), BIASED[name](H)

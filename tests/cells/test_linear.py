@@ -123,6 +123,7 @@ def test_equals_a_loop_in_numpy(equation):
         np.testing.assert_allclose(state(after), h, rtol=0, atol=1e-12)
 
 
+@pytest.mark.sampled
 # One with gates, one with a complex state and a multiplier that stays, one whose first step differs.
 @pytest.mark.parametrize("equation", [min_gru, lru, rg_lru], ids=lambda e: e.__name__)
 def test_the_way_that_auto_takes_has_the_gradients_of_the_definition(equation):

@@ -106,6 +106,7 @@ def test_mamba_starts_as_published():
 # --- with a matrix for a state -------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", [jaxrnn.gla, jaxrnn.ssd, jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.mlstm])
 def test_kernels_start_with_the_variance_of_their_inputs(make):
     params = initial(make(32), 256)

@@ -85,6 +85,7 @@ WAVES = {
 }
 
 
+@pytest.mark.sampled
 @every_equation(WAVES)
 def test_gates_take_another_activation(equation, monkeypatch):
     monkeypatch.setitem(globals(), "sigma", numpy_wave)

@@ -87,6 +87,7 @@ def test_a_prefill_in_chunks_is_followed_by_single_steps():
         np.testing.assert_allclose(y, expected[t], rtol=0, atol=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("forget", [-50.0, 50.0])
 @pytest.mark.parametrize("gain", [-200.0, 200.0])
 def test_extreme_gates_stay_finite_over_many_steps(gain, forget):

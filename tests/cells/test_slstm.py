@@ -59,6 +59,7 @@ def test_each_head_has_a_ladder_of_its_own():
     np.testing.assert_allclose(bias, np.tile([3.0, 4.0, 5.0, 6.0], 2), atol=1e-6)
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
 def test_exponential_gates_do_not_overflow(forget):
     """Pre-activations of ±600, whose exponentials single precision cannot hold, in values and gradients."""

@@ -35,6 +35,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.every
 def test_two_devices_train_as_one_does(made: Path, tmp_path: Path) -> None:
     environment = quick.environment("--xla_force_host_platform_device_count=2") | {
         "JAX_PLATFORMS": "cpu",

@@ -42,6 +42,7 @@ def moved(made: Path, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.every
 def test_the_held_out_text_has_the_figures_of_the_run(made: Path, capsys: Capture) -> None:
     about, *_, last = lines(made / "run")
     out = evaluated(capsys, "--out", f"{made}/run")

@@ -50,6 +50,7 @@ def test_what_cannot_be_found_again_is_said() -> None:
     assert of_step(PARAMS, PARAMS) == failure.HIDDEN
 
 
+@pytest.mark.every
 def test_a_text_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure, "CHUNK", 4)
     ids = np.array([0, 1, 2, 3, 0, 1, 4, 2, 1], np.int32)

@@ -49,6 +49,7 @@ def test_every_cell_takes_any_width(cell: str) -> None:
         jax.eval_shape(lambda key, width=width: model.CELLS[cell](width).init(key, SIZE), jax.random.key(0))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cell", model.CELLS)
 def test_every_cell_fits(cell: str) -> None:
     layer = model.character_model(cell, 2, 8, SIZE)

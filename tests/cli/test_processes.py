@@ -67,6 +67,7 @@ def pair(flags: list[str], signalled: int, step: int, number: int) -> list[tuple
     return ended([started([*together, str(i)], step if i == signalled else 0, number) for i in (0, 1)])
 
 
+@pytest.mark.every
 def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path) -> None:
     (tmp_path / "text").write_text(TEXT)
     settings = [*SMALL, "--layers", "1", "--steps", str(STEPS), "--text", f"{tmp_path}/text"]

@@ -120,6 +120,7 @@ def test_a_disturbed_run_ends_as_an_undisturbed_one(
     assert last["held_out_bits"] < about["n_gram_bits"][0]  # and it has learned something
 
 
+@pytest.mark.every
 def test_an_extended_run_ends_as_one_that_was_longer_from_the_beginning(
     settings: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

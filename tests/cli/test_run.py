@@ -146,6 +146,7 @@ def test_a_mistake_gets_one_line(
     assert contents(made) == before
 
 
+@pytest.mark.every
 def test_a_diverging_run_stops_before_it_spoils_the_checkpoint(made: Path, tmp_path: Path, capsys: Capture) -> None:
     """Whether it fails in a step or when it is scored, and what is kept can write."""
     # The outputs stay below a third of the largest float, whatever the rounding; the sum of the losses does not.
@@ -233,6 +234,7 @@ def test_a_directory_that_cannot_be_locked_gets_one_line(
     assert re.fullmatch(r"jaxrnn: --out \S+run: cannot be locked \(.*\); name a .*\n", capsys.readouterr().err)
 
 
+@pytest.mark.every
 def test_a_run_may_be_resumed_from_another_directory(
     made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +251,7 @@ def test_a_run_may_be_resumed_from_another_directory(
     assert checkpoint.load(run / "checkpoint")["source"] == f"{tmp_path}/text"
 
 
+@pytest.mark.every
 def test_another_text_is_held_out(tmp_path: Path, capsys: Capture) -> None:
     held_out = "over the lazy dog, the brown fox\n" * 5
     (tmp_path / "text").write_text(TEXT)
@@ -346,6 +349,7 @@ def test_without_its_extra_it_names_the_command_that_brings_it(absent: str, said
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.every
 def test_a_sample_needs_no_extra(made: Path) -> None:
     absent = "matplotlib,tqdm,filelock"
     command = [sys.executable, "-c", WITHOUT, absent, "sample", "--out", f"{made}/run", "--length", "5"]

@@ -46,6 +46,7 @@ def greedy(run: str, prompt: str, length: int) -> str:
     return whole
 
 
+@pytest.mark.every
 def test_the_likeliest_characters_follow_the_whole_prompt(run: str, capsys: Capture) -> None:
     expected = greedy(run, "lazy fox", 20)
     likeliest = ["--out", run, "--prompt", "lazy fox", "--length", "20"]

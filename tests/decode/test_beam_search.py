@@ -23,6 +23,7 @@ def sequences(tokens, lengths, row):
     return [tuple(tokens[:n, row, k].tolist()) for k, n in enumerate(lengths[row])]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("penalty", "eos"), [(0.0, 3), (0.6, 0), (1.0, None), (1.0, 3), (2.0, 3)])
 def test_as_many_beams_as_sequences_search_them_all(penalty, eos):
     tokens, scores, lengths = compiled(

@@ -65,6 +65,7 @@ def test_it_stops_when_all_have_ended():
     assert len(ran) == 1 and lengths.tolist() == [1] * B and (np.asarray(tokens)[1:] == 0).all()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("options", "kept"),
     [

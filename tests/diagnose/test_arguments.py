@@ -55,6 +55,7 @@ def test_one_line(call: Any, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.every
 def test_half_precision_and_mapped_parameters() -> None:
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), CELL.init(jax.random.key(0), D))
     xs = jnp.asarray(XS, jnp.bfloat16)

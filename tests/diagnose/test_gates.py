@@ -60,6 +60,7 @@ def test_diagonal_cells_have_all_of_their_derivative() -> None:
     assert gate_timescales(jaxrnn.qrnn(H), random_params(jaxrnn.qrnn(H), D), xs).keys() == {"c"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "change",
     [jaxrnn.weight_norm, jaxrnn.learned_carry, jaxrnn.with_carry, lambda cell: jaxrnn.recurrent_dropout(cell, 0.5)],

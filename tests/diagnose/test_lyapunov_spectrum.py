@@ -77,6 +77,7 @@ def test_a_stack_has_the_exponents_of_its_layers() -> None:
     assert_close(lyapunov_spectrum(model, params, xs).sum(), jnp.concatenate(parts).sum())
 
 
+@pytest.mark.every
 @pytest.mark.parametrize(("cell", "count"), [(jaxrnn.gru(H), 2), (jaxrnn.lstm(2), None), (jaxrnn.min_gru(H), 1)])
 def test_the_gradient_is_that_of_finite_differences(cell: jaxrnn.Cell, count: int | None) -> None:
     params, xs = random_params(cell, D), random(8, 2, D)

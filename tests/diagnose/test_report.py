@@ -57,6 +57,7 @@ def test_the_factor_over_the_sequence_decides(scale: float, verdict: str, advice
     assert "flat profile proves no trainability" in " ".join(page.split())
 
 
+@pytest.mark.every
 def test_a_stack_has_a_report_for_each_recurrent_layer() -> None:
     params = random_params(MODEL, D)
     lengths = np.array([T, 7])

@@ -38,6 +38,7 @@ def flax_peer(name: str, params: Any) -> tuple[Any, Any]:
     return nn.GRUCell(H), {**inputs, **states}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "call",
     [
@@ -142,6 +143,7 @@ def test_edges_of_shape(shape: tuple[int, ...]) -> None:
         assert_equal(carry.c, jnp.zeros((B, H)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cell", [*CELLS.values(), STACK], ids=[*CELLS, "stack"])
 def test_one_parameter_tree(cell: Any) -> None:
     variables = jaxrnn.linen.RNN(cell).init(jax.random.key(0), X)
@@ -205,6 +207,7 @@ def test_modules_with_equal_fields_are_equal() -> None:
     assert model != jaxrnn.linen.RNN(STACK)
 
 
+@pytest.mark.every
 def test_lifted_transformations() -> None:
     cell = CELLS["gru"]
     params = perturbed(cell)
@@ -224,6 +227,7 @@ def test_lifted_transformations() -> None:
     assert_close(ensemble.apply(variables, X), jnp.stack([run(cell, member, X) for member in members]), 1e-5)
 
 
+@pytest.mark.every
 def test_inside_flaxs_own_containers() -> None:
     """Flax's `Bidirectional` of two modules is `jaxrnn.bidirectional` of their cells."""
     forward, backward = CELLS["gru"], CELLS["lstm"]

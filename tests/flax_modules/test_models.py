@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 import jaxrnn
+from tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -105,7 +106,8 @@ def trained_nnx(cell: Any) -> tuple[list[float], Callable[..., Any], Any]:
     return losses, model, nnx.to_pure_dict(nnx.state(model.rnn))
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.every
+@pytest.mark.parametrize("name", tiered(LAYERS, ("lstm",)))
 @pytest.mark.parametrize("train", [trained_linen, trained_nnx])
 def test_learns_to_recall(train: Callable[..., Any], name: str) -> None:
     losses, predict, params = train(LAYERS[name])

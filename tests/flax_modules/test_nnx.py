@@ -45,6 +45,7 @@ def flax_peer(name: str, params: Any) -> Any:
     return cell
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "call",
     [

@@ -29,6 +29,7 @@ def modules(cell: Any, in_features: int) -> Any:
     return params, [partial(linen_module.apply, {"params": params}), nnx_module]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("keep_order", [True, False], ids=["aligned", "in that order"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_time_stands_before_the_spatial_axes(reverse: bool, keep_order: bool) -> None:

@@ -87,6 +87,7 @@ def test_names_that_do_not_fit(make: Any, names: Any, message: str) -> None:
         make(names)
 
 
+@pytest.mark.every
 def test_on_two_devices_parameters_lie_in_parts() -> None:
     program = Path(__file__).with_name("partitioned_program.py")
     environment = quick.environment("--xla_force_host_platform_device_count=2") | {"JAX_PLATFORMS": "cpu"}

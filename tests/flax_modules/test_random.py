@@ -36,6 +36,7 @@ def raw(cell: Any, params: Any, key: Any = None) -> Any:
     return jaxrnn.unroll(layer, params, X.swapaxes(0, 1), key=key)[1].swapaxes(0, 1)
 
 
+@pytest.mark.sampled
 @every_random
 def test_linen_draws_from_the_dropout_stream(cell: Any) -> None:
     params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), D)
@@ -50,6 +51,7 @@ def test_linen_draws_from_the_dropout_stream(cell: Any) -> None:
         model.apply({"params": params}, X)
 
 
+@pytest.mark.sampled
 @every_random
 def test_nnx_draws_from_the_rngs_of_the_call(cell: Any) -> None:
     model = nnx.jit(lambda: jaxrnn.nnx.RNN(cell, D, rngs=nnx.Rngs(0)))()

@@ -53,6 +53,7 @@ def weights_of(name):
     return weights_like(nnx.to_pure_dict(nnx.state(NNX[name](D, H, rngs=nnx.Rngs(0)), nnx.Param)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*LINEN, *NNX])
 def test_round_trip(name):
     weights = weights_of(name)
@@ -159,6 +160,7 @@ def test_weights_that_do_not_fit(weights, message):
         from_flax(weights)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [name for name in (*LINEN, *NNX) if "Simple" not in name and "Conv" not in name])
 def test_gates_of_another_activation(name):
     """One step of Flax's own cell with a `gate_fn` for which `1 − g(x)` is not `g(−x)`."""

@@ -13,6 +13,7 @@ KINDS = ["lstm", "gru_before", "elman_relu", "conv_lstm"]
 FILES = [*KINDS, "resets"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_agrees_with_haiku(kind, direction):
@@ -22,6 +23,7 @@ def test_agrees_with_haiku(kind, direction):
     chex.assert_trees_all_close(result, golden["plain"][direction], rtol=0, atol=1e-5)
 
 
+@pytest.mark.every
 def test_a_reset_core_from_the_end_has_its_flags_one_step_earlier():
     """A flag of Haiku's clears the state before its step in the order of the run: it cuts behind that step in time."""
     golden = store.load("haiku_resets")

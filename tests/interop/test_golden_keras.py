@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 KINDS = {"lstm": "LSTM", "gru": "GRU", "gru_before": "GRU", "elman": "SimpleRNN"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("way", ["plain", "masked"])
 @pytest.mark.parametrize("kind", KINDS)

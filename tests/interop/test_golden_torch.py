@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 KINDS = ["lstm", "gru", "elman"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["scan", "fused"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("way", ["plain", "packed"])

@@ -24,6 +24,7 @@ def weights_of(kind):
     return {core: modules} if core == "gru" else {f"{core}/{name}": own for name, own in modules.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", NAMES)
 def test_round_trip(kind):
     weights = weights_of(kind)

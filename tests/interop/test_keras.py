@@ -48,6 +48,7 @@ def listed(states):
     return [states[str(i)] for i in range(len(states))]
 
 
+@pytest.mark.sampled
 @every_network
 def test_agrees_with_keras(name):
     golden, layer, params = read(name)
@@ -58,6 +59,7 @@ def test_agrees_with_keras(name):
     chex.assert_trees_all_close((carry_to_keras(carry), ys), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.sampled
 @every_network
 def test_round_trip(name):
     golden, layer, params = read(name)

@@ -42,6 +42,7 @@ def test_agrees_with_keras(name):
     chex.assert_trees_all_close((carry_to_keras(carry), ys), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.sampled
 @every_layer
 def test_round_trip(name):
     golden, layer, params = read(name)

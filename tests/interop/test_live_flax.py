@@ -67,6 +67,7 @@ def flax_program(run, fields):
     return program
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", CELLS)
 def test_agrees_with_flax(name, direction):

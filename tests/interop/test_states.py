@@ -31,6 +31,7 @@ def states(*shape, count):
     return [store.draw(RNG, shape) for _ in range(count)]
 
 
+@pytest.mark.every
 def test_linen_goes_on_from_a_carry_and_back():
     rnns = [linen.RNN(linen.LSTMCell(H)) for _ in range(2)]
     module = linen.Bidirectional(*rnns, time_major=True, return_carry=True)

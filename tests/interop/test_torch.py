@@ -38,6 +38,7 @@ def state(states):
     return (states["h"], states["c"]) if "c" in states else states["h"]
 
 
+@pytest.mark.sampled
 @every_network
 def test_agrees_with_torch(name):
     golden, layer, params = read(name)
@@ -48,6 +49,7 @@ def test_agrees_with_torch(name):
     chex.assert_trees_all_close((carry_to_torch(carry), ys), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.sampled
 @every_network
 def test_round_trip(name):
     golden, layer, params = read(name)

@@ -1,4 +1,8 @@
-"""The table of which law is tried on which cells and methods: `@law` above a test looks its set up here."""
+"""The table of which law is tried on which cells and methods: `@law` above a test looks its set up here.
+
+These are all cases, which `--every` runs. Without it, laws that are not in `COMPACT` are tried on one cell or two of
+each family.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +12,8 @@ import pytest
 import jaxrnn
 from laws import cells
 from laws.cells import DISTINCT, make
+from laws.families import REPRESENTATIVES
+from tiers import tiered
 
 # --- sets: cells by name, pairs of a cell and a method, or such pairs with a direction ------------------------------
 
@@ -128,17 +134,31 @@ LAWS: dict[str, dict[str, list[Any]]] = {
     },
 }
 
-
-def tried(test: Callable[..., Any]) -> list[Any]:
-    """The set of a test, which is looked up by its file and name."""
-    return LAWS[test.__module__.removeprefix("laws.")][test.__name__.removeprefix("test_")]
+# What every cell is held to by default: of each method the values and gradients of one program, under all kinds of
+# flags and carries, and one step. In the others cells of one family could hardly differ.
+COMPACT = {
+    "test_every_cell": {
+        "equals_the_definition",
+        "invalid_steps_are_silent_and_hold_the_carry",
+        "what_stands_in_padding_reaches_nothing",
+        "nothing_of_the_carry_survives_a_reset",
+        "nothing_of_another_sequence_crosses_a_reset",
+        "a_carry_goes_on_where_it_ended",
+        "a_carry_times_0_begins_anew_and_times_1_goes_on",
+        "streaming_equals_unrolling",
+        "projection_is_the_same_for_one_step_and_for_many",
+    },
+    "test_precision": {"dtypes_of_initial_parameters_and_carry"},
+}
 
 
 def law(test: Callable[..., Any]) -> Callable[..., Any]:
     """Tries a test on each cell `name` of its set, on each `name` and `method`, or on each of these and `reverse`."""
-    these = tried(test)
+    file, name = test.__module__.removeprefix("laws."), test.__name__.removeprefix("test_")
+    these = LAWS[file][name]
+    cases = these if name in COMPACT.get(file, ()) else tiered(these, REPRESENTATIVES)
     if isinstance(these[0], str):
-        return pytest.mark.parametrize("name", these)(test)
+        return pytest.mark.parametrize("name", cases)(test)
     arguments = ("name", "method", "reverse")[: len(these[0])]
     ids = ["-".join([name, method, *("reverse" for backward in rest if backward)]) for name, method, *rest in these]
-    return pytest.mark.parametrize(arguments, these, ids=ids)(test)
+    return pytest.mark.parametrize(arguments, cases, ids=ids)(test)

@@ -162,6 +162,7 @@ def test_a_skipped_infinity_has_a_finite_gradient() -> None:
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("make", [lambda cell: jaxrnn.act(cell, 2), jaxrnn.skip], ids=["act", "skip"])
 def test_any_cell_may_adapt(make: Any) -> None:
     """Cells with times, with a flag, with a matrix, with noise."""

@@ -55,6 +55,7 @@ def parts(scores, heads, seed=0):
     return random(B, width, seed=7), random(S, B, D, seed=8), params
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("scores", SCORES)
 def test_equals_the_equations(scores, heads):
@@ -163,6 +164,7 @@ def test_beams_share_a_memory_and_another_one_compiles_nothing():
     assert traced == [1]
 
 
+@pytest.mark.every
 def test_any_cell_may_attend():
     """Cells with times, with several states and with noise."""
     memory = jaxrnn.Memory(np.ones((S, B, 3)))
@@ -208,6 +210,7 @@ def attend(**changes):
     return jaxrnn.attention(**given)
 
 
+@pytest.mark.every
 def test_a_memory_passes_through_both_flax_modules():
     model = jaxrnn.stack(jaxrnn.residual(jaxrnn.stack(MODEL, jaxrnn.dense(3))), jaxrnn.dense(2))
     xs, memory = random(B, 4, 3), jaxrnn.Memory(random(S, B, D, seed=1), VALID)

@@ -76,6 +76,7 @@ def told(flow):
     return ({} if mask.all() else {"mask": mask}) | ({"resets": resets} if resets.any() else {})
 
 
+@pytest.mark.sampled
 @every_flow
 @pytest.mark.parametrize(
     ("kernel_size", "stride", "dilation"), [(1, 1, 1), (4, 1, 1), (3, 2, 1), (2, 3, 1), (5, 3, 2), (12, 2, 1)]
@@ -89,6 +90,7 @@ def test_conv_is_its_equation(kernel_size, stride, dilation, flow):
     assert_close(jit(partial(jaxrnn.unroll, layer))(params, given, **told(flow)), ((), expected), 1e-12)
 
 
+@pytest.mark.sampled
 @every_flow
 @pytest.mark.parametrize(("size", "stride"), [(2, None), (3, None), (3, 1), (5, 2), (1, 2), (2, 4)])
 def test_pool_is_its_equation(size, stride, flow):
@@ -122,6 +124,7 @@ STACK = jaxrnn.stack(
 run = jit(partial(jaxrnn.unroll, STACK))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("lengths", [(9, 4), (8, 1), (0, 7), (3, 5)])
 def test_rows_of_a_strided_stack_equal_each_alone(lengths):
     """Whatever their lengths, multiples of its stride of 4 or not; the carry is that after the last valid output."""
@@ -258,6 +261,7 @@ def test_kernels_start_with_the_variance_of_their_window():
     assert params["kernel"].shape == (4, 300, 1, 500) and (params["bias"] == 0).all()
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("face", ["linen", "nnx"])
 def test_flax_modules_follow_the_stride(face):
     """Forward and in reverse: outputs in either order, padding at their end, carries after each last valid output."""

@@ -113,6 +113,7 @@ def test_the_file_says_how_it_was_made():
     assert f"SEED = {made['seed']}" in script.read_text() and made["versions"].startswith("recurrentgemma ")
 
 
+@pytest.mark.every
 def test_a_network_is_its_blocks_and_a_norm():
     """Blocks follow the pattern, again and again."""
     network = jaxrnn.griffin(
@@ -138,6 +139,7 @@ def test_a_gated_mlp_is_its_equation():
     assert set(jaxrnn.gated_mlp(3, use_bias=False).init(jax.random.key(0), 5)) == {"kernel", "out"}
 
 
+@pytest.mark.every
 def test_a_network_trains():
     """A few steps of plain gradient descent on one batch."""
     network = jaxrnn.stack(

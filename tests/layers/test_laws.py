@@ -70,6 +70,7 @@ def row(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+@pytest.mark.sampled
 @every_layer
 def test_lengths_equal_each_row_alone(name: str) -> None:
     """As a mask; `test_draws_from_its_key_alone` compares that with lengths."""
@@ -99,6 +100,7 @@ def test_a_packed_row_equals_its_sequences_apart(name: str) -> None:
             assert_close(ys[begin:end, b], applied(name, params, xs[begin:end, b])[1])
 
 
+@pytest.mark.sampled
 @every_layer
 def test_what_stands_in_padding_reaches_nothing(name: str) -> None:
     params, xs = numbers(name)
@@ -122,6 +124,7 @@ def test_draws_from_its_key_alone(name: str) -> None:
     assert [bool((abs(a - b) > 1e-9).any()) for a, b in pairs] == [draws] * 3
 
 
+@pytest.mark.sampled
 @every_layer
 def test_vmap_is_a_batch_axis(name: str) -> None:
     """Where nothing is drawn, a key changes nothing, and the program with one serves this law as well."""
@@ -138,6 +141,7 @@ def test_vmap_is_a_batch_axis(name: str) -> None:
     assert_close(jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, xs), expected)
 
 
+@pytest.mark.sampled
 @every_layer
 def test_no_steps_leave_the_carry(name: str) -> None:
     params, xs = numbers(name)
@@ -154,6 +158,7 @@ def test_chunks_equal_the_whole(name: str) -> None:
     assert_close((carry, np.concatenate([early, late])), applied(name, params, xs[:, 0]))
 
 
+@pytest.mark.sampled
 @every_causal_layer
 def test_a_stream_equals_the_whole(name: str) -> None:
     params, xs = numbers(name)

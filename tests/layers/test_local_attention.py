@@ -78,6 +78,7 @@ def case(name):
     return layer, params, xs, apart(params, xs, MASK, RESETS, window, **told)
 
 
+@pytest.mark.sampled
 @every_case
 def test_equals_a_loop_in_numpy(name):
     """All at once, from the beginning and from an initial carry, and in chunks: under holes and resets."""

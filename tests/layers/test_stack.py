@@ -45,6 +45,7 @@ def test_rnn_keeps_the_cell_s_parameters_and_carry():
     assert_close(layer.init_carry(layer.init(key, D), (B,)), jaxrnn.HiddenCarry(np.zeros((B, D))))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_stack_is_each_layer_by_hand(flow):
     """Lengths, masks and resets reach every layer, also those that run backwards or stand within another stack."""
@@ -79,6 +80,7 @@ def test_stack_of_one_is_the_layer():
     assert_close(ys, jaxrnn.unroll(SOFTMAX, params, xs)[1])
 
 
+@pytest.mark.every
 def test_stack_trains():
     """Gradients reach all parameters, and equal a finite difference."""
     params, xs, cotangent = random_params(STACK, D), random(T, B, D), random(T, B, H)

@@ -85,6 +85,7 @@ def assert_digits(got, want, tolerance):
         np.testing.assert_allclose(got[name], expected, rtol=0, atol=bound, err_msg=name)
 
 
+@pytest.mark.sampled
 @hypothesis.settings(max_examples=20, phases=[hypothesis.Phase.generate])
 @hypothesis.given(
     seed=st.integers(0, 2**32 - 1),

@@ -53,6 +53,7 @@ def plain(a, b, h0):
     return lax.scan(body, h0, (jnp.broadcast_to(a, b.shape), b))[1]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", ["real", "complex", "constant"])
 @every_direction
 @every_method
@@ -81,6 +82,7 @@ def test_values_and_gradients_equal_a_loop(method, reverse, case):
             np.testing.assert_allclose((grad * nudge[i]).sum().real, slope, rtol=1e-6, atol=1e-14)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("total", [1, 2, 5, 16, 17])
 def test_any_number_of_steps(total):
     a, b, h0 = draw(0, total, 3), draw(1, total, 3), draw(2, 3)
@@ -145,6 +147,7 @@ TRANSFORMATIONS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_transformations_equal_those_of_a_plain_scan(name):
     """Under one method: the rules are those of the operation, whatever runs it."""
@@ -234,6 +237,7 @@ def test_extreme_multipliers_over_many_steps(method, a):
         np.testing.assert_allclose(value, want, rtol=0, atol=1e-5 * max(1, abs(want).max()))
 
 
+@pytest.mark.sampled
 @every_direction
 @every_method
 def test_not_even_nan_crosses_a_reset(method, reverse):

@@ -61,6 +61,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # platforms differ in their lo
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_equal_the_loop(name):
     """With resets where there is a decay; cotangents are on outputs and on the state."""
@@ -112,6 +113,7 @@ def test_what_is_not_finite_lasts_until_a_reset():
 CELLS = {name: jaxrnn.cells.CONSTRUCTORS[name](4, heads=2) for name in ("ssd", "mlstm", "rwkv7")}
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("name", CELLS)
 def test_cells(name):
     cell = CELLS[name]

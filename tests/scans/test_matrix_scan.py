@@ -58,6 +58,7 @@ def by_numpy(q, k, v, carry, log_decay=None, beta=None, resets=None):
     return S, ys
 
 
+@pytest.mark.sampled
 @every_rule
 @every_method
 def test_equals_a_loop_in_numpy(rule, method):
@@ -69,6 +70,7 @@ def test_equals_a_loop_in_numpy(rule, method):
             np.testing.assert_allclose(a, e, rtol=0, atol=1e-12)
 
 
+@pytest.mark.sampled
 @every_rule
 def test_single_precision_over_many_steps(rule):
     """More than one chunk, of blocks within which decays are taken apart; relative to the largest entry."""
@@ -95,6 +97,7 @@ def losses(rule, method, resets=None, chunk=3, total=T):
     return loss, point
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", ["attention", "gated delta", "channels delta"])
 def test_chunks_have_the_gradients_of_the_steps(rule):
     """Of a final state, too, in all that goes in; with resets where there is a decay."""
@@ -114,6 +117,7 @@ TRANSFORMATIONS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_transformations_equal_those_of_the_steps(name):
     transform = jax.jit(TRANSFORMATIONS[name], static_argnums=0)
@@ -275,6 +279,7 @@ def test_the_inverse_s_gradient_under_vmap_is_that_of_each_alone(axis):
     np.testing.assert_allclose(actual, expected, atol=1e-11)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("n", [1, 2, 5, 16, 48, 64, 65])
 def test_the_inverse_of_a_triangle(n):
     A = np.tril(np.random.default_rng(n).normal(size=(2, n, n)), -1) / np.sqrt(n)

@@ -55,6 +55,7 @@ def test_a_program_for_several_platforms_runs_here():
         assert_close(got, expected, 1e-10)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mapped", range(4))
 def test_the_gradient_of_vmap_is_that_of_each_alone(mapped):
     """As many as there are steps, over each argument's last axis but one."""

@@ -21,6 +21,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect)
 
 
+@pytest.mark.every
 @pytest.mark.usefixtures("no_network")
 def test_mnist1d_is_that_of_the_package() -> None:
     """The numbers of its settings and seed, which were the same on Python 3.11 and 3.13.

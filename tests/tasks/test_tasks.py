@@ -59,6 +59,7 @@ def drawn(task: Any, batch: int, length: int, **options: Any) -> Any:
     return jax.jit(partial(task, batch=batch, length=length, **options))(KEY)
 
 
+@pytest.mark.sampled
 @every_case
 def test_targets_are_those_of_a_solver(name: str) -> None:
     case = CASES[name]
