@@ -7,13 +7,13 @@ of all cells in both directions; without, those of few, and the values of the ot
 import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
+from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 from laws import cells
 
@@ -30,7 +30,6 @@ DISTINCT = (*GRADED, "lru", "rg_lru", "qrnn", "gla", "mlstm")
 BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "s8": 1, "pred": 1}
 
 LONG, LIMIT = 2**16, 8 * 2**20  # steps of a sequence, and bytes of a device that cannot hold all of them
-MESH = jax.make_mesh((8,), ("time",), axis_types=(AxisType.Auto,))
 
 draw = np.random.default_rng(0)
 mask, resets = draw.random((T, B)) < 0.7, draw.random((T, B)) < 0.15
@@ -43,12 +42,17 @@ FLOWS = {
 }
 
 
+@cache
+def all_devices() -> Mesh:
+    return jax.make_mesh((8,), ("time",), axis_types=(AxisType.Auto,))
+
+
 def split(run: Callable[..., Any], flags: dict[str, Any], *, check_vma: bool) -> Callable[..., Any]:
     """`run(params, xs, carry, flags)`, which returns `(carry, ys)`, with time over all devices."""
     specs = {name: WHOLE if name == "lengths" else PART for name in flags}
     mapped = partial(run, axis_name="time")
     how = {"in_specs": (WHOLE, PART, WHOLE, specs), "out_specs": (WHOLE, PART), "check_vma": check_vma}
-    return jax.shard_map(mapped, mesh=MESH, **how)
+    return jax.shard_map(mapped, mesh=all_devices(), **how)
 
 
 def check_equal(run: Callable[..., Any], arguments: Any, flow: str, *, check_vma: bool, gradients: bool = True) -> None:
@@ -186,7 +190,7 @@ def check_half(model: Any) -> None:
     params = jax.tree.map(lambda p: np.asarray(p, np.float32), random_params(model, D))
     xs, flags = jnp.asarray(draw.normal(size=(T, B, D)), jnp.bfloat16), FLOWS["packed_holes"]
     specs = {"in_specs": (WHOLE, PART, {name: PART for name in flags}), "out_specs": (WHOLE, PART)}
-    mapped = jax.shard_map(partial(run, axis_name="time"), mesh=MESH, **specs)
+    mapped = jax.shard_map(partial(run, axis_name="time"), mesh=all_devices(), **specs)
     check_same(mapped, run, (params, xs), flags, tolerance=0.02)
     print("half", model)
 
@@ -205,7 +209,7 @@ def step(params: Any, xs: Any, *, model: Any = STACK, axis_name: str | None = No
 def split_step(model: Any) -> Any:
     """`step`, compiled, with time over all devices."""
     how = {"in_specs": (WHOLE, PART), "out_specs": WHOLE, "check_vma": False}
-    return jax.jit(jax.shard_map(partial(step, model=model, axis_name="time"), mesh=MESH, **how))
+    return jax.jit(jax.shard_map(partial(step, model=model, axis_name="time"), mesh=all_devices(), **how))
 
 
 def check_memory(model: Any) -> None:

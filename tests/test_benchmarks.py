@@ -179,6 +179,7 @@ def test_a_peer_that_breaks_down_is_left_out_aloud(monkeypatch):
     assert field.skipped == {"flax linen, elman, float32": "failed with ZeroDivisionError: division by zero"}
 
 
+@pytest.mark.every
 def test_collectives_and_products_are_those_that_the_model_of_the_cost_predicts(runs):
     rows = results.pick(results.load(runs / "here" / "sharding.json")["rows"], what="step")
     assert {(row["contender"], row["devices"]) for row in rows} == {(way, n) for way in WAYS for n in (1, 4)}

@@ -4,13 +4,13 @@ Prints one line a check, and fails if one does. With the argument `all`, as `.ci
 """
 
 import re
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
+from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 from split_program import BYTES, COLLECTIVES, EVERYTHING, FLOWS, check_same
 
@@ -19,9 +19,13 @@ from arrays import random_like, random_params
 
 DEVICES, T, B, H = 8, 16, 3, 4
 PART = P("layers")
-MESH = jax.make_mesh((DEVICES,), ("layers",), axis_types=(AxisType.Auto,))
 
 draw = np.random.default_rng(1)
+
+
+@cache
+def all_devices() -> Mesh:
+    return jax.make_mesh((DEVICES,), ("layers",), axis_types=(AxisType.Auto,))
 
 
 def inputs(flow: str) -> Any:
@@ -38,7 +42,9 @@ def mapped(model: Any, chunk: int, flags: dict[str, Any], key: Any = None, *, ch
     def run(params: Any, xs: Any, carry: Any, flags: Any) -> Any:
         return jaxrnn.wavefront(model, params, xs, carry, axis_name="layers", chunk=chunk, key=key, **flags)
 
-    return jax.shard_map(run, mesh=MESH, in_specs=(PART, PART, PART, specs), out_specs=PART, check_vma=check_vma)
+    return jax.shard_map(
+        run, mesh=all_devices(), in_specs=(PART, PART, PART, specs), out_specs=PART, check_vma=check_vma
+    )
 
 
 def on_one_device(model: Any, layers: int, key: Any, params: Any, xs: Any, carry: Any, flags: Any) -> Any:
