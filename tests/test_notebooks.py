@@ -21,6 +21,7 @@ OWN_CELL, WRITING = "3_write_your_own_cell.ipynb", "4_text_generation.ipynb"
 TRANSLATION, DNA = "5_translation_with_attention.ipynb", "7_dna_cpg_islands.ipynb"
 FORECASTS, AGENTS = "6_forecasting.ipynb", "11_recurrent_agents.ipynb"
 HYBRIDS, GRADIENTS = "8_hybrid_models.ipynb", "9_vanishing_gradients.ipynb"
+DEVICES = "10_many_devices.ipynb"
 
 
 @cache
@@ -61,6 +62,7 @@ PLOTS = {
     HYBRIDS: 4,
     AGENTS: 3,
     GRADIENTS: 4,
+    DEVICES: 3,
 }
 
 
@@ -191,6 +193,19 @@ def test_committed_gradients_tell_what_the_notebook_says() -> None:
     assert max(table["LSTM"][2], table["GRU"][2]) < 1e-6
 
 
+def test_committed_ways_to_split_are_equal_and_send_what_the_notebook_says() -> None:
+    rows = re.findall(r"^\| (.+?) \| (\S+e\S+) \| \S+ \| (\S+e\S+) \| (\S+) \|$", text(DEVICES), re.MULTILINE)
+    assert len(rows) == 5 and len({last for *_, last in rows}) == 1
+    assert all(float(gradients) < 1e-5 and float(losses) < 1e-4 for _, gradients, losses, _ in rows)
+    sent = re.findall(r"^\| (.+?) \| (.+?) \| (\d+) \| (\d+\.\d) \|$", text(DEVICES), re.MULTILINE)
+    assert len(sent) == 6 and {in_loop for _, _, in_loop, _ in sent} == {"0"}
+    size = {name: float(kib) for name, _, _, kib in sent}
+    assert dict((name, kinds) for name, kinds, *_ in sent)["data parallel"] == "1 all-reduce"
+    assert size["data parallel"] < size["FSDP"] < size["sequence parallel"] < size["tensor parallel"]
+    assert size["sequence parallel"] == size["the same, 256 steps"]
+    assert "| 1 all-gather, 1 all-reduce | 16.0 |" in text(DEVICES)  # the LSTM, in a step
+
+
 def test_equations_short() -> None:
     probe = "[float(r['difference']) for r in results.values()] + [gradient_difference, elman_difference]"
     differences = executed(EQUATIONS, probe)
@@ -292,3 +307,19 @@ def test_gradients_short() -> None:
     assert sorted(rates) == sorted(reached) == ["Elman", "LSTM, chrono"] and len(clipped) == 2
     assert all(slope < 0 and abs(slope - exponent) < 0.15 for slope, exponent in rates.values())
     assert max(losses) < 3
+
+
+def test_devices_short() -> None:
+    loops = "{name: [of.kind for of in sends] for name, sends in in_steps.items()}"
+    same = "max(values.values()) - min(values.values())"
+    probe = f"(jax.device_count(), differences, shares, {loops}, {same}, refused, wavefront_difference)"
+    count, differences, shares, in_steps, spread, refused, layers = executed(DEVICES, probe)
+    assert count == 2 and len(differences) == 5
+    assert all(gradients < 1e-5 and losses < 1e-5 for gradients, _, losses in differences.values())
+    assert max(spread, layers) < 1e-5
+    state, outputs = shares["one device"]
+    for name, (part, ys) in shares.items():
+        assert ys == (outputs if name == "one device" else outputs / 2)
+        assert part < 0.7 * state if name in ("tensor parallel", "FSDP") else part == state
+    assert {name for name, kinds in in_steps.items() if kinds} == {"tensor parallel"}
+    assert [*refused] == ["sequence parallel"] and "wavefront" in refused["sequence parallel"]
