@@ -24,7 +24,11 @@ BETWEEN_STEPS = (
 )
 # Cells with products in float32 on purpose. They are between steps, so the rows of the batch are axes of the product;
 # a product with a weight has no such axes.
-IN_SINGLE = {name: BETWEEN_STEPS for name in ("delta_net", "gated_delta_net", "gla", "mlstm", "rwkv7", "ssd")}
+MATRIX_CELLS = (
+    *("delta_net", "gated_delta_net", "gla", "hgrn2", "kda", "linear_attention"),
+    *("mlstm", "retention", "rwkv7", "ssd"),
+)
+IN_SINGLE = dict.fromkeys(MATRIX_CELLS, BETWEEN_STEPS)
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution)\b(.*): \(tensor<([^>]+)>, tensor<([^>]+)>\)")
 
 

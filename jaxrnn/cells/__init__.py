@@ -12,12 +12,14 @@ from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
-from jaxrnn.cells.delta_net import delta_net, gated_delta_net
+from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.hgrn2 import hgrn2
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
+from jaxrnn.cells.linear_attention import linear_attention, retention
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mamba import mamba
@@ -51,11 +53,14 @@ __all__ = [
     "gated_delta_net",
     "gla",
     "gru",
+    "hgrn2",
     "indrnn",
     "irnn",
     "janet",
+    "kda",
     "layer_norm_gru",
     "layer_norm_lstm",
+    "linear_attention",
     "lru",
     "lstm",
     "mamba",
@@ -66,6 +71,7 @@ __all__ = [
     "peephole_lstm",
     "projected_lstm",
     "qrnn",
+    "retention",
     "rg_lru",
     "rwkv7",
     "s5",

@@ -1,9 +1,12 @@
-"""Defines the delta rule, and the gated one.
+"""Defines the delta rule, and the gated ones.
 
 Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]` and
-`rate [D, heads]`; the gated one has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate [heads]`, too.
+`rate [D, heads]`; the one with a decay per head has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate
+[heads]`, too, and the one with a decay per channel `gate_down [D, 1, V]`, `gate_up [V, heads, V]`, `step_down [D, 1,
+K]`, `step_up [K, heads, K]`, `step_bias [heads, K]` and `log_rate [heads]`.
 """
 
+from functools import partial
 from typing import Literal, Unpack
 
 import jax
@@ -14,7 +17,16 @@ from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
-from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged, normalized, unit
+from jaxrnn.recurrence.matrix import (
+    gated_output,
+    heads_of,
+    low_rank,
+    matrix_cell,
+    merged,
+    normalized,
+    normalized_output,
+    unit,
+)
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -70,11 +82,8 @@ def delta_net(
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         return _delta_inputs(params, xs, eigenvalues)
 
-    def readout(params: Params, ys: Array, xs: Array) -> Array:
-        return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
-
     return matrix_cell(
-        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
+        inputs, init, heads, keys, values, readout=normalized_output, chunk=options["chunk"], dtype=options["dtype"]
     )
 
 
@@ -134,6 +143,76 @@ def gated_delta_net(
 
     return matrix_cell(
         inputs, init, heads, keys, values, readout=gated_output, chunk=options["chunk"], dtype=options["dtype"]
+    )
+
+
+@checked
+def kda(
+    features: int,
+    *,
+    eigenvalues: Literal["positive", "signed"] = "positive",
+    **options: Unpack[MatrixOptions],
+) -> Cell:
+    """Makes a cell of Kimi delta attention: the delta rule with a decay per key channel.
+
+    `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (σ(W_g↑ W_g↓ xₜ) ⊙ norm(oₜ))` per head, with
+    `qₜ`, `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α↑ W_α↓ xₜ + b)`, whose rank is K, and
+    V that of the gate (Kimi Team et al. 2025, "Kimi Linear: an expressive, efficient attention architecture", whose
+    short convolutions need a layer before it). At first `exp(A)`, one number per head, is uniform between 1 and 16 and
+    `softplus(b)` log-uniform between 0.001 and 0.1.
+
+    Args:
+      features: H, the width of the output.
+      eigenvalues: the range of a step's eigenvalues without the decay: `"positive"` is (0, 1], `"signed"` (−1, 1].
+      **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`.
+
+    Returns:
+      A `Cell` with carry `MatrixCarry(S)`.
+
+    Raises:
+      ValueError: a size is not a positive int; `heads` does not divide `features` where it has to; unknown
+        `eigenvalues`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.kda(8, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.S.shape
+      ((5, 2, 8), (2, 2, 4, 4))
+    """
+    heads, keys, values = checks.head_sizes("kda", features, options)
+    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+
+    def init(key: Array, in_features: int) -> Params:
+        k_heads, k_rate, k_gate, k_step, k_decay, k_bias = jax.random.split(key, 6)
+        draw = partial(initializers.per_gate, kernel_init, dtype=param_dtype)
+        (k_gate_down, k_gate_up), (k_step_down, k_step_up) = jax.random.split(k_gate), jax.random.split(k_step)
+        biases = initializers.step_params(k_bias, heads * keys, param_dtype=param_dtype)["step_bias"]
+        return {
+            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
+            "log_rate": initializers.step_params(k_decay, heads, param_dtype=param_dtype)["log_rate"],
+            "rate": draw(k_rate, in_features, 1, heads)[:, 0],
+            "gate_down": draw(k_gate_down, in_features, 1, values),
+            "gate_up": draw(k_gate_up, values, heads, values),
+            "step_down": draw(k_step_down, in_features, 1, keys),
+            "step_up": draw(k_step_up, keys, heads, keys),
+            "step_bias": biases.reshape(heads, keys),
+        }
+
+    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+        steps = low_rank(xs, params["step_down"], params["step_up"])
+        dt = softplus(steps + align(params["step_bias"], steps))
+        log_decay = align(-jnp.exp(params["log_rate"])[:, None], dt) * dt
+        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": log_decay}
+
+    def readout(params: Params, ys: Array, xs: Array) -> Array:
+        ys = sigmoid(low_rank(xs, params["gate_down"], params["gate_up"])) * normalized(ys, params["scale"])
+        return merged(ys, params["out"], xs.dtype)
+
+    return matrix_cell(
+        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
     )
 
 

@@ -14,7 +14,7 @@ from jax.nn import log_sigmoid
 from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell
+from jaxrnn.recurrence.matrix import gated_output, heads_of, low_rank, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -65,8 +65,7 @@ def gla(features: int, **options: Unpack[MatrixOptions]) -> Cell:
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))
-        narrow = heads_of(xs, params["decay_down"])[..., 0, :]
-        gate = heads_of(narrow.astype(xs.dtype), params["decay_up"])
+        gate = low_rank(xs, params["decay_down"], params["decay_up"])
         log_decay = log_sigmoid(gate + align(params["decay_bias"], gate)) / TEMPERATURE
         return {"q": q * keys**-0.5, "k": k, "v": v, "log_decay": log_decay}
 

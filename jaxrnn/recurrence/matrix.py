@@ -147,6 +147,11 @@ def heads_of(xs: Array, kernel: Array) -> Array:
     return flat.reshape(*xs.shape[:-1], *kernel.shape[1:])
 
 
+def low_rank(xs: Array, down: Array, up: Array) -> Array:
+    """Returns `xs [..., D]` times `down [D, 1, R]` and `up [R, heads, K]`, `[..., heads, K]` in float32 at least."""
+    return heads_of(heads_of(xs, down)[..., 0, :].astype(xs.dtype), up)
+
+
 def merged(ys: Array, kernel: Array, dtype: Any) -> Array:
     """Returns `ys [..., heads, V]` times `kernel [heads, V, H]`, `[..., H]`."""
     return product(lax.collapse(ys, -2), lax.collapse(kernel, 0, 2), dtype)
@@ -160,6 +165,11 @@ def normalized(ys: Array, scale: Array) -> Array:
 def unit(x: Array) -> Array:
     """Divides `x` by its length; zero stays zero, and has a gradient."""
     return x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+
+def normalized_output(params: Params, ys: Array, xs: Array) -> Array:
+    """Returns the readout `W_o norm(y)`."""
+    return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
 
 
 def gated_output(params: Params, ys: Array, xs: Array) -> Array:

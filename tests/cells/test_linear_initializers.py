@@ -106,12 +106,17 @@ def test_mamba_starts_as_published():
 # --- with a matrix for a state -------------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("make", [jaxrnn.gla, jaxrnn.ssd, jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.mlstm])
+MATRIX_CELLS = (
+    *(jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.kda),
+    *(jaxrnn.gla, jaxrnn.hgrn2, jaxrnn.mlstm, jaxrnn.retention, jaxrnn.ssd),
+)
+
+
+@pytest.mark.parametrize("make", MATRIX_CELLS)
 def test_kernels_start_with_the_variance_of_their_inputs(make):
     params = initial(make(32), 256)
     read = ("query", "key", "value", "gate", "input", "read")
-    rates = () if make is jaxrnn.mlstm else ("rate", "step", "decay_down")
+    rates = () if make is jaxrnn.mlstm else ("rate", "step", "decay_down", "step_down", "gate_down")
     assert all(centred(params[name], 1 / 256) for name in params.keys() & {*read, *rates})
     assert centred(params["out"], 1 / 32)
     np.testing.assert_array_equal(params["scale"], 1)
@@ -129,6 +134,13 @@ def test_steps_and_rates_start_as_in_mamba_2(cell, low, high):
     params = initial(cell, 1)
     assert uniform(np.log(softplus(params["step_bias"])), np.log(low), np.log(high))
     assert uniform(np.exp(params["log_rate"]), 1, 16)
+
+
+def test_kda_starts_as_mamba_2_with_a_step_per_channel():
+    params = initial(jaxrnn.kda(1, heads=500, keys=2, values=16), 3)
+    assert uniform(np.log(softplus(params["step_bias"])), np.log(0.001), np.log(0.1))
+    assert uniform(np.exp(params["log_rate"]), 1, 16)
+    assert centred(params["step_up"], 1 / 2) and centred(params["gate_up"], 1 / 16)
 
 
 def test_ssd_starts_with_the_input_beside_the_state():

@@ -73,6 +73,53 @@ def gated_delta_net(p, x, S):
     return y
 
 
+def kda(p, x, S):
+    """`S = (I − β k kᵀ) Diag(α) S + β k vᵀ`, `y = W_o (σ(W_g x) norm(Sᵀ q))`; `W_g` and that of `α` have a low rank."""
+    y = 0
+    for n in range(N):
+        step = softplus(x @ p["step_down"][:, 0] @ p["step_up"][:, n] + p["step_bias"][n])
+        S[n] = np.diag(np.exp(-np.exp(p["log_rate"][n]) * step)) @ S[n]
+        o = p["scale"][n] * norm(delta(p, x, S, n, 1))
+        y = y + (sigma(x @ p["gate_down"][:, 0] @ p["gate_up"][:, n]) * o) @ p["out"][n]
+    return y
+
+
+def linear_attention(p, x, S):
+    """`S = S + φ(k) vᵀ`, `z = z + φ(k)`, `y = W_o (Sᵀ φ(q) / zᵀ φ(q))`; the last column is `z`."""
+    y = 0
+    for n in range(N):
+        q, k, v = (x @ p[name][:, n] for name in ("query", "key", "value"))
+        q, k = (np.where(a > 0, a + 1, np.exp(a)) for a in (q, k))
+        S[n, :, :V] += np.outer(k, v)
+        S[n, :, V] += k
+        y = y + (S[n, :, :V].T @ q / (S[n, :, V] @ q + 1e-6)) @ p["out"][n]
+    return y
+
+
+def retention(p, x, S):
+    """`S = γ S + k vᵀ`, `y = W_o (silu(W_g x) norm(Sᵀ q / √K))`, with `γ = 1 − 1/32` and `1 − 1/64`."""
+    y = 0
+    for n, gamma in enumerate((31 / 32, 63 / 64)):
+        q, k, v = (x @ p[name][:, n] for name in ("query", "key", "value"))
+        S[n] = gamma * S[n] + np.outer(k, v)
+        y = y + (silu(x @ p["gate"][:, n]) * p["scale"][n] * norm(S[n].T @ q / np.sqrt(K))) @ p["out"][n]
+    return y
+
+
+def hgrn2(p, x, S, low=0.0):
+    """`S = Diag(f) S + (1 − f) iᵀ`, `y = W_y norm(Sᵀ o)`."""
+    y = 0
+    for n in range(N):
+        f = low + (1 - low) * sigma(x @ p["gate"][:, n])
+        S[n] = np.diag(f) @ S[n] + np.outer(1 - f, silu(x @ p["value"][:, n]))
+        y = y + (p["scale"][n] * norm(S[n].T @ sigma(x @ p["query"][:, n]))) @ p["out"][n]
+    return y
+
+
+def hgrn2_bounded(p, x, S):
+    return hgrn2(p, x, S, 0.25)
+
+
 SIZES = {"heads": N, "keys": K, "values": V, "chunk": 3}
 CELLS = {
     gla: jaxrnn.gla(H, **SIZES),
@@ -80,6 +127,11 @@ CELLS = {
     delta_net: jaxrnn.delta_net(H, **SIZES),
     delta_net_signed: jaxrnn.delta_net(H, eigenvalues="signed", **SIZES),
     gated_delta_net: jaxrnn.gated_delta_net(H, **SIZES),
+    kda: jaxrnn.kda(H, **SIZES),
+    linear_attention: jaxrnn.linear_attention(H, **SIZES),
+    retention: jaxrnn.retention(H, **SIZES),
+    hgrn2: jaxrnn.hgrn2(H, **SIZES),
+    hgrn2_bounded: jaxrnn.hgrn2(H, lower_bound=0.25, **SIZES),
 }
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
 
@@ -96,6 +148,16 @@ def test_equals_a_loop_in_numpy(equation):
         after, ys = jaxrnn.unroll(cell, params, xs, carry, method=method)
         np.testing.assert_allclose(ys, expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(after.S, S, rtol=0, atol=1e-12)
+
+
+def test_linear_attention_is_a_mean_of_values():
+    """So that values which agree come out as they are, whatever their keys."""
+    cell = jaxrnn.linear_attention(V, heads=1, keys=K)
+    params = random_params(cell, D) | {"out": np.eye(V)[None]}
+    params["value"] = np.concatenate([np.ones((1, 1, V)), np.zeros((D - 1, 1, V))])
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    xs[..., 0] = 3
+    np.testing.assert_allclose(jaxrnn.unroll(cell, params, xs)[1], 3, rtol=1e-5)
 
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
@@ -146,6 +208,12 @@ ERRORS = {
     "delta_net: eigenvalues is 'complex', expected": lambda: jaxrnn.delta_net(4, eigenvalues="complex"),
     "gated_delta_net: keys is 0, expected": lambda: jaxrnn.gated_delta_net(4, keys=0),
     "gated_delta_net: eigenvalues is 'complex'": lambda: jaxrnn.gated_delta_net(4, eigenvalues="complex"),
+    "kda: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.kda(6),
+    "kda: eigenvalues is 'complex'": lambda: jaxrnn.kda(4, eigenvalues="complex"),
+    "linear_attention: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.linear_attention(6),
+    "retention: keys is 0, expected": lambda: jaxrnn.retention(4, keys=0),
+    "hgrn2: values is -1, expected": lambda: jaxrnn.hgrn2(4, values=-1),
+    "hgrn2: lower_bound is 1.0, expected a number with 0": lambda: jaxrnn.hgrn2(4, lower_bound=1.0),
     "ssd: features is 0, expected": lambda: jaxrnn.ssd(0),
     "ssd: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.ssd(4, dt_min=0.2),
 }
