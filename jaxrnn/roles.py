@@ -25,7 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "projection": ("out", "projection"),
     # These multiply each feature by itself: they mix nothing, and near 0 does not mean unused, so an optimizer should
     # treat them as vectors whatever their number of axes.
-    "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score"),
+    "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score", "modes"),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
@@ -34,9 +34,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),
     # These decide how long linear recurrences remember: eigenvalues of a step, and γ, which normalises by them. Weight
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
-    "decay": ("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag"),
-    # These are time steps, as logarithms or under a softplus; the same holds for them.
-    "step_size": ("log_dt", "step_bias"),
+    "decay": ("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+    # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.
+    "step_size": ("log_dt", "dt_logit", "step_bias"),
     # This table is read by index, as in Flax's `Embed`: most of its gradients are zero.
     "embedding": ("embedding",),
 }

@@ -17,6 +17,7 @@ STATE = {2: -1, 3: -1}
 HEADS = {3: -2}
 ROWS = {2: 0, 3: 0}
 FEATURES = {1: -1}
+SYSTEMS = {1: 0, 2: 0}  # with two axes, each feature has a system of its own
 AXES: dict[str, dict[int, int]] = {
     "kernel": {2: 0, 3: -1, 4: -1},  # without gates it follows a recurrence; with four axes it is a convolution's
     "recurrent_kernel": {**STATE, 4: 0},  # block-diagonal ones begin with their heads
@@ -24,8 +25,9 @@ AXES: dict[str, dict[int, int]] = {
     **dict.fromkeys(("query", "key", "value", "gate", "decay_up", "rate_up", "gate_up"), HEADS),
     **dict.fromkeys(("out", "projection", "readout"), ROWS),
     **dict.fromkeys(("recurrent_bias", "decay", "nu", "theta", "gamma"), FEATURES),
-    **dict.fromkeys(("lambda_real", "lambda_imag", "log_dt"), FEATURES),
-    "log_rate": {1: 0, 2: 0},
+    **dict.fromkeys(("lambda_real", "log_dt", "dt_logit", "stiffness"), FEATURES),
+    **dict.fromkeys(("log_rate", "lambda_imag"), SYSTEMS),
+    "modes": {3: 1},
     "embedding": STATE,
 }
 

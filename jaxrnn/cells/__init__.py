@@ -20,6 +20,7 @@ from jaxrnn.cells.hgrn2 import hgrn2
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.linear_attention import linear_attention, retention
+from jaxrnn.cells.linoss import linoss
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.mamba import mamba
@@ -31,6 +32,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
+from jaxrnn.cells.s4d import s4d
 from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
@@ -61,6 +63,7 @@ __all__ = [
     "layer_norm_gru",
     "layer_norm_lstm",
     "linear_attention",
+    "linoss",
     "lru",
     "lstm",
     "mamba",
@@ -74,6 +77,7 @@ __all__ = [
     "retention",
     "rg_lru",
     "rwkv7",
+    "s4d",
     "s5",
     "slstm",
     "sru",

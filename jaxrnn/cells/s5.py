@@ -12,7 +12,7 @@ from jaxrnn import checks
 from jaxrnn.cell_options import DTypeOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, product
-from jaxrnn.recurrence.linear import gate_inputs, linear_cell
+from jaxrnn.recurrence.linear import gate_inputs, linear_cell, zero_order_hold
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -85,21 +85,16 @@ def s5(
         }
         return {name: p.astype(param_dtype) for name, p in params.items()}
 
-    def system(params: Params) -> tuple[Array, Array, Array]:
-        """Returns `Λ`, and the real and the imaginary part of `Λ Δ`."""
-        real, imag, dt = jnp.minimum(params["lambda_real"], SLOWEST), params["lambda_imag"], jnp.exp(params["log_dt"])
-        return lax.complex(real, imag), real * dt, imag * dt
+    def system(params: Params) -> tuple[Array, Array]:
+        real = jnp.minimum(params["lambda_real"], SLOWEST)
+        return zero_order_hold(real, params["lambda_imag"], jnp.exp(params["log_dt"]))
 
     def decay(params: Params) -> Array:
-        _, x, y = system(params)
-        return lax.complex(jnp.exp(x) * jnp.cos(y), jnp.exp(x) * jnp.sin(y))
+        return system(params)[0]
 
     def gates(params: Params, xs: Array) -> Array:
-        rates, x, y = system(params)
-        # This is exp(x + iy) − 1, which cancels for short steps if computed as a difference.
-        grown = lax.complex(jnp.expm1(x) * jnp.cos(y) - 2 * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y))
         u = lax.complex(*gate_inputs(params, xs))
-        return align(grown / rates, u) * u
+        return align(system(params)[1], u) * u
 
     def readout(params: Params, h: Array, xs: Array) -> Array:
         C = params["readout"]

@@ -166,6 +166,24 @@ def gate_inputs(params: Params, xs: Array) -> tuple[Array, ...]:
     return tuple(z if bias is None else z + align(bias[g], z) for g, z in enumerate(zs))
 
 
+def complex_times(factor: Array, x: Array) -> Array:
+    """Returns the complex `factor`, of the last axes of `x`, times the real `x`."""
+    factor = align(factor, x)
+    return lax.complex(factor.real * x, factor.imag * x)
+
+
+def zero_order_hold(real: Array, imag: Array, dt: Array) -> tuple[Array, Array]:
+    """Returns `exp(Λ Δ)` and `(exp(Λ Δ) − 1) / Λ`: a step of `h′ = Λ h + u` under an input `u` constant for `dt`.
+
+    `Λ` has the parts `real`, below 0, and `imag`.
+    """
+    x, y = real * dt, imag * dt
+    growth, turn = jnp.exp(x) * jnp.cos(y), jnp.exp(x) * jnp.sin(y)
+    # This is exp(x + iy) − 1, which cancels for short steps if computed as a difference.
+    gained = lax.complex(jnp.expm1(x) * jnp.cos(y) - 2 * jnp.sin(y / 2) ** 2, turn)
+    return lax.complex(growth, turn), gained / lax.complex(real, imag)
+
+
 def _states(a: Any, b: Array, start: Array, fresh: Any, *, flow: Flow, method: str) -> tuple[Array, Array]:
     """Returns the state before these steps and all states of them, if `start` is the one before the whole sequence.
 

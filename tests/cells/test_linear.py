@@ -87,6 +87,46 @@ def s5(p, x, h):
     return h, 2 * (h @ C).real + x @ p["skip"]
 
 
+def s4d(p, x, h):
+    """`hₜ = exp(Δ A) hₜ₋₁ + (exp(Δ A) − 1) / A uₜ` for every state of every feature, `y = 2 Re(C h) + d u`."""
+    u = x @ p["kernel"][:, 0]
+    h, states = h.reshape(B, H, 3).copy(), p["log_rate"].shape[1]
+    y = p["skip"] * u
+    for i in range(H):
+        for n in range(states):
+            A = -np.exp(p["log_rate"][i, n]) + 1j * p["lambda_imag"][i, n]
+            held = np.exp(A * np.exp(p["log_dt"][i]))
+            h[:, i, n] = held * h[:, i, n] + (held - 1) / A * u[:, i]
+            y[:, i] += 2 * ((p["modes"][0, i, n] + 1j * p["modes"][1, i, n]) * h[:, i, n]).real
+    return h.reshape(B, -1), y
+
+
+def oscillators(p):
+    """`A` and `Δ`."""
+    return np.maximum(p["stiffness"], 1e-6), sigma(p["dt_logit"])
+
+
+def linoss(p, x, h):
+    """`z = z + Δ (−A p + B u)`, `p = p + Δ z` with the new `p` in both, solved for it; the state is `z + i√A p`."""
+    A, dt = oscillators(p)
+    z, place = h.real, h.imag / np.sqrt(A)
+    force = x @ p["kernel"][:, 0]
+    place = (place + dt * z + dt**2 * force) / (1 + dt**2 * A)
+    z = z + dt * (force - A * place)
+    return z + 1j * np.sqrt(A) * place, place @ p["readout"] + x @ p["skip"]
+
+
+def linoss_explicit(p, x, h):
+    """`z = z + Δ (−A p + B u)` with the old position, `p = p + Δ z`; the state is `z + (λ − 1) / Δ p`."""
+    A, dt = oscillators(p)
+    b = (np.exp(2j * np.arcsin(dt * np.sqrt(A) / 2)) - 1) / dt
+    place = h.imag / b.imag
+    z = h.real - b.real * place
+    z = z + dt * (x @ p["kernel"][:, 0] - A * place)
+    place = place + dt * z
+    return z + b * place, place @ p["readout"] + x @ p["skip"]
+
+
 CELLS = {
     min_gru: jaxrnn.min_gru(H),
     min_gru_signed: jaxrnn.min_gru(H, eigenvalues="signed", activation=jnp.tanh),
@@ -96,6 +136,9 @@ CELLS = {
     lru_positive: jaxrnn.lru(H, states=N, eigenvalues="positive"),
     rg_lru: jaxrnn.rg_lru(H),
     rg_lru_signed: jaxrnn.rg_lru(H, eigenvalues="signed"),
+    s4d: jaxrnn.s4d(H, states=3),
+    linoss: jaxrnn.linoss(H, states=N),
+    linoss_explicit: jaxrnn.linoss(H, states=N, discretization="implicit_explicit"),
     s5: jaxrnn.s5(H, states=6, blocks=2),
 }
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
@@ -256,6 +299,20 @@ def test_s5_loses_nothing_over_short_steps():
     np.testing.assert_allclose(single, double, rtol=1e-5)
 
 
+def test_oscillators_keep_or_lose_their_energy_and_never_gain_any():
+    """After one push: by the implicit method the stiffest lose it first; stiffness beyond what is stable is none."""
+    kept = {}
+    for discretization in ("implicit", "implicit_explicit"):
+        cell = jaxrnn.linoss(1, states=4, discretization=discretization)
+        params = random_params(cell, 1) | {"stiffness": np.array([-1.0, 0.1, 1.0, 1e3]), "dt_logit": np.zeros(4)}
+        carry, _ = jaxrnn.unroll(cell, params, np.eye(1, 2)[0][:, None])
+        after, ys = jaxrnn.unroll(cell, params, np.zeros((1000, 1)), carry)
+        assert np.isfinite(ys).all()
+        kept[discretization] = abs(state(after)) / abs(state(carry))
+    np.testing.assert_allclose(kept["implicit_explicit"], 1, rtol=1e-9)
+    assert (np.diff(kept["implicit"]) <= 0).all() and kept["implicit"][2] < 1e-6
+
+
 # --- errors --------------------------------------------------------------------------------------------------------
 
 ERRORS = {
@@ -271,6 +328,13 @@ ERRORS = {
     "lru: r_min is 0.9 and r_max 0.5, expected 0 <= r_min < r_max <= 1": lambda: jaxrnn.lru(4, r_min=0.9, r_max=0.5),
     "rg_lru: eigenvalues is 'complex', expected one of": lambda: jaxrnn.rg_lru(4, eigenvalues="complex"),
     "rg_lru: a_min is 0.9 and a_max 1, expected 0 < a_min < a_max < 1": lambda: jaxrnn.rg_lru(4, a_max=1),
+    "s4d: states is 0, expected": lambda: jaxrnn.s4d(4, states=0),
+    "s4d: frequencies is 'legs', expected one of 'linear', 'inverse'": lambda: jaxrnn.s4d(4, frequencies="legs"),
+    "s4d: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.s4d(4, dt_min=0.2),
+    "linoss: states is 0, expected": lambda: jaxrnn.linoss(4, states=0),
+    "linoss: discretization is 'exact', expected one of 'implicit', 'implicit_explicit'": lambda: jaxrnn.linoss(
+        4, discretization="exact"
+    ),
     "s5: blocks is 3, expected a divisor of states, 4": lambda: jaxrnn.s5(4, blocks=3),
     "s5: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.s5(4, dt_min=0.2),
     "linear_cell: first and complex_state are both given": lambda: jaxrnn.linear_cell(

@@ -93,6 +93,24 @@ def test_s5_starts_with_steps_spread_over_their_logarithm_and_a_random_system():
     assert centred(params["skip"], 1 / 32)
 
 
+@pytest.mark.parametrize("frequencies", ["linear", "inverse"])
+def test_s4d_starts_with_the_frequencies_of_its_paper(frequencies):
+    params = initial(jaxrnn.s4d(512, states=4, frequencies=frequencies, dt_min=0.01, dt_max=1.0), 64)
+    linear, inverse = np.pi * np.arange(4), 8 / np.pi * (8 / np.array([1, 3, 5, 7]) - 1)
+    np.testing.assert_allclose(params["lambda_imag"][3], linear if frequencies == "linear" else inverse, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(params["log_rate"]), 0.5, rtol=1e-6)
+    assert uniform(params["log_dt"], np.log(0.01), np.log(1.0))
+    assert all(centred(part, 0.5) for part in params["modes"]) and centred(params["skip"], 1)
+    assert centred(params["kernel"], 1 / 64)
+
+
+def test_linoss_starts_uniformly():
+    params = initial(jaxrnn.linoss(64, states=256), 16)
+    assert uniform(params["stiffness"], 0, 1) and uniform(params["dt_logit"], 0, 1)
+    assert uniform(params["kernel"], -1 / 4, 1 / 4) and uniform(params["readout"], -1 / 16, 1 / 16)
+    assert centred(params["skip"], 1 / 16)
+
+
 def test_mamba_starts_as_published():
     params = initial(jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5), 256)
     assert uniform(np.log(softplus(params["step_bias"])), np.log(0.01), np.log(0.5))
