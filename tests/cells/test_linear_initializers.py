@@ -130,6 +130,7 @@ MATRIX_CELLS = (
 )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", MATRIX_CELLS)
 def test_kernels_start_with_the_variance_of_their_inputs(make):
     params = initial(make(32), 256)
