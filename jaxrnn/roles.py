@@ -34,7 +34,14 @@ NAMES: dict[str, tuple[str, ...]] = {
     "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),
     # These decide how long linear recurrences remember: eigenvalues of a step, and γ, which normalises by them. Weight
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
-    "decay": ("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+    "decay": (
+        *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+        *(
+            "alpha",
+            "beta",
+            "zeta",
+        ),  # the weights of the old and of the new state in `fast_rnn` and `fast_grnn`, as `nu`
+    ),
     # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.
     "step_size": ("log_dt", "dt_logit", "step_bias"),
     # This table is read by index, as in Flax's `Embed`: most of its gradients are zero.

@@ -7,6 +7,7 @@ cell needs only its file and its name here.
 import inspect
 from collections.abc import Callable
 
+from jaxrnn.cells.additive import atr, cfn, ran
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
@@ -14,6 +15,7 @@ from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
+from jaxrnn.cells.fast import fast_grnn, fast_rnn
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.hgrn2 import hgrn2
@@ -27,6 +29,8 @@ from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.mlstm import mlstm
+from jaxrnn.cells.mutated import mut1, mut2, mut3
+from jaxrnn.cells.one_gate import li_gru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
@@ -37,6 +41,7 @@ from jaxrnn.cells.s5 import s5
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
+from jaxrnn.cells.ugrnn import intersection_rnn, ugrnn
 from jaxrnn.types import Cell
 
 __all__ = [
@@ -45,23 +50,29 @@ __all__ = [
     "RWKV7Carry",
     "SLSTMCarry",
     "antisymmetric",
+    "atr",
     "cfc",
+    "cfn",
     "conv_gru",
     "conv_lstm",
     "cornn",
     "coupled_lstm",
     "delta_net",
     "elman",
+    "fast_grnn",
+    "fast_rnn",
     "gated_delta_net",
     "gla",
     "gru",
     "hgrn2",
     "indrnn",
+    "intersection_rnn",
     "irnn",
     "janet",
     "kda",
     "layer_norm_gru",
     "layer_norm_lstm",
+    "li_gru",
     "linear_attention",
     "linoss",
     "lru",
@@ -70,10 +81,15 @@ __all__ = [
     "mgu",
     "min_gru",
     "min_lstm",
+    "minimal_rnn",
     "mlstm",
+    "mut1",
+    "mut2",
+    "mut3",
     "peephole_lstm",
     "projected_lstm",
     "qrnn",
+    "ran",
     "retention",
     "rg_lru",
     "rwkv7",
@@ -82,6 +98,8 @@ __all__ = [
     "slstm",
     "sru",
     "ssd",
+    "star",
+    "ugrnn",
 ]
 
 CONSTRUCTORS: dict[str, Callable[..., Cell]] = {
