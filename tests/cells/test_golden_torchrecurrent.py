@@ -1,0 +1,94 @@
+"""Outputs and gradients against torchrecurrent, whose results `golden/make_torchrecurrent.py` keeps."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from golden import store
+from golden.store import H
+
+import jaxrnn
+from compare import assert_close
+from quick import jit
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+GOLDEN = store.load("torchrecurrent")
+
+
+def by_gate(weights: Any, name: str) -> list[np.ndarray]:
+    """The rows of each gate of a weight or a bias, inputs first."""
+    weight = weights[name]
+    return [rows.T for rows in np.split(weight, len(weight) // H)]
+
+
+def plain(
+    weights: Any, inputs: tuple[int, ...], states: tuple[int, ...], biases: tuple[tuple[int | None, int | None], ...]
+) -> dict[str, np.ndarray]:
+    """Parameters of gates at these places; a bias is the sum of one of the input and one of the state."""
+    W, U, b, c = (by_gate(weights, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    sums = [(0 if i is None else b[i]) + (0 if j is None else c[j]) for i, j in biases]
+    return {
+        "kernel": np.stack([W[i] for i in inputs], axis=1),
+        "recurrent_kernel": np.stack([U[i] for i in states], axis=1),
+        "bias": np.stack(sums),
+    }
+
+
+def minimal(weights: Any) -> dict[str, np.ndarray]:
+    return {
+        "kernel": weights["weight_ih"].T[:, None],
+        "recurrent_kernel": np.stack([weights["weight_mm"].T, weights["weight_hh"].T], axis=1),
+        "bias": np.stack([weights["bias_ih"], weights["bias_hh"]]),
+    }
+
+
+def fast(weights: Any, count: int, *numbers: str) -> dict[str, np.ndarray]:
+    bias = (weights["bias_ih"] + weights["bias_hh"]).reshape(count, H)
+    kernels = {"kernel": weights["weight_ih"].T[:, None], "recurrent_kernel": weights["weight_hh"].T[:, None]}
+    return kernels | {"bias": bias} | {name: weights[name][0] for name in numbers}
+
+
+def same(*gates: int) -> tuple[tuple[int, int], ...]:
+    return tuple((g, g) for g in gates)
+
+
+READ = {
+    "ugrnn": lambda w: plain(w, (1, 0), (1, 0), same(1, 0)),
+    "intersection_rnn": lambda w: plain(w, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3)),
+    "fast_rnn": lambda w: fast(w, 1, "alpha", "beta"),
+    "fast_grnn": lambda w: fast(w, 2, "zeta", "nu"),
+    "li_gru": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
+    "star": lambda w: plain(w, (1, 0), (0,), ((1, 0), (0, None))),
+    "minimal_rnn": minimal,
+    "ran": lambda w: plain(w, (1, 2, 0), (0, 1), same(0, 1)),
+    "atr": lambda w: plain(w, (0,), (0,), same(0)),
+    "cfn": lambda w: plain(w, (0, 1, 2), (0, 1), same(0, 1)),
+    "mut1": lambda w: plain(w, (1, 0, 2), (0, 1), ((1, 0), (0, None))) | {"recurrent_bias": by_gate(w, "bias_hh")[1]},
+    "mut2": lambda w: plain(w, (0, 2, 1), (0, 2, 1), same(0, 2, 1)),
+    "mut3": lambda w: plain(w, (0, 1, 2), (0, 1, 2), same(0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_agrees_with_torchrecurrent(name):
+    golden, cell = GOLDEN[name], jaxrnn.cells.CONSTRUCTORS[name](H)
+    inputs = golden["inputs"]
+    params = READ[name](inputs["weights"])
+    carry = cell.init_carry(params)._replace(**inputs["carry"])
+
+    def weighed(xs):
+        ys = jaxrnn.unroll(cell, params, xs, carry)[1]
+        return (ys * golden["cotangent"]).sum(), ys
+
+    gradients, ys = jit(jax.grad(weighed, has_aux=True))(inputs["xs"])
+    assert_close((ys, gradients), (golden["ys"], golden["gradients"]), 1e-5)
+
+
+def test_file_says_how_it_was_made():
+    made = {name: value.item() for name, value in GOLDEN["made"].items()}
+    script = made["command"].removeprefix("python tests/golden/")
+    assert f"SEED = {made['seed']}" in (store.FOLDER / script).read_text()
+    assert made["versions"].startswith("torchrecurrent ")
+    assert set(GOLDEN) - {"made"} == set(READ)

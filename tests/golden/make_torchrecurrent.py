@@ -1,0 +1,84 @@
+"""Writes `torchrecurrent.npz`: outputs and gradients of the cells of torchrecurrent.
+
+    pip install torch==2.13.0 numpy && pip install --no-deps torchrecurrent==0.2.5
+    python tests/golden/make_torchrecurrent.py
+
+For each cell, `inputs` are its weights in torchrecurrent's names, `xs [T, B, D]`, and the initial `carry`; `ys` are the
+outputs of all steps, and `gradients` those of `sum(ys * cotangent)` in `xs`. Results are computed in float64 and stored
+in float32. A second run writes the same bytes. Some of its biases have no counterpart in the papers: they are zero.
+"""
+
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import store
+import torch
+import torchrecurrent
+from store import B, D, H, T
+
+SEED = 2018
+CELLS = {
+    "ugrnn": torchrecurrent.UGRNNCell,
+    "intersection_rnn": torchrecurrent.IntersectionRNNCell,
+    "fast_rnn": torchrecurrent.FastRNNCell,
+    # Its gate has tanh by default, although its documentation and the paper have a sigmoid.
+    "fast_grnn": partial(torchrecurrent.FastGRNNCell, nonlinearity="sigmoid"),
+    "li_gru": torchrecurrent.LiGRUCell,
+    "star": torchrecurrent.STARCell,
+    "minimal_rnn": torchrecurrent.MinimalRNNCell,
+    "ran": torchrecurrent.RANCell,
+    "atr": torchrecurrent.ATRCell,
+    "cfn": torchrecurrent.CFNCell,
+    "mut1": torchrecurrent.MUT1Cell,
+    "mut2": torchrecurrent.MUT2Cell,
+    "mut3": torchrecurrent.MUT3Cell,
+}
+# Of a cell's biases, the gates that its paper does not have.
+ZERO = {
+    "atr": ("bias_hh", slice(None)),
+    "cfn": ("bias_ih", slice(2 * H, None)),
+    "mut1": ("bias_ih", slice(2 * H, None)),
+}
+TWO_STATES = ("ran",)  # h, c
+APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
+
+
+def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Inputs and results of one cell."""
+    width = H if name in APART else D
+    cell = CELLS[name](width, H).double()
+    shapes = {key: tuple(weight.shape) for key, weight in cell.named_parameters()}
+    fields = ("h", "c") if name in TWO_STATES else ("h",)
+    inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": {field: (B, H) for field in fields}})
+    if name in ZERO:
+        key, rows = ZERO[name]
+        inputs["weights"][key][rows] = 0
+    with torch.no_grad():
+        for key, weight in cell.named_parameters():
+            weight.copy_(torch.from_numpy(inputs["weights"][key]))
+    xs = torch.tensor(inputs["xs"], dtype=torch.float64, requires_grad=True)
+    state: Any = tuple(torch.tensor(inputs["carry"][field], dtype=torch.float64) for field in fields)
+    state = state if name in TWO_STATES else state[0]
+    ys = []
+    for x in xs:
+        made = cell(x, state)
+        y, state = made if name in APART else (made[0] if name in TWO_STATES else made, made)
+        ys.append(y)
+    cotangent = store.draw(rng, (T, B, H))
+    out = torch.stack(ys)
+    (out * torch.tensor(cotangent, dtype=torch.float64)).sum().backward()
+    results = {"ys": out.detach().float().numpy(), "gradients": xs.grad.float().numpy()}
+    return {"inputs": inputs, "cotangent": cotangent, **results}
+
+
+def main() -> None:
+    versions = f"torchrecurrent {version('torchrecurrent')}, torch {torch.__version__}, numpy {np.__version__}"
+    made = {"seed": SEED, "versions": versions, "command": "python tests/golden/make_torchrecurrent.py"}
+    rng = np.random.default_rng(SEED)
+    store.save("torchrecurrent", {name: golden(name, rng) for name in CELLS}, **made)
+
+
+if __name__ == "__main__":
+    main()
