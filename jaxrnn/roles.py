@@ -40,7 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
             "alpha",
             "beta",
             "zeta",
-        ),  # the weights of the old and of the new state in `fast_rnn` and `fast_grnn`, as `nu`
+        ),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
     ),
     # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.
     "step_size": ("log_dt", "dt_logit", "step_bias"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from jaxrnn.cells.additive import atr, cfn, ran
 from jaxrnn.cells.antisymmetric import antisymmetric
+from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
@@ -21,14 +22,16 @@ from jaxrnn.cells.gru import gru
 from jaxrnn.cells.hgrn2 import hgrn2
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
+from jaxrnn.cells.lem import LEMCarry, lem
 from jaxrnn.cells.linear_attention import linear_attention, retention
 from jaxrnn.cells.linoss import linoss
 from jaxrnn.cells.lru import lru
-from jaxrnn.cells.lstm import lstm
+from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.mlstm import mlstm
+from jaxrnn.cells.multiplicative import multiplicative_lstm
 from jaxrnn.cells.mutated import mut1, mut2, mut3
 from jaxrnn.cells.one_gate import li_gru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
@@ -38,6 +41,7 @@ from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
 from jaxrnn.cells.s5 import s5
+from jaxrnn.cells.sgu import dsgu, sgu
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
@@ -46,11 +50,13 @@ from jaxrnn.types import Cell
 
 __all__ = [
     "CoRNNCarry",
+    "LEMCarry",
     "QRNNCarry",
     "RWKV7Carry",
     "SLSTMCarry",
     "antisymmetric",
     "atr",
+    "br",
     "cfc",
     "cfn",
     "conv_gru",
@@ -58,6 +64,7 @@ __all__ = [
     "cornn",
     "coupled_lstm",
     "delta_net",
+    "dsgu",
     "elman",
     "fast_grnn",
     "fast_rnn",
@@ -72,6 +79,7 @@ __all__ = [
     "kda",
     "layer_norm_gru",
     "layer_norm_lstm",
+    "lem",
     "li_gru",
     "linear_attention",
     "linoss",
@@ -83,9 +91,12 @@ __all__ = [
     "min_lstm",
     "minimal_rnn",
     "mlstm",
+    "multiplicative_lstm",
     "mut1",
     "mut2",
     "mut3",
+    "nbr",
+    "original_lstm",
     "peephole_lstm",
     "projected_lstm",
     "qrnn",
@@ -95,6 +106,7 @@ __all__ = [
     "rwkv7",
     "s4d",
     "s5",
+    "sgu",
     "slstm",
     "sru",
     "ssd",

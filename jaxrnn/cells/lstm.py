@@ -69,3 +69,61 @@ def lstm(
         **options,
     )
     return with_cudnn(cell) if (activation, gate_activation) == (jnp.tanh, sigmoid) else cell
+
+
+def _twice_tanh_of_half(x: Array) -> Array:
+    return 2 * jnp.tanh(x / 2)
+
+
+def _tanh_of_half(x: Array) -> Array:
+    return jnp.tanh(x / 2)
+
+
+@checked
+def original_lstm(
+    features: int,
+    *,
+    activation: Activation = _twice_tanh_of_half,
+    output_activation: Activation = _tanh_of_half,
+    gate_activation: Activation = sigmoid,
+    **options: Unpack[CellOptions],
+) -> Cell:
+    """Makes the LSTM as it was first published, without a forget gate: the cell state only adds up.
+
+    `cₜ = cₜ₋₁ + iₜ ⊙ gₜ`, `hₜ = oₜ ⊙ h(cₜ)`, and the output is `hₜ`. The gates are `iₜ, oₜ = σ(W xₜ + U hₜ₋₁ + b)` and
+    `gₜ = g(W xₜ + U hₜ₋₁ + b)`, each with its own weights, where `g(x) = 4 σ(x) − 2 = 2 tanh(x / 2)` and
+    `h(x) = 2 σ(x) − 1 = tanh(x / 2)` (Hochreiter & Schmidhuber 1997, "Long short-term memory", with blocks of one
+    cell). Later implementations have tanh for both.
+
+    Args:
+      features: H, the width of the state.
+      activation: g, the candidate's nonlinearity.
+      output_activation: h, the nonlinearity of the cell state in the output.
+      gate_activation: σ, the nonlinearity of the gates.
+      **options: see `CellOptions`; the parameters are `kernel [D, 3, H]`, `recurrent_kernel [H, 3, H]` and
+        `bias [3, H]`, of the gates `i g o`.
+
+    Returns:
+      A `Cell` with carry `LSTMCarry(c, h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.original_lstm(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.c.shape
+      ((5, 2, 8), (2, 8))
+    """
+
+    def pointwise(params: Params, carry: LSTMCarry, gates: tuple[Array, ...]) -> tuple[LSTMCarry, Array]:
+        del params  # the engine has applied them all
+        i, g, o = gates
+        c = carry.c + gate_activation(i) * activation(g)
+        h = gate_activation(o) * output_activation(c)
+        return LSTMCarry(c, h), h
+
+    known = {"i": gate_activation, "g": activation, "o": gate_activation}
+    return pointwise_cell(pointwise, features, LSTMCarry, gates=("i", "g", "o"), activations=known, **options)
