@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import store
@@ -50,6 +51,23 @@ def fast(weights: Any, count: int, *numbers: str) -> dict[str, np.ndarray]:
     return kernels | {"bias": bias} | {name: weights[name][0] for name in numbers}
 
 
+def multiplicative(weights: Any) -> dict[str, np.ndarray]:
+    """The first gate of the input is `m` there; its bias is zero."""
+    W, b = by_gate(weights, "weight_ih"), by_gate(weights, "bias_ih")
+    U = [*by_gate(weights, "weight_mh"), weights["weight_hh"].T]
+    return {
+        "kernel": np.stack([*W[1:], W[0]], axis=1),
+        "recurrent_kernel": np.stack(U, axis=1),
+        "bias": np.stack(b[1:]) + np.stack(by_gate(weights, "bias_mh")),
+    }
+
+
+def deep(weights: Any) -> dict[str, np.ndarray]:
+    params = plain(weights, (0, 1), (0, 1), same(0, 1))
+    recurrent = np.concatenate([params["recurrent_kernel"], weights["weight_ho"].T[:, None]], axis=1)
+    return params | {"recurrent_kernel": recurrent}
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -68,12 +86,23 @@ READ = {
     "mut1": lambda w: plain(w, (1, 0, 2), (0, 1), ((1, 0), (0, None))) | {"recurrent_bias": by_gate(w, "bias_hh")[1]},
     "mut2": lambda w: plain(w, (0, 2, 1), (0, 2, 1), same(0, 2, 1)),
     "mut3": lambda w: plain(w, (0, 1, 2), (0, 1, 2), same(0, 1, 2)),
+    "original_lstm": lambda w: plain(w, (0, 1, 2), (0, 1, 2), same(0, 1, 2)),
+    "multiplicative_lstm": multiplicative,
+    "sgu": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
+    "dsgu": deep,
+    "nbr": lambda w: plain(w, (0, 1, 2), (0, 1), ((0, 0), (1, 1), (2, None))),
+}
+# Where its nonlinearities are not the paper's.
+OPTIONS = {
+    "original_lstm": {"activation": jnp.tanh, "output_activation": jnp.tanh},
+    "sgu": {"gate_activation": jax.nn.hard_sigmoid},
+    "dsgu": {"gate_activation": jax.nn.hard_sigmoid},
 }
 
 
 @pytest.mark.parametrize("name", READ)
 def test_agrees_with_torchrecurrent(name):
-    golden, cell = GOLDEN[name], jaxrnn.cells.CONSTRUCTORS[name](H)
+    golden, cell = GOLDEN[name], jaxrnn.cells.CONSTRUCTORS[name](H, **OPTIONS.get(name, {}))
     inputs = golden["inputs"]
     params = READ[name](inputs["weights"])
     carry = cell.init_carry(params)._replace(**inputs["carry"])

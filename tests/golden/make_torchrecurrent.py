@@ -34,14 +34,22 @@ CELLS = {
     "mut1": torchrecurrent.MUT1Cell,
     "mut2": torchrecurrent.MUT2Cell,
     "mut3": torchrecurrent.MUT3Cell,
+    "original_lstm": torchrecurrent.OriginalLSTMCell,
+    "multiplicative_lstm": torchrecurrent.MultiplicativeLSTMCell,
+    "sgu": torchrecurrent.SGUCell,
+    "dsgu": torchrecurrent.DSGUCell,
+    "nbr": torchrecurrent.NBRCell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
     "atr": ("bias_hh", slice(None)),
     "cfn": ("bias_ih", slice(2 * H, None)),
     "mut1": ("bias_ih", slice(2 * H, None)),
+    "multiplicative_lstm": ("bias_hh", slice(None)),
+    "sgu": ("bias_hh", slice(H)),
+    "dsgu": ("bias_hh", slice(H)),
 }
-TWO_STATES = ("ran",)  # h, c
+TWO_STATES = ("ran", "original_lstm", "multiplicative_lstm")  # h, c
 APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
 
 
@@ -55,6 +63,8 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     if name in ZERO:
         key, rows = ZERO[name]
         inputs["weights"][key][rows] = 0
+    if name == "multiplicative_lstm":
+        inputs["weights"]["bias_ih"][:H] = 0
     with torch.no_grad():
         for key, weight in cell.named_parameters():
             weight.copy_(torch.from_numpy(inputs["weights"][key]))
