@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -18,12 +18,15 @@ from jaxrnn.cli.last_words import LastWords
 from jaxrnn.cli.problem import Common, Problem
 from jaxrnn.types import Array
 
+T = TypeVar("T")
+
 AUTO = "auto"  # for --coordinator: JAX finds it by itself
 PATIENCE = 60  # seconds in which all processes have to come
 SILENCE = 30  # seconds without a sign of life after which JAX counts a process as dead
+LONGEST = 1024  # bytes of a problem that other processes show
 DIED = (
     "jaxrnn: the run has ended early, because this process or another one of it has died; the last lines of the others "
-    "say why, and --resume goes on from the last record, with as many processes as you like"
+    "say why, and --resume goes on from the last record or the one before it, with as many processes as you like"
 )
 
 
@@ -184,6 +187,28 @@ def agree(told: dict[str, Any]) -> None:
             f"{name} (here {value})" for (name, value), one in zip(told.items(), same, strict=True) if not one
         )
         raise Common(f"the processes of the run differ in {here}; start all of them with the same")
+
+
+def together(act: Callable[[], T]) -> T:
+    """Returns what `act` returns here; if it raises a `Problem` in one process, every process raises one that says so.
+
+    All processes have to call it at the same place, and `act` must not wait for others.
+    """
+    if not several():
+        return act()
+    said = ""
+    try:
+        result = act()
+    except Problem as problem:
+        said = str(problem)
+    line = np.frombuffer(said.encode()[:LONGEST].ljust(LONGEST, b"\0"), np.uint8)
+    everywhere = [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in _over_processes(_each, line)]
+    if said:
+        raise Common(said)
+    for process, elsewhere in enumerate(everywhere):
+        if elsewhere:
+            raise Common(f"process {process} of the run has ended: {elsewhere}")
+    return result
 
 
 def shared(data: bytes | None) -> bytes:

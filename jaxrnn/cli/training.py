@@ -3,6 +3,7 @@
 import os
 import shlex
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def training(args: Namespace) -> None:
     processes.checked(args)
     given = {name: value for name, value in vars(args).items() if name in Settings._fields}
     devices.prepare(args.devices)
-    corpus = None if args.resume else text.read(args.text, args.valid)
     with processes.joined(args):
+        corpus = processes.together(lambda: None if args.resume else text.read(args.text, args.valid))
         processes.agree(told(args, given, corpus))
         mesh = devices.mesh(args.devices)
         finished = (lead if processes.first() else follow)(args, given, corpus, mesh)
@@ -62,31 +63,47 @@ def told(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None) -> 
 
 def lead(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh) -> bool:
     """Trains a run, as the process that keeps its directory, and returns whether it has come to its end."""
-    directory = args.out
-    if corpus is None:
-        if not os.path.isdir(directory):
-            raise Problem(f"{checkpoint.within(directory)}: cannot be read (no such directory); {checkpoint.ABSENT}")
-        with locked(directory):
-            folder.tidy(directory)
-            saved = folder.newest(directory)
-            return finish(Run.resumed(directory, saved, given, args.text, args.valid, mesh), args)
-    run = Run(directory, Settings(**given), corpus, args.text, args.valid, mesh)
-    prompted(run.corpus.vocabulary, args.prompt)
-    make(directory)
-    with locked(directory):
-        folder.tidy(directory)
-        run.begin()
+    with ExitStack() as held:
+        run = processes.together(lambda: prepared(args, given, corpus, mesh, held))
+        if processes.several():
+            processes.shared(run.packed())
+        processes.together(lambda: None)  # the others resume the run
         return finish(run, args)
 
 
 def follow(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh) -> bool:
     """Trains a run beside process 0, from which it gets the checkpoint, and returns whether it has come to its end."""
     del corpus  # it is read again, as the checkpoint says
-    path = checkpoint.within(args.out)
-    saved = checked(path, checkpoint.unpacked(path, processes.shared(None)))
-    run = Run.resumed(args.out, saved, given, args.text, args.valid, mesh)
+    processes.together(lambda: None)  # process 0 prepares the run
+    path, data = checkpoint.within(args.out), processes.shared(None)
+
+    def resumed() -> Run:
+        saved = checked(path, checkpoint.unpacked(path, data))
+        return Run.resumed(args.out, saved, given, args.text, args.valid, mesh)
+
+    run = processes.together(resumed)
     run.train()
     return run.finished
+
+
+def prepared(args: Namespace, given: dict[str, Any], corpus: text.Corpus | None, mesh: Mesh, held: ExitStack) -> Run:
+    """Returns a run that has begun, or that goes on; `held` gets the lock of its directory."""
+    directory = args.out
+    if corpus is None:
+        if not os.path.isdir(directory):
+            raise Problem(f"{checkpoint.within(directory)}: cannot be read (no such directory); {checkpoint.ABSENT}")
+        held.enter_context(locked(directory))
+        folder.tidy(directory)
+        run = Run.resumed(directory, folder.newest(directory), given, args.text, args.valid, mesh)
+        prompted(run.corpus.vocabulary, args.prompt)
+        return run
+    run = Run(directory, Settings(**given), corpus, args.text, args.valid, mesh)
+    prompted(run.corpus.vocabulary, args.prompt)
+    make(directory)
+    held.enter_context(locked(directory))
+    folder.tidy(directory)
+    run.begin()
+    return run
 
 
 def make(directory: Path) -> None:
@@ -102,8 +119,6 @@ def make(directory: Path) -> None:
 def finish(run: Run, args: Namespace) -> bool:
     """Trains a run and shows its table and a sample; returns False if it was stopped before."""
     opening = prompted(run.corpus.vocabulary, args.prompt)
-    if processes.several():
-        processes.shared(run.packed())
     print(report.heading(run.history[0], run.directory, run.step), flush=True)
     run.train(args.keep)
     run.plot()
