@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable
 from functools import cache
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
+import orbax.checkpoint as ocp
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -121,6 +124,37 @@ def check_flax() -> None:
     print("flax")
 
 
+def check_orbax() -> None:
+    """What is saved on one mesh is restored on another, and on one device, to the last bit."""
+    model, optimizer = jaxrnn.stack(jaxrnn.lstm(H), jaxrnn.dense(2)), optax.adam(0.1)
+
+    def arrays() -> Any:
+        params = model.init(jax.random.key(0), D)
+        state = optimizer.init(params)
+        return {"params": params, "state": optimizer.update(params, state)[1]}  # moments that are not 0
+
+    saved = jax.jit(arrays)()
+    auto = (AxisType.Auto,) * 2
+    others = [
+        jax.make_mesh(shape, ("data", "model"), axis_types=auto, devices=jax.devices()[: shape[0] * shape[1]])
+        for shape in ((4, 2), (1, 1))
+    ]
+    with TemporaryDirectory() as folder, ocp.CheckpointManager(folder) as manager:
+        placed = jax.device_put(saved, jaxrnn.sharding_of(saved, mesh(AxisType.Auto), tensor="model", fsdp="data"))
+        manager.save(0, args=ocp.args.StandardSave(placed))
+        manager.wait_until_finished()
+        for other in others:
+            shardings = jaxrnn.sharding_of(saved, other, tensor="model", fsdp="data")
+            like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), saved, shardings)
+            found = manager.restore(0, args=ocp.args.StandardRestore(like))
+            jax.tree.map(np.testing.assert_array_equal, found, saved)
+            assert jax.tree.map(lambda leaf: leaf.sharding, found) == shardings
+            kernel = found["params"]["layer_0"]["kernel"]
+            on_one = kernel.addressable_data(0).size
+            assert kernel.size == on_one * other.size, on_one
+    print("orbax")
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 8
     check("gru", jaxrnn.gru(H), AxisType.Auto, [GATHERED, SUMMED], fsdp="data")
@@ -129,4 +163,5 @@ if __name__ == "__main__":
     check("stack", deep, AxisType.Explicit, [GATHERED] * 2 + [SUMMED] * 2, fsdp="data")
     check_optimizer()
     check_flax()
+    check_orbax()
     print("done")

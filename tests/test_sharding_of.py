@@ -118,4 +118,4 @@ def test_on_eight_devices_a_step_exchanges_its_state_alone() -> None:
     del environment["JAX_DISABLE_MOST_OPTIMIZATIONS"]  # they decide which collectives are left
     done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-3:] == ["optimizer", "flax", "done"] and len(done.stdout.splitlines()) == 6
+    assert done.stdout.split()[-4:] == ["optimizer", "flax", "orbax", "done"] and len(done.stdout.splitlines()) == 7
