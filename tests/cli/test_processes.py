@@ -61,10 +61,13 @@ def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def pair(flags: list[str], signalled: int, step: int, number: int) -> list[tuple[int, str, str]]:
-    """Runs two processes, one of which gets a signal."""
+def pair(
+    flags: list[str], signalled: tuple[int, ...] = (), step: int = 0, number: int = 0, *, second: tuple[str, ...] = ()
+) -> list[tuple[int, str, str]]:
+    """Runs two processes: those that are `signalled` get a signal, and process 1 has further flags."""
     together = [*flags, "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
-    return ended([started([*together, str(i)], step if i == signalled else 0, number) for i in (0, 1)])
+    parts = [[*together, "0"], [*together, "1", *second]]
+    return ended([started(part, step if i in signalled else 0, number) for i, part in enumerate(parts)])
 
 
 @pytest.mark.every
@@ -74,13 +77,13 @@ def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*settings, "--out", str(whole)]) == 0
 
-    lead, follower = pair([*settings, "--out", str(parts)], 1, 10, signal.SIGINT)
+    lead, follower = pair([*settings, "--out", str(parts)], (1,), 10, signal.SIGINT)
     assert lead[0] == follower[0] == 130
     assert lead[2] == f"jaxrnn: stopped and saved; to go on: python -m jaxrnn --resume --out {parts}\n"
     assert follower[1:] == ("", "jaxrnn: stopped, and process 0 has saved the run\n")
     assert checkpoint.load(parts / "checkpoint")["step"] == 10
 
-    lead, follower = pair(["--resume", "--out", str(parts)], 0, 15, signal.SIGKILL)
+    lead, follower = pair(["--resume", "--out", str(parts)], (0,), 15, signal.SIGKILL)
     assert lead[0] == -signal.SIGKILL and follower[0] != 0
     assert lead[2] == follower[2] == f"{DIED}\n"
     assert follower[1] == ""
@@ -94,6 +97,24 @@ def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path)
         records = [[line[name] for line in lines(run)[1:]] for run in (parts, whole)]
         np.testing.assert_allclose(*records, rtol=1e-5)
     assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_ctrl_c_in_both_processes_saves_the_run(made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    lead, follower = pair([*SMALL, "--text", f"{made}/text", "--out", str(run)], (0, 1), 4, signal.SIGINT)
+    assert lead[0] == follower[0] == 130
+    assert lead[2] == f"jaxrnn: stopped and saved; to go on: python -m jaxrnn --resume --out {run}\n"
+    assert follower[1:] == ("", "jaxrnn: stopped, and process 0 has saved the run\n")
+    assert checkpoint.load(run / "checkpoint")["step"] == 4
+
+
+def test_a_text_that_one_process_cannot_read_ends_both(made: Path, tmp_path: Path) -> None:
+    flags = [*SMALL, "--text", f"{made}/text", "--out", f"{tmp_path}/run"]
+    lead, follower = pair(flags, second=("--text", f"{tmp_path}/none"))
+    said = f"--text {tmp_path}/none: cannot be read (No such file or directory); name a readable UTF-8 text file\n"
+    assert lead == (2, "", f"jaxrnn: process 1 of the run has ended: {said}")
+    assert follower == (2, "", f"jaxrnn: {said}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_processes_that_disagree_say_in_what(made: Path, tmp_path: Path) -> None:
