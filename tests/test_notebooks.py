@@ -1,6 +1,6 @@
 """The notebooks run, and what is committed of them is a complete and clean execution in their full setting.
 
-Two of them run by default, and with `--every` all.
+One of them runs by default, and with `--every` all.
 """
 
 import ast
@@ -309,6 +309,7 @@ def test_gradients_short() -> None:
     assert max(losses) < 3
 
 
+@pytest.mark.every
 def test_devices_short() -> None:
     loops = "{name: [of.kind for of in sends] for name, sends in in_steps.items()}"
     same = "max(values.values()) - min(values.values())"

@@ -99,6 +99,7 @@ def test_two_processes_that_are_disturbed_end_as_one_that_is_not(tmp_path: Path)
     assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
+@pytest.mark.every
 def test_ctrl_c_in_both_processes_saves_the_run(made: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     lead, follower = pair([*SMALL, "--text", f"{made}/text", "--out", str(run)], (0, 1), 4, signal.SIGINT)
@@ -137,6 +138,7 @@ def test_processes_that_disagree_say_in_what(made: Path, tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.every
 def test_a_process_that_is_alone_gives_up(made: Path, tmp_path: Path) -> None:
     where = f"127.0.0.1:{free_port()}"
     alone = ["--coordinator", where, "--processes", "2", "--process", "1", "--text", f"{made}/text"]
