@@ -127,6 +127,7 @@ OWN |= dict.fromkeys(("init_attention", "attention"), ATTENTION)
 OWN |= dict.fromkeys(("generate", "beam_search", "scheduled_sampling"), WRITING)
 OTHERS = {"unroll", "unroll_with_aux", "fold", "step", "methods", "initial_carry", "last"}
 OTHERS |= {"linear_scan", "matrix_scan", "tune_cpu_allocator", "stack", "roles"}
+OTHERS |= {"sharding_of", "wavefront"}  # they need a mesh, and have tests of their own for what does not fit
 FUNCTIONS = {name: made for name in jaxrnn.__all__ if inspect.isfunction(made := getattr(jaxrnn, name))}
 MAKERS = {name: made for name, made in FUNCTIONS.items() if name not in OTHERS}
 

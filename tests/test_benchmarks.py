@@ -189,6 +189,7 @@ def test_collectives_and_products_are_those_that_the_model_of_the_cost_predicts(
         assert bool(row["collectives"]) == (row["devices"] > 1)
 
 
+@pytest.mark.every
 def test_packages_are_timed_both_ways(runs):
     rows = results.pick(results.load(runs / "here" / "packages.json")["rows"], cell="complex h = a h + b")
     assert [(row["what"], row["contender"]) for row in rows] == [
@@ -402,6 +403,7 @@ def test_a_short_logarithmic_axis_has_numbers():
     assert low < 12.8 and high > 14.3 and sum(low <= tick <= high for tick in ax.get_xticks()) >= 2
 
 
+@pytest.mark.every
 def test_report_is_idempotent_and_names_every_figure(runs):
     section = report.section(runs)
     text = f"# jaxrnn\n\n{report.BEGIN}\n{report.END}\n\nMore.\n"
