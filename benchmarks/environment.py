@@ -122,4 +122,5 @@ class Bystanders:
             return time.perf_counter(), 0.0
         ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
         busy = sum(ticks) - ticks[3] - ticks[4]  # neither idle nor waiting for a disk
-        return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - time.process_time()
+        own = sum(os.times()[:4])  # also of processes that this one started, once they have ended
+        return time.perf_counter(), busy / os.sysconf("SC_CLK_TCK") - own
