@@ -100,10 +100,11 @@ def test_a_loop_without_a_known_end_is_refused():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_device_exchanges_nothing_and_all_of_its_work_is_useful(way):
+def test_one_device_exchanges_nothing_and_all_of_its_work_is_useful_but_what_it_recomputes(way):
     sizes = WAYS[way].grown(sharding.PODS, 1)
     cost = WAYS[way].cost(sizes, 1)
-    assert cost.collectives == () and cost.useful == cost.flop
+    useful = 3 / 4 if way == "wavefront" else 1  # a gradient runs each chunk forward again
+    assert cost.collectives == () and cost.useful == useful * cost.flop
     assert cost_model.efficiency(cost, cost, TPU_V5E, 1) == 1
 
 

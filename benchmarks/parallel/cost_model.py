@@ -165,8 +165,10 @@ def wavefront(s: Sizes, devices: int) -> Cost:
     chunks = s.T // s.chunk
     ticks = chunks + devices - 1
     layer = _lstm(s._replace(T=ticks * s.chunk), inputs=True)
+    again = 2 * ticks * s.chunk * s.B * LSTM_GATES * s.H * (s.D + s.H)  # the gradient computes each chunk again
     sent = Collective("collective-permute", 4 * ticks, 4 * ticks * FLOAT * s.chunk * s.B * s.H)
-    return layer._replace(useful=layer.flop * chunks / ticks, collectives=(sent,) if devices > 1 else ())
+    useful = layer.flop * chunks / ticks
+    return layer._replace(useful=useful, flop=layer.flop + again, collectives=(sent,) if devices > 1 else ())
 
 
 def work_seconds(cost: Cost, chip: Chip) -> float:
