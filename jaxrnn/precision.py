@@ -68,6 +68,7 @@ def outer(a: Array, b: Array, dtype: Any) -> Array:
 
 
 def _letters(count: int) -> str:
+    """Returns letters in the order of the alphabet, in which JAX sums them; another order would transpose an array."""
     return "mnpqrstuvw"[:count]
 
 

@@ -215,7 +215,7 @@ def backward(
 ) -> Operands:
     """Transposes `tangent`: returns the cotangents of the operands from those of `carry` and `ys`."""
     xs, weights, scale = operands.xs, operands.weights, operands.scale
-    back = kernels.back(weights.recurrent, spec.dtype, flat=spec.flat)
+    back = kernels.back(weights.recurrent, spec.dtype, flat=spec.flat, by_mosaic=spec.method == "kernel")
     batch = xs.shape[1:-1]
     # Small parameters get a cotangent per sequence, summed once after the loop: a sum in every step costs more.
     row = jnp.zeros_like(dcarry.h.sum(-1))  # it has the sharding of the batch

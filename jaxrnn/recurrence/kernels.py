@@ -35,11 +35,11 @@ def through(kernel: Array, dtype: Any, *, flat: bool = False) -> Callable[[Array
     return lambda h: _merged(einsum("...nk,nkgm->...gnm", _split(h, len(kernel)), kernel, dtype), 2 + flat)
 
 
-def back(kernel: Array, dtype: Any, *, flat: bool = False) -> Callable[[Array], Array]:
+def back(kernel: Array, dtype: Any, *, flat: bool = False, by_mosaic: bool = False) -> Callable[[Array], Array]:
     """Transposes `through`: returns the map from cotangents of gates to those of states.
 
-    It casts and transposes the kernel once: in the loop that would cost more than the product. Mosaic, which compiles
-    what is `flat`, refuses to contract two axes at once.
+    It casts and transposes the kernel once: in the loop that would cost more than the product. `by_mosaic` says that
+    the product is compiled by Mosaic, which for a TPU's kernels refuses to contract two axes at once.
     """
     kernel = cast(kernel, dtype)
     gates, width = kernel.shape[-2:]
@@ -56,7 +56,7 @@ def back(kernel: Array, dtype: Any, *, flat: bool = False) -> Callable[[Array], 
 
     def merged(dr: Array) -> Array:
         by_head = _split(apart(dr), len(kernel))
-        if flat:
+        if by_mosaic:
             by_row = turned.reshape(len(kernel), gates * width, -1)
             return _merged(einsum("...nm,nmk->...nk", _merged(by_head.swapaxes(-3, -2)), by_row, dtype))
         return _merged(einsum("...gnm,ngmk->...nk", by_head, turned, dtype))

@@ -112,7 +112,8 @@ def linear_cell(
         params = wide(params, z.x.dtype)
         b = z.b if first is None else _begin(carry.begun, z)
         h = (z.a if decay is None else align(decay(params), b)) * _state(carry) + b
-        return _carry(carry, h, vary(jnp.ones_like(h.sum(-1)), varying(h))), output(params, h, z.x)
+        ones = vary(jnp.ones_like(h.sum(-1)), varying(h))  # explicit mode cannot index split features
+        return _carry(carry, h, ones), output(params, h, z.x)
 
     def scan(
         params: Params,

@@ -30,7 +30,7 @@ class Passing(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What a device has between two ticks."""
+    """The state of a device between two ticks."""
 
     carry: Carry  # of its layers
     made: Passing  # the chunk of the last tick, behind its layers
