@@ -375,6 +375,7 @@ def figure(path):
     return report.SCRIPTS[result["question"]].QUESTION.draw(result)
 
 
+@pytest.mark.every
 def test_no_two_series_share_a_colour_and_log_axes_carry_no_bars(runs):
     for path in (*runs.glob("*/*.json"), *report.RESULTS.glob("*/*.json")):
         colours = {}

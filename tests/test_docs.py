@@ -53,6 +53,7 @@ LONG = {"docs/layers.md", "docs/training.md", "docs/decoding.md", "docs/gradient
 CODE = [name for name in DOCUMENTS if blocks(name, "python")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("document", tiered(CODE, set(CODE) - LONG))
 def test_code_prints_what_the_comments_beside_it_say(document, tmp_path, monkeypatch):
     source = "\n".join(blocks(document, "python"))

@@ -68,6 +68,7 @@ def test_every_cell_where_batch_and_time_are_unknown(name):
         close(moved(*args), jit(program)(*args))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "sizes", "options"),
     [("odd", "t, ...", {"remat": "carries"}), ("rg_lru", f"{cells.T}, b, ...", {"remat": 2, "reverse": True})],
@@ -111,6 +112,7 @@ def test_strides_where_batch_and_time_are_unknown():
     close(carried(program, args, (None, "t, b, ...", "b"))(*args), jit(program)(*args))
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("face", ["linen", "nnx"])
 def test_both_faces_where_batch_and_time_are_unknown(face):
     cell, xs = jaxrnn.lstm(4), np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)

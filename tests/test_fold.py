@@ -81,6 +81,7 @@ def test_chunks_of_every_kind_of_model_equal_the_whole(name):
     assert_close(outcome(name, 5), outcome(name))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chunk", CHUNKS, ids=str)
 def test_every_chunk_draws_and_gives_the_same(chunk):
     assert_close(outcome("random", chunk, seed=3), outcome("random", seed=3))
@@ -119,6 +120,7 @@ def test_each_step_counts_once(total, chunk):
     assert_close(carry, jaxrnn.unroll(model, params, xs[:total])[0])
 
 
+@pytest.mark.every
 def test_token_ids_a_context_and_targets_of_several_arrays():
     decoder = jaxrnn.stack(jaxrnn.embedding(5, D), jaxrnn.attending(jaxrnn.gru(H), memory_features=3))
     memory = jaxrnn.Memory(jax.random.normal(jax.random.key(0), (6, B, 3)), jnp.ones((6, B), bool))
@@ -134,6 +136,7 @@ def test_token_ids_a_context_and_targets_of_several_arrays():
     assert_close(total, loss(jaxrnn.unroll(decoder, params, ids, context=memory)[1], targets), 1e-5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chunk", [4, (4, 2), T], ids=str)
 def test_truncation_keeps_values_and_stops_gradients_between_chunks(chunk):
     model, params, xs, carry = case("dense engine")
@@ -158,6 +161,7 @@ def test_truncation_keeps_values_and_stops_gradients_between_chunks(chunk):
     assert_close(found[0][1], whole)
 
 
+@pytest.mark.every
 def test_derivatives_of_second_order_and_forward_mode():
     model, params, xs, _ = case("plain loop")
     bias = params["bias"]

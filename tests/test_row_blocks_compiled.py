@@ -71,6 +71,7 @@ def test_a_program_has_more_rows_where_there_are_more_than_programs_of_sixteen()
     assert row_limits.block(10**6, 256) == 16
 
 
+@pytest.mark.every
 def test_exporting_the_kernel_says_what_it_needs() -> None:
     cell = jaxrnn.elman(16)
     params = cell.init(jax.random.key(0), 2)

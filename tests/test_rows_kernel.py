@@ -74,6 +74,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", tiered(CASES, ("lstm", "heads", "indrnn", "user")))
 def test_the_kernel_equals_the_engine(name: str) -> None:
     cell, how = CASES[name]

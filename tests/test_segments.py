@@ -42,6 +42,7 @@ def value_and_gradients(cell, params, carry, xs, method, **options):
     return jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, carry, xs)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("x64", "quick_compilation", "in_segments")
 @pytest.mark.parametrize(("name", "reverse"), DIRECTIONS)
 def test_segments_equal_the_whole(name, reverse):

@@ -61,8 +61,8 @@ def refused(run: Callable[[Any], Any], axis: str = "time") -> str:
 
 
 def of_model(model: Any, **options: Any) -> Callable[[Any], Any]:
-    params = model.init(jax.random.key(0), 3)
-    return lambda xs: jaxrnn.unroll(model, params, xs, axis_name="time", **options)[0]
+    """Draws parameters when it runs: every worker of the tests makes all cases."""
+    return lambda xs: jaxrnn.unroll(model, model.init(jax.random.key(0), 3), xs, axis_name="time", **options)[0]
 
 
 @pytest.mark.parametrize(

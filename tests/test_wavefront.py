@@ -41,15 +41,16 @@ def mapped(run: Callable[[Any], Any], xs: Any = XS) -> Any:
 
 
 def of_model(model: Any, *, in_features: int | None = 3, **options: Any) -> Callable[[Any], Any]:
-    params = stacked(model, in_features)
-    return lambda xs: jaxrnn.wavefront(model, params, xs, **{"axis_name": "layers", "chunk": 2, **options})
+    """Draws parameters when it runs, as `with_params` does: every worker of the tests makes all cases."""
+    options = {"axis_name": "layers", "chunk": 2, **options}
+    return lambda xs: jaxrnn.wavefront(model, stacked(model, in_features), xs, **options)
 
 
 CELL = jaxrnn.lstm(3)
 
 
-def with_params(params: Any, carry: Any = None) -> Callable[[Any], Any]:
-    return lambda xs: jaxrnn.wavefront(CELL, params, xs, carry, axis_name="layers", chunk=2)
+def with_params(draw: Callable[[], Any], carry: Any = None) -> Callable[[Any], Any]:
+    return lambda xs: jaxrnn.wavefront(CELL, draw(), xs, carry, axis_name="layers", chunk=2)
 
 
 @pytest.mark.parametrize(
@@ -66,18 +67,21 @@ def with_params(params: Any, carry: Any = None) -> Callable[[Any], Any]:
         (of_model(CELL, mask=np.ones((4, 3), bool)), "wavefront: mask has shape (4, 3), expected (4, 2)"),
         (of_model(CELL, key=3), "wavefront: key is 3, expected one PRNG key"),
         (
-            with_params(CELL.init(jax.random.key(0), 3)),
+            with_params(lambda: CELL.init(jax.random.key(0), 3)),
             "the first axes of params and carry are 3, 4, expected",
         ),
-        (with_params(stacked(CELL, layers=0)), "the first axes of params and carry are 0, expected"),
-        (with_params({}), "the first axes of params and carry are no arrays, expected"),
-        (with_params({"kernel": np.float32(1)}), "the first axes of params and carry are none, expected"),
-        (with_params(stacked(CELL), jaxrnn.LSTMCarry(*np.ones((2, 2, 3)))), "first axes of params and carry are 1, 2"),
+        (with_params(lambda: stacked(CELL, layers=0)), "the first axes of params and carry are 0, expected"),
+        (with_params(dict), "the first axes of params and carry are no arrays, expected"),
+        (with_params(lambda: {"kernel": np.float32(1)}), "the first axes of params and carry are none, expected"),
         (
-            with_params(stacked(CELL), jaxrnn.LSTMCarry(*np.ones((2, 1, 5, 3)))),
+            with_params(lambda: stacked(CELL), jaxrnn.LSTMCarry(*np.ones((2, 2, 3)))),
+            "first axes of params and carry are 1, 2",
+        ),
+        (
+            with_params(lambda: stacked(CELL), jaxrnn.LSTMCarry(*np.ones((2, 1, 5, 3)))),
             "carry.c has shape (5, 3), expected (2,",
         ),
-        (with_params(stacked(CELL, 7)), "wavefront: params['kernel'] has shape (7, 4, 3), expected (3, 4, 3)"),
+        (with_params(lambda: stacked(CELL, 7)), "wavefront: params['kernel'] has shape (7, 4, 3), expected (3, 4, 3)"),
     ],
 )
 def test_what_cannot_be_run_says_so_in_one_line(run: Callable[[Any], Any], expected: str) -> None:
@@ -103,6 +107,6 @@ def test_one_chunk_on_one_device_is_a_run_of_the_layer() -> None:
 
 def test_no_steps_leave_the_carry() -> None:
     carry = jaxrnn.LSTMCarry(*np.ones((2, 1, 2, 3), np.float32))
-    after, ys = mapped(with_params(stacked(CELL), carry), XS[:0])
+    after, ys = mapped(with_params(lambda: stacked(CELL), carry), XS[:0])
     jax.tree.map(np.testing.assert_array_equal, after, carry)
     assert ys.shape == (0, 2, 3)

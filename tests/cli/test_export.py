@@ -31,6 +31,7 @@ def likeliest(run: Path, text: str, length: int) -> str:
     return text
 
 
+@pytest.mark.sampled
 def test_a_process_without_jaxrnn_goes_on_as_this_one_does(made: Path, tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "book" / "model.zip"
     file.parent.mkdir()

@@ -24,6 +24,7 @@ def without_links(*args: Any) -> None:
     raise PermissionError(1, os.strerror(1))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("link", [os.link, without_links])
 def test_a_damaged_checkpoint_gives_way_to_an_older_one(
     link: Callable[..., None], made: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch

@@ -109,6 +109,7 @@ def test_ctrl_c_in_both_processes_saves_the_run(made: Path, tmp_path: Path) -> N
     assert checkpoint.load(run / "checkpoint")["step"] == 4
 
 
+@pytest.mark.every
 def test_a_text_that_one_process_cannot_read_ends_both(made: Path, tmp_path: Path) -> None:
     flags = [*SMALL, "--text", f"{made}/text", "--out", f"{tmp_path}/run"]
     lead, follower = pair(flags, second=("--text", f"{tmp_path}/none"))

@@ -70,6 +70,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("hang_up")
 def test_a_disturbed_run_ends_as_an_undisturbed_one(
     settings: list[str],
@@ -160,6 +161,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.every
 def test_kills_at_random_moments_lose_a_record_at_most(settings: list[str], whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     environment = {

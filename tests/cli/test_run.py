@@ -334,6 +334,7 @@ runpy.run_module("jaxrnn", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("absent", "said"),
     [

@@ -56,6 +56,7 @@ def test_the_likeliest_characters_follow_the_whole_prompt(run: str, capsys: Capt
     assert sampled(capsys, "--out", run, "--length", "5", "--temperature", "0") == greedy(run, "\n", 5)[1:]
 
 
+@pytest.mark.sampled
 def test_each_sample_is_another_unless_a_seed_repeats_it(run: str, capsys: Capture) -> None:
     long = ["--out", run, "--length", "60", "--temperature", "1"]
     first, second = sampled(capsys, *long), sampled(capsys, *long)

@@ -35,6 +35,7 @@ def by_product(model: Any, params: Any, xs: np.ndarray, t: int, k: int) -> np.nd
     return np.linalg.svd(jax.jacobian(rest)(vector), compute_uv=False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "model", [jaxrnn.lstm(H), jaxrnn.stack(jaxrnn.gru(H), jaxrnn.dense(2), jaxrnn.elman(2))], ids=["lstm", "stack"]
 )

@@ -125,6 +125,7 @@ def test_the_fit_is_robust_and_leaves_out_what_is_no_gradient() -> None:
     assert np.isnan(slope(np.zeros((5, 2)))) and np.isnan(slope(np.eye(5)[:1]))
 
 
+@pytest.mark.every
 def test_a_figure_has_a_line_for_each_layer() -> None:
     figure = plot(report(MODEL, random_params(MODEL, D), XS, last))
     left, right = figure.axes

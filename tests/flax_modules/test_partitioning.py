@@ -44,6 +44,7 @@ def nnx_of(partitioning: Any) -> Any:
         return nnx.jit(lambda: jaxrnn.nnx.RNN(STACK, D, partitioning=partitioning, rngs=nnx.Rngs(0)))()
 
 
+@pytest.mark.sampled
 def test_linen_finds_the_names() -> None:
     model, variables = linen_of(NAMES)
     assert nn.get_partition_spec(variables) == {"params": SPECS}
@@ -62,6 +63,7 @@ def test_linen_adds_the_axis_of_a_lifted_transformation() -> None:
     assert nn.get_partition_spec(variables)["params"]["bias"] == P("members", None, "model")
 
 
+@pytest.mark.sampled
 def test_nnx_finds_the_names() -> None:
     model, plain = nnx_of(NAMES), nnx_of(None)
     state = nnx.state(model)

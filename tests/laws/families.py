@@ -1,7 +1,7 @@
 """The families of cells, by the way that each goes through the engines, and which of them every law is tried on.
 
-`python -m pytest` tries all laws on these, and on the others what `COMPACT` in `table.py` names; with `--every`, all
-laws on all cells.
+`python -m pytest` tries laws on these, and with `--every` on all cells. What a cell has for itself, its equation, is
+held to a loop in NumPy in either tier.
 """
 
 import inspect

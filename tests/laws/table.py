@@ -1,10 +1,10 @@
 """The table of which law is tried on which cells and methods: `@law` above a test looks its set up here.
 
-These are all cases, which `--every` runs. Without it, laws that are not in `COMPACT` are tried on one cell or two of
-each family.
+These are all cases, which `--every` runs. Without it a law is tried on one cell or two of each family; `ALL` and
+`OF_ENGINES` are tried on more and on fewer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -134,29 +134,37 @@ LAWS: dict[str, dict[str, list[Any]]] = {
     },
 }
 
-# What every cell is held to by default: of each method the values and gradients of one program, under all kinds of
-# flags and carries, and one step. In the others cells of one family could hardly differ.
-COMPACT = {
-    "test_every_cell": {
-        "equals_the_definition",
-        "invalid_steps_are_silent_and_hold_the_carry",
-        "what_stands_in_padding_reaches_nothing",
-        "nothing_of_the_carry_survives_a_reset",
-        "nothing_of_another_sequence_crosses_a_reset",
-        "a_carry_goes_on_where_it_ended",
-        "a_carry_times_0_begins_anew_and_times_1_goes_on",
-        "streaming_equals_unrolling",
-        "projection_is_the_same_for_one_step_and_for_many",
-    },
-    "test_precision": {"dtypes_of_initial_parameters_and_carry"},
+# --- the default tier ------------------------------------------------------------------------------------------------
+
+# What a cell could break by itself, and costs no program of its own.
+ALL = {"projection_is_the_same_for_one_step_and_for_many", "dtypes_of_initial_parameters_and_carry"}
+
+# What an engine keeps or breaks for all its cells: tried on one of each of the engines that have derivatives of their
+# own, and of the plain loop.
+ENGINES = ("odd", "gru_before", "lru", "gated_delta_net")
+OF_ENGINES = {
+    "no_steps_and_no_rows",
+    "vmap_of_gradient_is_each_example_alone",
+    "gradient_of_vmap_is_the_sum_over_examples",
+    "half_precision_is_that_of_the_products_alone",
+    "common_dtypes_of_results_and_gradients",
+    "strict_promotion_of_dtypes",
+    "a_second_unroll_compiles_nothing",
 }
+
+
+def by_default(name: str) -> Collection[str]:
+    """The cells that the default tier tries a law on."""
+    if name in ALL:
+        return CELLS
+    return ENGINES if name in OF_ENGINES else REPRESENTATIVES
 
 
 def law(test: Callable[..., Any]) -> Callable[..., Any]:
     """Tries a test on each cell `name` of its set, on each `name` and `method`, or on each of these and `reverse`."""
     file, name = test.__module__.removeprefix("laws."), test.__name__.removeprefix("test_")
     these = LAWS[file][name]
-    cases = these if name in COMPACT.get(file, ()) else tiered(these, REPRESENTATIVES)
+    cases = tiered(these, by_default(name))
     if isinstance(these[0], str):
         return pytest.mark.parametrize("name", cases)(test)
     arguments = ("name", "method", "reverse")[: len(these[0])]

@@ -94,6 +94,7 @@ HESSIAN_TIMES_VECTOR = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", HESSIAN_TIMES_VECTOR)
 @law
 def test_second_derivatives_along_a_direction(name, method, order):

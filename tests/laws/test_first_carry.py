@@ -57,6 +57,7 @@ LEARNED = {name: CELLS[name](H) for name in CARRIES} | {
 FIELDS = {"slstm": {"c", "m", "h"}, "weight_norm(slstm)": {"c", "m", "h"}, "mlstm": {"C", "n"}, "rg_lru": {"h"}}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", LEARNED)
 def test_what_is_learned_of_a_carry_is_finite_and_learns(name):
     """No flag, nothing infinite, nothing that never moves; and a decay of weights or L2 in the loss may see it."""

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 flags = arrays(bool, (T, B))
 
 
+@pytest.mark.sampled
 @every_direction
 @law
 @settings(max_examples=15)

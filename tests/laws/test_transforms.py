@@ -27,6 +27,7 @@ def sharded(run, *in_specs):
     return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), *in_specs), out_specs=(ROWS, TIMED))
 
 
+@pytest.mark.sampled
 @law
 def test_shard_map_over_the_batch(name, method):
     args = (*inputs(name), *FLOWS["packed_holes"])

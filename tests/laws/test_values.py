@@ -16,6 +16,7 @@ from quick import jit
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 
 
+@pytest.mark.sampled
 @every_flow
 @every_direction
 @law
@@ -29,6 +30,7 @@ def by_definition(name, flow, *, reverse):
     return with_gradients(definition(name, reverse=reverse))(*inputs(name), *FLOWS[flow])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("time", "batch"), [(0, (2,)), (1, ()), (3, (2, 3))])
 @law
 def test_any_number_of_steps_and_batch_axes(name, method, time, batch):

@@ -195,6 +195,7 @@ def counting():
     return jaxrnn.layer("counting", lambda key, in_features: {}, run, None, lambda params, batch: jnp.zeros(batch, int))
 
 
+@pytest.mark.every
 @pytest.mark.parametrize(
     "layer", [STACK, jaxrnn.stack(jaxrnn.conv(H, 3), jaxrnn.pool(3, stride=2))], ids=["stack", "two"]
 )

@@ -114,6 +114,7 @@ def test_what_stands_in_padding_reaches_nothing(name: str) -> None:
     assert (np.where(valid, 0, d_xs) == 0).all() and (np.where(valid, 0, ys) == 0).all()
 
 
+@pytest.mark.sampled
 @every_layer
 def test_draws_from_its_key_alone(name: str) -> None:
     params, xs = numbers(name)

@@ -170,6 +170,7 @@ def test_half_precision_has_scores_and_a_carry_in_single():
     assert jaxrnn.unroll(wide, jax.tree.map(jnp.float32, params), xs)[1].dtype == jnp.bfloat16
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("total", [12, 70])
 def test_what_is_not_finite_is_seen_in_its_window_alone(total):
     """As by single steps, though products meet it with weights of 0; a reset ends it at once."""

@@ -5,7 +5,6 @@ import socket
 import sys
 from pathlib import Path
 
-import aeon.datasets
 import numpy as np
 import pytest
 
@@ -52,6 +51,8 @@ def test_mnist1d_is_that_of_the_package() -> None:
 @pytest.mark.usefixtures("no_network")
 def test_japanese_vowels_are_those_of_the_file() -> None:
     """Read here without the package: a line after `@data` has a row for each coefficient, then the speaker."""
+    import aeon.datasets  # takes seconds, which every worker would spend to collect this file
+
     made = tasks.japanese_vowels()
     folder = Path(aeon.datasets.__file__).parent / "data" / "JapaneseVowels"
     assert made.chance == 1 / 9
