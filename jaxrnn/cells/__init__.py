@@ -7,7 +7,7 @@ cell needs only its file and its name here.
 import inspect
 from collections.abc import Callable
 
-from jaxrnn.cells.additive import atr, cfn, ran
+from jaxrnn.cells.additive import atr, cfn, ran, sgrn
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
@@ -30,10 +30,11 @@ from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.minion import mi_ru1, mi_ru2
 from jaxrnn.cells.mlstm import mlstm
 from jaxrnn.cells.multiplicative import multiplicative_lstm
 from jaxrnn.cells.mutated import mut1, mut2, mut3
-from jaxrnn.cells.one_gate import li_gru, minimal_rnn, star
+from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
@@ -81,12 +82,15 @@ __all__ = [
     "layer_norm_lstm",
     "lem",
     "li_gru",
+    "light_ru",
     "linear_attention",
     "linoss",
     "lru",
     "lstm",
     "mamba",
     "mgu",
+    "mi_ru1",
+    "mi_ru2",
     "min_gru",
     "min_lstm",
     "minimal_rnn",
@@ -106,6 +110,7 @@ __all__ = [
     "rwkv7",
     "s4d",
     "s5",
+    "sgrn",
     "sgu",
     "slstm",
     "sru",

@@ -68,6 +68,11 @@ def deep(weights: Any) -> dict[str, np.ndarray]:
     return params | {"recurrent_kernel": recurrent}
 
 
+def simple_gated(weights: Any) -> dict[str, np.ndarray]:
+    kernels = {"kernel": weights["weight_ih"].T[:, None], "recurrent_kernel": weights["weight_hh"].T[:, None]}
+    return kernels | {"recurrent_bias": weights["bias_hh"]}
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -91,6 +96,10 @@ READ = {
     "sgu": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
     "dsgu": deep,
     "nbr": lambda w: plain(w, (0, 1, 2), (0, 1), ((0, 0), (1, 1), (2, None))),
+    "light_ru": lambda w: plain(w, (1, 0), (0,), ((1, 0),)),
+    "sgrn": simple_gated,
+    "mi_ru1": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
+    "mi_ru2": lambda w: plain(w, (0,), (0,), same(0)),
 }
 # Where its nonlinearities are not the paper's.
 OPTIONS = {

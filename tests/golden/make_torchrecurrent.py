@@ -39,6 +39,10 @@ CELLS = {
     "sgu": torchrecurrent.SGUCell,
     "dsgu": torchrecurrent.DSGUCell,
     "nbr": torchrecurrent.NBRCell,
+    "light_ru": torchrecurrent.LightRUCell,
+    "sgrn": torchrecurrent.SGRNCell,
+    "mi_ru1": torchrecurrent.MiRU1Cell,
+    "mi_ru2": torchrecurrent.MiRU2Cell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -48,6 +52,8 @@ ZERO = {
     "multiplicative_lstm": ("bias_hh", slice(None)),
     "sgu": ("bias_hh", slice(H)),
     "dsgu": ("bias_hh", slice(H)),
+    "light_ru": ("bias_ih", slice(H)),
+    "sgrn": ("bias_ih", slice(None)),
 }
 TWO_STATES = ("ran", "original_lstm", "multiplicative_lstm")  # h, c
 APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
