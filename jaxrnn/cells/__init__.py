@@ -7,6 +7,7 @@ cell needs only its file and its name here.
 import inspect
 from collections.abc import Callable
 
+from jaxrnn.carries import QRNNCarry
 from jaxrnn.cells.additive import atr, cfn, ran, sgrn
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
@@ -37,7 +38,7 @@ from jaxrnn.cells.mutated import mut1, mut2, mut3
 from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
-from jaxrnn.cells.qrnn import QRNNCarry, qrnn
+from jaxrnn.cells.qrnn import qrnn
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
