@@ -47,6 +47,7 @@ from jaxrnn.cells.sgu import dsgu, sgu
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
+from jaxrnn.cells.strongly_typed import t_gru, t_lstm, t_rnn
 from jaxrnn.cells.ugrnn import intersection_rnn, ugrnn
 from jaxrnn.types import Cell
 
@@ -117,6 +118,9 @@ __all__ = [
     "sru",
     "ssd",
     "star",
+    "t_gru",
+    "t_lstm",
+    "t_rnn",
     "ugrnn",
 ]
 
