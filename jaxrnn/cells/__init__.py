@@ -39,6 +39,7 @@ from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import qrnn
+from jaxrnn.cells.residual import res_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
@@ -107,6 +108,7 @@ __all__ = [
     "projected_lstm",
     "qrnn",
     "ran",
+    "res_lstm",
     "retention",
     "rg_lru",
     "rwkv7",

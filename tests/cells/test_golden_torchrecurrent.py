@@ -79,6 +79,13 @@ def typed(weights: Any) -> dict[str, np.ndarray]:
     return {"kernel": np.stack(taps), "bias": (weights["bias_ih"] + weights["bias_hh"]).reshape(-1, H)}
 
 
+def residual(weights: Any) -> dict[str, np.ndarray]:
+    params = plain(weights, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3))
+    kernel = np.concatenate([params["kernel"], weights["weight_res"].T[:, None]], axis=1)
+    own = {"peephole": weights["weight_ph"].reshape(3, H), "projection": weights["weight_proj"].T}
+    return params | own | {"kernel": kernel}
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -112,6 +119,7 @@ READ = {
     },
     "t_gru": typed,
     "t_lstm": typed,
+    "res_lstm": residual,
 }
 # Where its nonlinearities are not the paper's.
 OPTIONS = {

@@ -46,6 +46,7 @@ CELLS = {
     "t_rnn": torchrecurrent.TRNNCell,
     "t_gru": torchrecurrent.TGRUCell,
     "t_lstm": torchrecurrent.TLSTMCell,
+    "res_lstm": torchrecurrent.ResLSTMCell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -66,6 +67,7 @@ STATES = {
     "ran": LSTM_STATES,
     "original_lstm": LSTM_STATES,
     "multiplicative_lstm": LSTM_STATES,
+    "res_lstm": LSTM_STATES,
     "t_gru": TYPED_STATES,
     "t_lstm": TYPED_STATES,
 }
