@@ -66,3 +66,14 @@ class MatrixCarry(NamedTuple):
     """`S [*batch, heads, K, V]`, a matrix per head."""
 
     S: Array
+
+
+@serializable
+class QRNNCarry(NamedTuple):
+    """`c [*batch, H]`, the state, and `pending [*batch, N − 1, G * H]`, the sums of past inputs for the next gates.
+
+    N is the number of inputs that the gates see.
+    """
+
+    c: Array
+    pending: Array

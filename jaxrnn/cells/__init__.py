@@ -7,7 +7,8 @@ cell needs only its file and its name here.
 import inspect
 from collections.abc import Callable
 
-from jaxrnn.cells.additive import atr, cfn, ran
+from jaxrnn.carries import QRNNCarry
+from jaxrnn.cells.additive import atr, cfn, ran, sgrn
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
@@ -30,13 +31,15 @@ from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
+from jaxrnn.cells.minion import mi_ru1, mi_ru2
 from jaxrnn.cells.mlstm import mlstm
 from jaxrnn.cells.multiplicative import multiplicative_lstm
 from jaxrnn.cells.mutated import mut1, mut2, mut3
-from jaxrnn.cells.one_gate import li_gru, minimal_rnn, star
+from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
-from jaxrnn.cells.qrnn import QRNNCarry, qrnn
+from jaxrnn.cells.qrnn import qrnn
+from jaxrnn.cells.residual import res_lstm
 from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
@@ -45,6 +48,7 @@ from jaxrnn.cells.sgu import dsgu, sgu
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
+from jaxrnn.cells.strongly_typed import t_gru, t_lstm, t_rnn
 from jaxrnn.cells.ugrnn import intersection_rnn, ugrnn
 from jaxrnn.types import Cell
 
@@ -81,12 +85,15 @@ __all__ = [
     "layer_norm_lstm",
     "lem",
     "li_gru",
+    "light_ru",
     "linear_attention",
     "linoss",
     "lru",
     "lstm",
     "mamba",
     "mgu",
+    "mi_ru1",
+    "mi_ru2",
     "min_gru",
     "min_lstm",
     "minimal_rnn",
@@ -101,16 +108,21 @@ __all__ = [
     "projected_lstm",
     "qrnn",
     "ran",
+    "res_lstm",
     "retention",
     "rg_lru",
     "rwkv7",
     "s4d",
     "s5",
+    "sgrn",
     "sgu",
     "slstm",
     "sru",
     "ssd",
     "star",
+    "t_gru",
+    "t_lstm",
+    "t_rnn",
     "ugrnn",
 ]
 

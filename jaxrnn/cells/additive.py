@@ -147,3 +147,54 @@ def cfn(
     gates = tuple(known)
     cell = pointwise_cell(pointwise, features, HiddenCarry, gates=gates, activations=known, **options)
     return partial_gates(cell, 3, recurrent_kernel=2, bias=2)
+
+
+@checked
+def sgrn(
+    features: int,
+    *,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
+    **options: Unpack[CellOptions],
+) -> Cell:
+    """Makes a simple gated network, whose one gate and whose candidate share the product with the input.
+
+    `fₜ = σ(W xₜ + U hₜ₋₁ + b)`, and `hₜ = tanh((1 − fₜ) ⊙ W xₜ + fₜ ⊙ hₜ₋₁)`, which is the output (Zu & Wei 2021, "A
+    simple gated recurrent network for detection of power quality disturbances"). `torchrecurrent` adds one more bias to
+    `W xₜ` in both places.
+
+    Args:
+      features: H, the width of the state.
+      activation: the nonlinearity of the new state.
+      gate_activation: σ, the nonlinearity of the gate.
+      **options: see `CellOptions`; the parameters are `kernel [D, 1, H]`, `recurrent_kernel [H, 1, H]` and
+        `recurrent_bias [H]`, `b`, which `bias_init` draws as `(1, H)`.
+
+    Returns:
+      A `Cell` with carry `HiddenCarry(h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.sgrn(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, carry.h.shape
+      ((5, 2, 8), (2, 8))
+    """
+    use_bias = options["use_bias"]
+
+    def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Any, ...]) -> tuple[HiddenCarry, Array]:
+        ((x, q),) = gates
+        f = gate_activation(x + (q + params["recurrent_bias"] if use_bias else q))
+        h = activation((1 - f) * x + f * carry.h)
+        return HiddenCarry(h), h
+
+    def bias(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return options["bias_init"](key, (1, *shape), dtype)[0]
+
+    # The engine's own bias would be part of the product that gate and candidate share.
+    extra, own = {"recurrent_bias": bias} if use_bias else None, options | {"use_bias": False}
+    return pointwise_cell(pointwise, features, HiddenCarry, gates=("x",), paired=("x",), extra=extra, **own)

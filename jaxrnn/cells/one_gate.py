@@ -112,6 +112,54 @@ def star(
 
 
 @checked
+def light_ru(
+    features: int,
+    *,
+    activation: Activation = jnp.tanh,
+    gate_activation: Activation = sigmoid,
+    **options: Unpack[CellOptions],
+) -> Cell:
+    """Makes a light recurrent unit, one forget gate beside a candidate from the input alone; the output is `hₜ`.
+
+    `fₜ = σ(W_f xₜ + U_f hₜ₋₁ + b_f)`, `h̃ₜ = tanh(W_h xₜ)`, and `hₜ = (1 − fₜ) ⊙ hₜ₋₁ + fₜ ⊙ h̃ₜ` (Ye et al. 2024, "Light
+    recurrent unit: towards an interpretable recurrent neural network for modeling long-range dependency", without its
+    stack recurrent cell). `torchrecurrent` adds a bias to the candidate. It is not the linear recurrent unit, `lru`.
+
+    Args:
+      features: H, the width of the state.
+      activation: the candidate's nonlinearity.
+      gate_activation: σ, the nonlinearity of the gate.
+      **options: see `CellOptions`; the parameters are `kernel [D, 2, H]`, `recurrent_kernel [H, 1, H]` and
+        `bias [1, H]`, the last two for the gate alone.
+
+    Returns:
+      A `Cell` with carry `HiddenCarry(h)`.
+
+    Raises:
+      ValueError: `features` is not a positive int.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.light_ru(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, params["bias"].shape
+      ((5, 2, 8), (1, 8))
+    """
+
+    def pointwise(params: Params, carry: HiddenCarry, gates: tuple[Array, ...]) -> tuple[HiddenCarry, Array]:
+        del params  # the engine has applied them all
+        f, n = gates
+        f = gate_activation(f)
+        h = (1 - f) * carry.h + f * activation(n)
+        return HiddenCarry(h), h
+
+    known = {"f": gate_activation, "n": activation}
+    cell = pointwise_cell(pointwise, features, HiddenCarry, gates=("f", "n"), activations=known, **options)
+    return partial_gates(cell, 2, recurrent_kernel=1, bias=1)
+
+
+@checked
 def minimal_rnn(
     features: int,
     *,

@@ -79,6 +79,38 @@ def star(p, x, h):
     return (h,), h
 
 
+def light_ru(p, x, h):
+    """Ye et al. 2024."""
+    f = sigma(drive(p, x, 0) + turn(p, h, 0))
+    h = (1 - f) * h + f * np.tanh(x @ p["kernel"][:, 1])
+    return (h,), h
+
+
+def sgrn(p, x, h):
+    """Zu & Wei 2021."""
+    z = x @ p["kernel"][:, 0]
+    f = sigma(z + turn(p, h, 0) + p["recurrent_bias"])
+    h = np.tanh((1 - f) * z + f * h)
+    return (h,), h
+
+
+def mi_ru1(p, x, h, share=0.5):
+    """Zyarah & Kudithipudi 2025, with the reset gate."""
+    r = sigma(drive(p, x, 0) + turn(p, h, 0))
+    h = share * h + (1 - share) * np.tanh(drive(p, x, 1) + turn(p, r * h, 1))
+    return (h,), h
+
+
+def mi_ru1_of_another_share(p, x, h):
+    return mi_ru1(p, x, h, 0.8)
+
+
+def mi_ru2(p, x, h):
+    """Zyarah & Kudithipudi 2025, with numbers alone."""
+    h = 0.7 * h + 0.3 * np.tanh(drive(p, x, 0) + turn(p, 0.2 * h, 0))
+    return (h,), h
+
+
 def minimal_rnn(p, x, h):
     """Chen 2017, with one layer as Φ."""
     z = np.tanh(drive(p, x, 0))
@@ -155,6 +187,11 @@ EQUATIONS = {
     fast_grnn: jaxrnn.fast_grnn(H),
     li_gru: jaxrnn.li_gru(H),
     star: jaxrnn.star(H),
+    light_ru: jaxrnn.light_ru(H),
+    sgrn: jaxrnn.sgrn(H),
+    mi_ru1: jaxrnn.mi_ru1(H),
+    mi_ru1_of_another_share: jaxrnn.mi_ru1(H, update_coefficient=0.8),
+    mi_ru2: jaxrnn.mi_ru2(H, update_coefficient=0.7, reset_coefficient=0.2),
     minimal_rnn: jaxrnn.minimal_rnn(H),
     ran: jaxrnn.ran(H),
     atr: jaxrnn.atr(H),
@@ -173,11 +210,11 @@ def test_equals_a_loop_in_numpy(equation):
 
 
 NAMES = [equation.__name__ for equation in EQUATIONS if equation.__name__ in jaxrnn.cells.CONSTRUCTORS]
-# Their numbers are squashed by a sigmoid, too, which stays.
-SQUASHED = ("fast_rnn", "fast_grnn")
+# Their numbers are squashed by a sigmoid, too, which stays; or they have no gates.
+APART = ("fast_rnn", "fast_grnn", "mi_ru2")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in SQUASHED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in APART])
 def test_gates_take_another_activation(name, monkeypatch):
     """In one step, which all methods share."""
     monkeypatch.setitem(globals(), "sigma", numpy_wave)
@@ -231,3 +268,28 @@ def test_a_chaos_free_network_forgets_without_inputs():
     start = cell.init_carry(params)._replace(h=jnp.full(H, 5.0))
     _, ys = jaxrnn.unroll(cell, params, jnp.zeros((2000, D)), start)
     assert jnp.abs(ys[10]).max() > 0 and jnp.abs(ys[-1]).max() < 0.1
+
+
+def test_biases_of_gates_alone_start_from_the_initializer():
+    ones = jax.nn.initializers.ones
+    for make, name, shape in ((jaxrnn.light_ru, "bias", (1, H)), (jaxrnn.sgrn, "recurrent_bias", (H,))):
+        np.testing.assert_array_equal(make(H, bias_init=ones).init(KEY, D)[name], np.ones(shape))
+        assert not make(H).init(KEY, D)[name].any()
+
+
+ERRORS = {
+    "mi_ru1: update_coefficient is 1, expected 0 ≤ λ < 1, or the state never moves": lambda: jaxrnn.mi_ru1(
+        8, update_coefficient=1
+    ),
+    "mi_ru2: update_coefficient is -0.5, expected 0 ≤ λ < 1, or the state never moves": lambda: jaxrnn.mi_ru2(
+        8, update_coefficient=-0.5
+    ),
+    "mi_ru2: reset_coefficient is 1.5, expected 0 ≤ β ≤ 1": lambda: jaxrnn.mi_ru2(8, reset_coefficient=1.5),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_a_coefficient_beyond_its_range_is_named(message):
+    with pytest.raises(ValueError) as error:
+        ERRORS[message]()
+    assert str(error.value) == message

@@ -68,6 +68,24 @@ def deep(weights: Any) -> dict[str, np.ndarray]:
     return params | {"recurrent_kernel": recurrent}
 
 
+def simple_gated(weights: Any) -> dict[str, np.ndarray]:
+    kernels = {"kernel": weights["weight_ih"].T[:, None], "recurrent_kernel": weights["weight_hh"].T[:, None]}
+    return kernels | {"recurrent_bias": weights["bias_hh"]}
+
+
+def typed(weights: Any) -> dict[str, np.ndarray]:
+    """The weights of the state are those of the last input there."""
+    taps = [np.stack(by_gate(weights, name), axis=1) for name in ("weight_ih", "weight_hh")]
+    return {"kernel": np.stack(taps), "bias": (weights["bias_ih"] + weights["bias_hh"]).reshape(-1, H)}
+
+
+def residual(weights: Any) -> dict[str, np.ndarray]:
+    params = plain(weights, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3))
+    kernel = np.concatenate([params["kernel"], weights["weight_res"].T[:, None]], axis=1)
+    own = {"peephole": weights["weight_ph"].reshape(3, H), "projection": weights["weight_proj"].T}
+    return params | own | {"kernel": kernel}
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -91,6 +109,17 @@ READ = {
     "sgu": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
     "dsgu": deep,
     "nbr": lambda w: plain(w, (0, 1, 2), (0, 1), ((0, 0), (1, 1), (2, None))),
+    "light_ru": lambda w: plain(w, (1, 0), (0,), ((1, 0),)),
+    "sgrn": simple_gated,
+    "mi_ru1": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
+    "mi_ru2": lambda w: plain(w, (0,), (0,), same(0)),
+    "t_rnn": lambda w: {
+        "kernel": np.stack(by_gate(w, "weight_ih")[::-1], axis=1),
+        "bias": by_gate(w, "bias_ih")[1][None],
+    },
+    "t_gru": typed,
+    "t_lstm": typed,
+    "res_lstm": residual,
 }
 # Where its nonlinearities are not the paper's.
 OPTIONS = {
@@ -100,12 +129,20 @@ OPTIONS = {
 }
 
 
+def carried(params: Any, **carry: np.ndarray) -> dict[str, np.ndarray]:
+    """The fields of a carry; a last input becomes what it adds to the next gates."""
+    if "x" not in carry:
+        return carry
+    x = carry.pop("x")
+    return carry | {"pending": np.einsum("bd,dgh->bgh", x, params["kernel"][1]).reshape(len(x), 1, -1)}
+
+
 @pytest.mark.parametrize("name", READ)
 def test_agrees_with_torchrecurrent(name):
     golden, cell = GOLDEN[name], jaxrnn.cells.CONSTRUCTORS[name](H, **OPTIONS.get(name, {}))
     inputs = golden["inputs"]
     params = READ[name](inputs["weights"])
-    carry = cell.init_carry(params)._replace(**inputs["carry"])
+    carry = cell.init_carry(params)._replace(**carried(params, **inputs["carry"]))
 
     def weighed(xs):
         ys = jaxrnn.unroll(cell, params, xs, carry)[1]

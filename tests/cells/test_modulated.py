@@ -1,4 +1,4 @@
-"""Cells that modulate their state before a product, and bistable ones, against loops in float64 NumPy."""
+"""Cells that modulate or project their state, and bistable ones, against loops in float64 NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from arrays import sigma
+from arrays import shapes_of, sigma
 from cells.equations import D, H, every_equation, hold
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
@@ -40,6 +40,23 @@ def multiplicative_lstm(p, x, c, h):
     c = sigma(f) * c + sigma(i) * np.tanh(g)
     h = sigma(o) * np.tanh(c)
     return (c, h), h
+
+
+def residual(p, x, c, h, passed):
+    """Kim et al. 2017, with `passed` in the place of the input."""
+    i, f, g, o = (drive(p, x, k) + turn(p, h, k) for k in range(4))
+    p_i, p_f, p_o = p["peephole"]
+    c = sigma(f + p_f * c) * c + sigma(i + p_i * c) * np.tanh(g)
+    h = sigma(o + p_o * c) * (np.tanh(c) @ p["projection"] + passed)
+    return (c, h), h
+
+
+def res_lstm(p, x, c, h):
+    return residual(p, x, c, h, x @ p["kernel"][:, 4])
+
+
+def res_lstm_of_its_width(p, x, c, h):
+    return residual(p, x, c, h, x)
 
 
 def lem(p, x, y, z):
@@ -84,6 +101,8 @@ def br(p, x, h):
 EQUATIONS = {
     original_lstm: jaxrnn.original_lstm(H),
     multiplicative_lstm: jaxrnn.multiplicative_lstm(H),
+    res_lstm: jaxrnn.res_lstm(H),
+    res_lstm_of_its_width: jaxrnn.res_lstm(D),
     lem: jaxrnn.lem(H, dt=0.7),
     sgu: jaxrnn.sgu(H),
     dsgu: jaxrnn.dsgu(H),
@@ -125,3 +144,14 @@ def test_vectors_of_a_bistable_cell_start_normal():
 def test_the_forget_gate_of_a_multiplicative_lstm_starts_at_its_bias():
     bias = jaxrnn.multiplicative_lstm(H, forget_bias=2.5).init(KEY, D)["bias"]
     np.testing.assert_array_equal(bias, np.array([0, 2.5, 0, 0])[:, None] * np.ones(H))
+
+
+def test_a_residual_lstm_starts_without_peepholes_and_needs_no_kernel_for_inputs_of_its_width():
+    params = jax.jit(jaxrnn.res_lstm(64, forget_bias=2.5).init, static_argnums=1)(KEY, 64)
+    assert params["kernel"].shape == (64, 4, 64) and not params["peephole"].any()
+    np.testing.assert_array_equal(params["bias"], np.array([0, 2.5, 0, 0])[:, None] * np.ones(64))
+    np.testing.assert_allclose(params["projection"].std(), 1 / np.sqrt(64), rtol=0.05)
+    assert shapes_of(jaxrnn.res_lstm(H), D)["kernel"].shape == (D, 5, H)
+    drawn = jaxrnn.res_lstm(H, peephole_init=jax.nn.initializers.ones, projection_init=jax.nn.initializers.zeros)
+    params = drawn.init(KEY, D)
+    assert (params["peephole"] == 1).all() and not params["projection"].any()

@@ -39,6 +39,14 @@ CELLS = {
     "sgu": torchrecurrent.SGUCell,
     "dsgu": torchrecurrent.DSGUCell,
     "nbr": torchrecurrent.NBRCell,
+    "light_ru": torchrecurrent.LightRUCell,
+    "sgrn": torchrecurrent.SGRNCell,
+    "mi_ru1": torchrecurrent.MiRU1Cell,
+    "mi_ru2": torchrecurrent.MiRU2Cell,
+    "t_rnn": torchrecurrent.TRNNCell,
+    "t_gru": torchrecurrent.TGRUCell,
+    "t_lstm": torchrecurrent.TLSTMCell,
+    "res_lstm": torchrecurrent.ResLSTMCell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -48,18 +56,32 @@ ZERO = {
     "multiplicative_lstm": ("bias_hh", slice(None)),
     "sgu": ("bias_hh", slice(H)),
     "dsgu": ("bias_hh", slice(H)),
+    "light_ru": ("bias_ih", slice(H)),
+    "sgrn": ("bias_ih", slice(None)),
+    "t_rnn": ("bias_ih", slice(H)),
 }
-TWO_STATES = ("ran", "original_lstm", "multiplicative_lstm")  # h, c
-APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
+# Of the cells that have another state beside `h`; x is the last input.
+LSTM_STATES = {"h": (B, H), "c": (B, H)}
+TYPED_STATES = {"c": (B, H), "x": (B, D)}
+STATES = {
+    "ran": LSTM_STATES,
+    "original_lstm": LSTM_STATES,
+    "multiplicative_lstm": LSTM_STATES,
+    "res_lstm": LSTM_STATES,
+    "t_gru": TYPED_STATES,
+    "t_lstm": TYPED_STATES,
+}
+APART = ("intersection_rnn", "t_lstm")  # the output is not the state
+WIDE = ("intersection_rnn",)  # inputs are as wide as the state
 
 
 def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     """Inputs and results of one cell."""
-    width = H if name in APART else D
+    width = H if name in WIDE else D
     cell = CELLS[name](width, H).double()
     shapes = {key: tuple(weight.shape) for key, weight in cell.named_parameters()}
-    fields = ("h", "c") if name in TWO_STATES else ("h",)
-    inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": {field: (B, H) for field in fields}})
+    states = STATES.get(name, {"h": (B, H)})
+    inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": states})
     if name in ZERO:
         key, rows = ZERO[name]
         inputs["weights"][key][rows] = 0
@@ -69,12 +91,12 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
         for key, weight in cell.named_parameters():
             weight.copy_(torch.from_numpy(inputs["weights"][key]))
     xs = torch.tensor(inputs["xs"], dtype=torch.float64, requires_grad=True)
-    state: Any = tuple(torch.tensor(inputs["carry"][field], dtype=torch.float64) for field in fields)
-    state = state if name in TWO_STATES else state[0]
+    state: Any = tuple(torch.tensor(inputs["carry"][field], dtype=torch.float64) for field in states)
+    state = state if name in STATES else state[0]
     ys = []
     for x in xs:
         made = cell(x, state)
-        y, state = made if name in APART else (made[0] if name in TWO_STATES else made, made)
+        y, state = made if name in APART else (made[0] if name in STATES else made, made)
         ys.append(y)
     cotangent = store.draw(rng, (T, B, H))
     out = torch.stack(ys)

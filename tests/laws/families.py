@@ -23,7 +23,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "loop, images": ("conv_gru_before",),
     "loop, times": ("cfc",),
     "linear_cell": ("lru", "rg_lru"),  # complex, with one decay for all steps; real, with a first step of its own
-    "qrnn": ("qrnn",),
+    "convolved_cell": ("qrnn",),
     "matrix_cell": ("gla", "gated_delta_net"),  # a decay for each channel; the delta rule
     "exponential_cell": ("mlstm",),
     "rwkv7": ("rwkv7",),
