@@ -12,7 +12,7 @@ from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
-from jaxrnn.cells.cornn import CoRNNCarry, cornn
+from jaxrnn.cells.cornn import CoRNNCarry, cornn, unicornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
@@ -112,6 +112,7 @@ __all__ = [
     "ssd",
     "star",
     "ugrnn",
+    "unicornn",
 ]
 
 CONSTRUCTORS: dict[str, Callable[..., Cell]] = {

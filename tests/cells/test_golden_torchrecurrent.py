@@ -68,6 +68,15 @@ def deep(weights: Any) -> dict[str, np.ndarray]:
     return params | {"recurrent_kernel": recurrent}
 
 
+def oscillators(weights: Any) -> dict[str, np.ndarray]:
+    return {
+        "kernel": weights["weight_ih"].T[:, None],
+        "recurrent_kernel": weights["weight_hh"][None],
+        "dt_logit": weights["weight_ch"],
+        "bias": (weights["bias_ih"] + weights["bias_hh"])[None],
+    }
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -91,12 +100,14 @@ READ = {
     "sgu": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
     "dsgu": deep,
     "nbr": lambda w: plain(w, (0, 1, 2), (0, 1), ((0, 0), (1, 1), (2, None))),
+    "unicornn": oscillators,
 }
-# Where its nonlinearities are not the paper's.
+# Where its nonlinearities are not the paper's, and the numbers that the script gives.
 OPTIONS = {
     "original_lstm": {"activation": jnp.tanh, "output_activation": jnp.tanh},
     "sgu": {"gate_activation": jax.nn.hard_sigmoid},
     "dsgu": {"gate_activation": jax.nn.hard_sigmoid},
+    "unicornn": {"dt": 0.3, "stiffness": 2.0},
 }
 
 

@@ -39,6 +39,7 @@ CELLS = {
     "sgu": torchrecurrent.SGUCell,
     "dsgu": torchrecurrent.DSGUCell,
     "nbr": torchrecurrent.NBRCell,
+    "unicornn": partial(torchrecurrent.UnICORNNCell, dt=0.3, alpha=2.0, recurrent_bias=True),
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -49,7 +50,8 @@ ZERO = {
     "sgu": ("bias_hh", slice(H)),
     "dsgu": ("bias_hh", slice(H)),
 }
-TWO_STATES = ("ran", "original_lstm", "multiplicative_lstm")  # h, c
+# The carry's fields of the cells with two states.
+TWO_STATES = {name: ("h", "c") for name in ("ran", "original_lstm", "multiplicative_lstm")} | {"unicornn": ("h", "v")}
 APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
 
 
@@ -58,7 +60,7 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     width = H if name in APART else D
     cell = CELLS[name](width, H).double()
     shapes = {key: tuple(weight.shape) for key, weight in cell.named_parameters()}
-    fields = ("h", "c") if name in TWO_STATES else ("h",)
+    fields = TWO_STATES.get(name, ("h",))
     inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": {field: (B, H) for field in fields}})
     if name in ZERO:
         key, rows = ZERO[name]
