@@ -19,6 +19,17 @@ import torchrecurrent
 from store import B, D, H, T
 
 SEED = 2018
+DELAY = 3
+
+
+class Delayed(torchrecurrent.tauGRUCell):
+    """The cell with the state of `DELAY` steps before, as its layer gives it."""
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        self.states = [*getattr(self, "states", [torch.zeros_like(state)] * DELAY), state]
+        return super().forward(x, state, self.states[-1 - DELAY])
+
+
 CELLS = {
     "ugrnn": torchrecurrent.UGRNNCell,
     "intersection_rnn": torchrecurrent.IntersectionRNNCell,
@@ -40,6 +51,10 @@ CELLS = {
     "dsgu": torchrecurrent.DSGUCell,
     "nbr": torchrecurrent.NBRCell,
     "unicornn": partial(torchrecurrent.UnICORNNCell, dt=0.3, alpha=2.0, recurrent_bias=True),
+    "wmc_lstm": torchrecurrent.WMCLSTMCell,
+    "nas": torchrecurrent.NASCell,
+    "scrn": partial(torchrecurrent.SCRNCell, alpha=0.75),
+    "tau_gru": Delayed,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -49,9 +64,12 @@ ZERO = {
     "multiplicative_lstm": ("bias_hh", slice(None)),
     "sgu": ("bias_hh", slice(H)),
     "dsgu": ("bias_hh", slice(H)),
+    "wmc_lstm": ("bias_mh", slice(None)),
+    "scrn": ("bias_ih", slice(H)),
 }
 # The carry's fields of the cells with two states.
-TWO_STATES = {name: ("h", "c") for name in ("ran", "original_lstm", "multiplicative_lstm")} | {"unicornn": ("h", "v")}
+TWO_STATES = dict.fromkeys(("ran", "original_lstm", "multiplicative_lstm", "wmc_lstm", "nas"), ("h", "c"))
+TWO_STATES |= {"unicornn": ("h", "v"), "scrn": ("h", "s")}
 APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
 
 
@@ -59,7 +77,8 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     """Inputs and results of one cell."""
     width = H if name in APART else D
     cell = CELLS[name](width, H).double()
-    shapes = {key: tuple(weight.shape) for key, weight in cell.named_parameters()}
+    weights = {key: weight for key, weight in cell.named_parameters() if weight.ndim}  # a number keeps its value
+    shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
     fields = TWO_STATES.get(name, ("h",))
     inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": {field: (B, H) for field in fields}})
     if name in ZERO:
@@ -68,7 +87,7 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     if name == "multiplicative_lstm":
         inputs["weights"]["bias_ih"][:H] = 0
     with torch.no_grad():
-        for key, weight in cell.named_parameters():
+        for key, weight in weights.items():
             weight.copy_(torch.from_numpy(inputs["weights"][key]))
     xs = torch.tensor(inputs["xs"], dtype=torch.float64, requires_grad=True)
     state: Any = tuple(torch.tensor(inputs["carry"][field], dtype=torch.float64) for field in fields)
