@@ -1,5 +1,7 @@
 """Cells that were made for one purpose each, against loops in float64 NumPy, and whether they serve it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,3 +237,31 @@ def test_a_delayed_state_comes_back_after_its_delay():
     seen = np.flatnonzero(np.abs(ys[:, 0]) > 1e-9)
     np.testing.assert_array_equal(seen, [4, 9])
     np.testing.assert_allclose(ys[seen, 0], [np.tanh(1), np.tanh(np.tanh(1))], atol=1e-9)
+
+
+# 2,000 steps: the cell, the factor of its recurrent kernel, and how long the gradient of an output of length 1 may be.
+LONG = {
+    "lem": (jaxrnn.lem(24, dt=0.001, **PLAIN), 1, 0.1, 10),
+    "lem, large kernel": (jaxrnn.lem(24, dt=0.001, **PLAIN), 3, 0.1, 10),
+    "unicornn": (jaxrnn.unicornn(24), 1, 0.1, 10),
+    "unicornn, large kernel": (jaxrnn.unicornn(24), 3, 0.1, 10),
+    "lstm vanishes": (jaxrnn.lstm(24, **PLAIN), 1, 0, 1e-100),
+    "elman vanishes": (jaxrnn.elman(24, **PLAIN), 1, 0, 1e-100),
+    "elman explodes, large kernel": (jaxrnn.elman(24, **PLAIN), 3, 1e100, np.inf),
+}
+
+
+@pytest.mark.parametrize("cell, scale, low, high", LONG.values(), ids=LONG)
+def test_gradients_over_2000_steps(cell, scale, low, high):
+    """Of the last output in the initial carry. Those of `lem` with small steps and of `unicornn` neither vanish nor explode."""
+    params = jax.tree.map(lambda p: np.asarray(p, np.float64), cell.init(KEY, 1))
+    params["recurrent_kernel"] *= scale
+    xs = np.random.default_rng(0).normal(size=(2000, 1))
+    norm = norm_of_gradient(cell, params, cell.init_carry(params), xs)
+    assert low <= np.nan_to_num(norm, nan=np.inf) <= high
+
+
+@partial(jax.jit, static_argnums=0)
+def norm_of_gradient(cell, params, carry, xs):
+    gradient = jax.grad(lambda carry: jaxrnn.unroll(cell, params, xs, carry)[1][-1].sum() / np.sqrt(24))(carry)
+    return jnp.sqrt(sum((leaf**2).sum() for leaf in gradient))
