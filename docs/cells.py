@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
 import jaxrnn
 from jaxrnn.cells import CONSTRUCTORS, needed
 
@@ -67,9 +69,10 @@ def _family(cell: jaxrnn.Cell) -> str:
     if cell.scan is None:
         return "Step by step"
     _, *families = FAMILIES
-    return {"diagonal": families[0], "linear_diagonal": families[2], "linear_matrix": families[3]}.get(
-        cell.structure, "Dense"
-    )
+    recurrent = jax.eval_shape(lambda key: cell.init(key, 8), jax.random.key(0)).get("recurrent_kernel")
+    if recurrent is not None and recurrent.ndim == 2:
+        return families[0]
+    return {"linear_diagonal": families[2], "linear_matrix": families[3]}.get(cell.structure, "Dense")
 
 
 def _described(make: Callable[..., object]) -> tuple[str, str]:

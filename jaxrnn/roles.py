@@ -17,10 +17,14 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
+        "input_kernel",  # the inputs' way to the context units of `scrn`
         "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
     # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
-    "recurrent_kernel": ("recurrent_kernel", "velocity_kernel"),
+    "recurrent_kernel": (
+        *("recurrent_kernel", "velocity_kernel", "cell_kernel", "context_kernel"),
+        "transition_kernel",  # of the further layers within a step of `recurrent_highway`
+    ),
     # These are matrices `[..., inputs, outputs]` after the recurrence; leading axes are heads.
     "projection": ("out", "projection"),
     # These multiply each feature by itself: they mix nothing, and near 0 does not mean unused, so an optimizer should
@@ -29,6 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
+        *("transition_bias", "redistribution_bias"),
     ),
     # These scale normalised features or weights: they start at the length that should be kept.
     "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),

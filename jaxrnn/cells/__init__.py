@@ -13,7 +13,7 @@ from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
 from jaxrnn.cells.conv import conv_gru, conv_lstm
-from jaxrnn.cells.cornn import CoRNNCarry, cornn
+from jaxrnn.cells.cornn import CoRNNCarry, cornn, unicornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
@@ -21,6 +21,7 @@ from jaxrnn.cells.fast import fast_grnn, fast_rnn
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.hgrn2 import hgrn2
+from jaxrnn.cells.highway import recurrent_highway
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lem import LEMCarry, lem
@@ -29,12 +30,14 @@ from jaxrnn.cells.linoss import linoss
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
+from jaxrnn.cells.mc_lstm import mc_lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.minion import mi_ru1, mi_ru2
 from jaxrnn.cells.mlstm import mlstm
 from jaxrnn.cells.multiplicative import multiplicative_lstm
 from jaxrnn.cells.mutated import mut1, mut2, mut3
+from jaxrnn.cells.nas import nas
 from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
@@ -44,12 +47,15 @@ from jaxrnn.cells.rg_lru import rg_lru
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
 from jaxrnn.cells.s5 import s5
+from jaxrnn.cells.scrn import SCRNCarry, scrn
 from jaxrnn.cells.sgu import dsgu, sgu
 from jaxrnn.cells.slstm import SLSTMCarry, slstm
 from jaxrnn.cells.sru import sru
 from jaxrnn.cells.ssd import ssd
 from jaxrnn.cells.strongly_typed import t_gru, t_lstm, t_rnn
+from jaxrnn.cells.tau_gru import TauGRUCarry, tau_gru
 from jaxrnn.cells.ugrnn import intersection_rnn, ugrnn
+from jaxrnn.cells.working_memory import wmc_lstm
 from jaxrnn.types import Cell
 
 __all__ = [
@@ -57,7 +63,9 @@ __all__ = [
     "LEMCarry",
     "QRNNCarry",
     "RWKV7Carry",
+    "SCRNCarry",
     "SLSTMCarry",
+    "TauGRUCarry",
     "antisymmetric",
     "atr",
     "br",
@@ -91,6 +99,7 @@ __all__ = [
     "lru",
     "lstm",
     "mamba",
+    "mc_lstm",
     "mgu",
     "mi_ru1",
     "mi_ru2",
@@ -102,18 +111,21 @@ __all__ = [
     "mut1",
     "mut2",
     "mut3",
+    "nas",
     "nbr",
     "original_lstm",
     "peephole_lstm",
     "projected_lstm",
     "qrnn",
     "ran",
+    "recurrent_highway",
     "res_lstm",
     "retention",
     "rg_lru",
     "rwkv7",
     "s4d",
     "s5",
+    "scrn",
     "sgrn",
     "sgu",
     "slstm",
@@ -123,7 +135,10 @@ __all__ = [
     "t_gru",
     "t_lstm",
     "t_rnn",
+    "tau_gru",
     "ugrnn",
+    "unicornn",
+    "wmc_lstm",
 ]
 
 CONSTRUCTORS: dict[str, Callable[..., Cell]] = {

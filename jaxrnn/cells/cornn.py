@@ -1,16 +1,18 @@
-"""Defines a network of coupled, driven and damped oscillators. It has one gate, the force on each oscillator."""
+"""Defines networks of driven oscillators: coupled and damped, or independent. Their one gate is the force on each."""
 
 from functools import partial
 from typing import Any, NamedTuple, Unpack
 
+import jax
 import jax.numpy as jnp
+from jax.nn import sigmoid
 
 from jaxrnn import initializers
 from jaxrnn.carries import serializable
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked, defaults
 from jaxrnn.precision import product
-from jaxrnn.recurrence.pointwise import cast, step_cell
+from jaxrnn.recurrence.pointwise import cast, pointwise_cell, step_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -83,3 +85,66 @@ def cornn(
     extra = {"velocity_kernel": (per_gate, (features, 1, features))}
     cell = step_cell(step, features, CoRNNCarry, gates=("force",), extra=extra, **options)
     return cell._replace(cast=cast("recurrent_kernel", "velocity_kernel"))
+
+
+@checked
+@defaults(
+    kernel_init=jax.nn.initializers.variance_scaling(2 / 65, "fan_in", "uniform"),
+    recurrent_kernel_init=jax.nn.initializers.uniform(1.0),
+)
+def unicornn(features: int, *, dt: float = 0.19, stiffness: float = 30.65, **options: Unpack[CellOptions]) -> Cell:
+    """Makes a cell of undamped oscillators that do not see one another, each with a time step of its own.
+
+    `zₜ = zₜ₋₁ − Δt σ(c) ⊙ (tanh(w ⊙ yₜ₋₁ + V xₜ + b) + α yₜ₋₁)`, `yₜ = yₜ₋₁ + Δt σ(c) ⊙ zₜ`, and the output is `yₜ`
+    (Rusch & Mishra 2021, "UnICORNN: a recurrent model for learning very long time dependencies"). Nothing is lost in
+    such a step, so gradients vanish in none; layers on top mix the features.
+
+    Args:
+      features: H, the number of oscillators.
+      dt: Δt > 0, the longest step. With the stiffness it decides how fast the oscillators are; the defaults are the
+        paper's for images of 784 permuted pixels, one per step.
+      stiffness: α ≥ 0, the stiffness that all oscillators have besides w.
+      **options: see `CellOptions`; V is `kernel [D, 1, H]`, b is `bias [1, H]`, and w, `recurrent_kernel [1, H]`, is
+        uniform between 0 and 1. c, `dt_logit [H]`, is uniform between −0.1 and 0.1. By default V is uniform with
+        variance `2 / (65 D)`, as in the authors' code.
+
+    Returns:
+      A `Cell` with carry `CoRNNCarry(h, v)`, where `h` is y and `v` is z.
+
+    Raises:
+      ValueError: `features` is not a positive int; `dt` is not positive; `stiffness` is negative; `α Δt²` is 4 or more,
+        so that the longest step overshoots.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.unicornn(8)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = jaxrnn.unroll(cell, params, jax.numpy.ones((5, 2, 3)))
+      >>> ys.shape, params["recurrent_kernel"].shape
+      ((5, 2, 8), (1, 8))
+    """
+    if not dt > 0:
+        raise ValueError(f"unicornn: dt is {dt!r}, expected a positive number")
+    if not stiffness >= 0:
+        raise ValueError(f"unicornn: stiffness is {stiffness!r}, expected a number α ≥ 0")
+    if not (reach := stiffness * dt**2) < 4:
+        raise ValueError(f"unicornn: α Δt² is {reach:g}, expected less than 4, or each step overshoots; lower dt")
+
+    def pointwise(params: Params, carry: CoRNNCarry, gates: tuple[Array, ...]) -> tuple[CoRNNCarry, Array]:
+        step = dt * sigmoid(params["dt_logit"])
+        v = carry.v - step * (jnp.tanh(gates[0]) + stiffness * carry.h)
+        h = carry.h + step * v
+        return CoRNNCarry(h, v), h
+
+    def init(key: Array, in_features: int) -> Params:
+        k_kernel, k_recurrent, k_bias, k_step = jax.random.split(key, 4)
+        dtype = options["param_dtype"]
+        params = {
+            "kernel": initializers.per_gate(options["kernel_init"], k_kernel, in_features, 1, features, dtype),
+            "recurrent_kernel": options["recurrent_kernel_init"](k_recurrent, (1, features), dtype),
+            "dt_logit": jax.random.uniform(k_step, (features,), dtype, -0.1, 0.1),
+        }
+        return params | ({"bias": options["bias_init"](k_bias, (1, features), dtype)} if options["use_bias"] else {})
+
+    cell = pointwise_cell(pointwise, features, CoRNNCarry, gates=("force",), **options)
+    return cell._replace(init=init, gates=None)  # a force keeps no share of the state

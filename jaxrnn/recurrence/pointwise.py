@@ -18,7 +18,11 @@ from jaxrnn.shapes import zeros
 from jaxrnn.sharding import may_be_shared
 from jaxrnn.types import Activation, Array, Carry, Cell, Flow, Noise, Params
 
-KERNELS = ("kernel", "recurrent_kernel", "velocity_kernel", "projection")  # products read them, in their own dtype
+# Products read these, in their own dtype.
+KERNELS = (
+    *("kernel", "input_kernel", "projection"),
+    *("recurrent_kernel", "velocity_kernel", "cell_kernel", "transition_kernel", "context_kernel"),
+)
 
 Extra = Mapping[str, Initializer | tuple[Initializer, tuple[int, ...]]]
 

@@ -19,6 +19,17 @@ import torchrecurrent
 from store import B, D, H, T
 
 SEED = 2018
+DELAY = 3
+
+
+class Delayed(torchrecurrent.tauGRUCell):
+    """The cell with the state of `DELAY` steps before, as its layer gives it."""
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        self.states = [*getattr(self, "states", [torch.zeros_like(state)] * DELAY), state]
+        return super().forward(x, state, self.states[-1 - DELAY])
+
+
 CELLS = {
     "ugrnn": torchrecurrent.UGRNNCell,
     "intersection_rnn": torchrecurrent.IntersectionRNNCell,
@@ -47,6 +58,11 @@ CELLS = {
     "t_gru": torchrecurrent.TGRUCell,
     "t_lstm": torchrecurrent.TLSTMCell,
     "res_lstm": torchrecurrent.ResLSTMCell,
+    "unicornn": partial(torchrecurrent.UnICORNNCell, dt=0.3, alpha=2.0, recurrent_bias=True),
+    "wmc_lstm": torchrecurrent.WMCLSTMCell,
+    "nas": torchrecurrent.NASCell,
+    "scrn": partial(torchrecurrent.SCRNCell, alpha=0.75),
+    "tau_gru": Delayed,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -59,17 +75,23 @@ ZERO = {
     "light_ru": ("bias_ih", slice(H)),
     "sgrn": ("bias_ih", slice(None)),
     "t_rnn": ("bias_ih", slice(H)),
+    "wmc_lstm": ("bias_mh", slice(None)),
+    "scrn": ("bias_ih", slice(H)),
 }
 # Of the cells that have another state beside `h`; x is the last input.
 LSTM_STATES = {"h": (B, H), "c": (B, H)}
 TYPED_STATES = {"c": (B, H), "x": (B, D)}
-STATES = {
+STATES: dict[str, dict[str, tuple[int, int]]] = {
     "ran": LSTM_STATES,
     "original_lstm": LSTM_STATES,
     "multiplicative_lstm": LSTM_STATES,
+    "wmc_lstm": LSTM_STATES,
+    "nas": LSTM_STATES,
     "res_lstm": LSTM_STATES,
     "t_gru": TYPED_STATES,
     "t_lstm": TYPED_STATES,
+    "unicornn": {"h": (B, H), "v": (B, H)},
+    "scrn": {"h": (B, H), "s": (B, H)},
 }
 APART = ("intersection_rnn", "t_lstm")  # the output is not the state
 WIDE = ("intersection_rnn",)  # inputs are as wide as the state
@@ -79,7 +101,8 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     """Inputs and results of one cell."""
     width = H if name in WIDE else D
     cell = CELLS[name](width, H).double()
-    shapes = {key: tuple(weight.shape) for key, weight in cell.named_parameters()}
+    weights = {key: weight for key, weight in cell.named_parameters() if weight.ndim}  # a number keeps its value
+    shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
     states = STATES.get(name, {"h": (B, H)})
     inputs = store.draw(rng, {"weights": shapes, "xs": (T, B, width), "carry": states})
     if name in ZERO:
@@ -88,7 +111,7 @@ def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     if name == "multiplicative_lstm":
         inputs["weights"]["bias_ih"][:H] = 0
     with torch.no_grad():
-        for key, weight in cell.named_parameters():
+        for key, weight in weights.items():
             weight.copy_(torch.from_numpy(inputs["weights"][key]))
     xs = torch.tensor(inputs["xs"], dtype=torch.float64, requires_grad=True)
     state: Any = tuple(torch.tensor(inputs["carry"][field], dtype=torch.float64) for field in states)

@@ -119,15 +119,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "linoss": {"states": 5},
     "lru": {"states": 5},
     "mamba": {"states": 2, "rank": 2},
+    "mc_lstm": {"masses": 2},
     "mlstm": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "projected_lstm": {"projection": 3},
     "qrnn": {"kernel_size": 3},
+    "recurrent_highway": {"depth": 3},
     "retention": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "rwkv7": {"heads": 2, "keys": 4, "values": 3, "rank": 2, "gate_rank": 2, "chunk": 2},
     "s4d": {"states": 2},
     "s5": {"states": 2},
+    "scrn": {"context_features": 3},
     "slstm": {"heads": 2},
     "ssd": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
+    "tau_gru": {"delay": 2},
 }
 
 # Every cell of the package, further forms of some, and cells that have what none of these has.
