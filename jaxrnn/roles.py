@@ -36,6 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
     "decay": (
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+        *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
         *(
             "alpha",
             "beta",

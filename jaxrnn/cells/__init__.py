@@ -35,6 +35,7 @@ from jaxrnn.cells.multiplicative import multiplicative_lstm
 from jaxrnn.cells.mutated import mut1, mut2, mut3
 from jaxrnn.cells.one_gate import li_gru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
+from jaxrnn.cells.phased_lstm import PhasedLSTMCarry, phased_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
 from jaxrnn.cells.rg_lru import rg_lru
@@ -51,6 +52,7 @@ from jaxrnn.types import Cell
 __all__ = [
     "CoRNNCarry",
     "LEMCarry",
+    "PhasedLSTMCarry",
     "QRNNCarry",
     "RWKV7Carry",
     "SLSTMCarry",
@@ -98,6 +100,7 @@ __all__ = [
     "nbr",
     "original_lstm",
     "peephole_lstm",
+    "phased_lstm",
     "projected_lstm",
     "qrnn",
     "ran",
