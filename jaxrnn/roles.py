@@ -17,6 +17,10 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
+        *(
+            "mask_kernel",
+            "state_decay",
+        ),  # of `gru_d`: what is missing, and for how long, acts on the gates and the state
         "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
     # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
@@ -36,6 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
     "decay": (
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+        *("input_decay", "input_decay_bias", "state_decay_bias"),  # of `gru_d`, over time
         *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
         *(
             "alpha",

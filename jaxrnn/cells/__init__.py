@@ -19,6 +19,7 @@ from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.gru_d import GRUDCarry, gru_d
 from jaxrnn.cells.hgrn2 import hgrn2
 from jaxrnn.cells.indrnn import indrnn
 from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
@@ -51,6 +52,7 @@ from jaxrnn.types import Cell
 
 __all__ = [
     "CoRNNCarry",
+    "GRUDCarry",
     "LEMCarry",
     "PhasedLSTMCarry",
     "QRNNCarry",
@@ -73,6 +75,7 @@ __all__ = [
     "gated_delta_net",
     "gla",
     "gru",
+    "gru_d",
     "hgrn2",
     "indrnn",
     "intersection_rnn",

@@ -52,6 +52,14 @@ WRONG = [
         lambda: jaxrnn.cfc(8).init(KEY, 1),
         "cfc: inputs have 1 feature, expected 2 or more: the last one is the time gap",
     ),
+    (
+        lambda: jaxrnn.gru_d(8, mean=(0.0, 1.0)).init(KEY, 4),
+        "gru_d: mean has 2 entries, expected 3, one for each feature but the time gap",
+    ),
+    (
+        lambda: jaxrnn.gru_d(8, mean="zero"),
+        "gru_d: mean is 'zero', expected a finite number, or a tuple, each entry a finite number",
+    ),
     (lambda: jaxrnn.phased_lstm(8, leak=1.5), "phased_lstm: leak is 1.5, expected 0 ≤ leak ≤ 1"),
     (lambda: jaxrnn.phased_lstm(8, open_ratio=0.0), "phased_lstm: open_ratio is 0.0, expected 0 < open_ratio < 1"),
     (

@@ -144,6 +144,9 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
 }
 
 
+# Cells for which a NaN is a missing value: their inputs have some.
+MISSING = ("gru_d",)
+
 # Cells that take different paths through the engines, and which path. `table.py` says which laws are tried on these
 # alone.
 DISTINCT = {
@@ -191,7 +194,10 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
 
     space = space_of(name)
     params, carry = jax.tree.map(random, _shapes(name, (*batch, *space)))
-    return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
+    xs = random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype))
+    if name in MISSING:  # the time gap, the last feature, is always there
+        xs[..., :-1] = np.where(draw.random(xs[..., :-1].shape) < 0.4, np.nan, xs[..., :-1])
+    return params, xs, carry
 
 
 @cache
