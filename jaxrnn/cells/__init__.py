@@ -26,6 +26,7 @@ from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lem import LEMCarry, lem
 from jaxrnn.cells.linear_attention import linear_attention, retention
 from jaxrnn.cells.linoss import linoss
+from jaxrnn.cells.lmu import LMUCarry, lmu
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
@@ -54,6 +55,7 @@ __all__ = [
     "CoRNNCarry",
     "GRUDCarry",
     "LEMCarry",
+    "LMUCarry",
     "PhasedLSTMCarry",
     "QRNNCarry",
     "RWKV7Carry",
@@ -88,6 +90,7 @@ __all__ = [
     "li_gru",
     "linear_attention",
     "linoss",
+    "lmu",
     "lru",
     "lstm",
     "mamba",

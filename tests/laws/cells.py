@@ -117,6 +117,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kda": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "linear_attention": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "linoss": {"states": 5},
+    "lmu": {"memory_size": 5, "theta": 6.0},
     "lru": {"states": 5},
     "mamba": {"states": 2, "rank": 2},
     "mlstm": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
