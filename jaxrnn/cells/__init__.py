@@ -11,6 +11,7 @@ from jaxrnn.cells.additive import atr, cfn, ran
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
+from jaxrnn.cells.clockwork import ClockworkCarry, clockwork
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
@@ -52,6 +53,7 @@ from jaxrnn.cells.ugrnn import intersection_rnn, ugrnn
 from jaxrnn.types import Cell
 
 __all__ = [
+    "ClockworkCarry",
     "CoRNNCarry",
     "GRUDCarry",
     "LEMCarry",
@@ -65,6 +67,7 @@ __all__ = [
     "br",
     "cfc",
     "cfn",
+    "clockwork",
     "conv_gru",
     "conv_lstm",
     "cornn",

@@ -108,6 +108,7 @@ def from_contributing() -> Callable[..., jaxrnn.Cell]:
 SMALL: dict[str, dict[str, Any]] = {
     "antisymmetric": {"gated": True},
     "cfc": {"backbone_features": 5, "backbone_layers": 2},
+    "clockwork": {"periods": (1, 2, 3)},
     "conv_gru": {"kernel_size": (2, 1, 2)},
     "conv_lstm": {"kernel_size": (3, 2)},
     "delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
