@@ -21,7 +21,8 @@ FAMILIES = {
     "Dense": "The recurrent kernel is a matrix, and its product with the state is taken in every step. A fused engine "
     "runs the loop and its gradient.",
     "Elementwise": "The gates or the new state see the old state through a vector, each feature its own past alone.",
-    "Step by step": "A step is more than one product, or a convolution. These run in the plain loop.",
+    "Step by step": "A step takes more than one product, a convolution, a clock, or the time since the step "
+    "before. These run in the plain loop.",
     "Linear": "`h = a h + b` in each feature, where `a` and `b` come from the input. The recurrence runs step by step, "
     "in parallel over time, or in chunks.",
     "Linear, with a matrix for a state": "The state holds values by key. It runs step by step, or in chunks of matrix "

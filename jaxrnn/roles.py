@@ -18,6 +18,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
         "input_kernel",  # the inputs' way to the context units of `scrn`
+        *("mask_kernel", "state_decay"),  # of `gru_d`: what is missing, and for how long
         "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
     # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
@@ -29,7 +30,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "projection": ("out", "projection"),
     # These multiply each feature by itself: they mix nothing, and near 0 does not mean unused, so an optimizer should
     # treat them as vectors whatever their number of axes.
-    "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score", "modes"),
+    "diagonal": (
+        *("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score", "modes"),
+        *("encoder", "recurrent_encoder", "memory_encoder"),  # of `lmu`: each maps a vector to one number
+    ),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
         *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
@@ -41,6 +45,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
     "decay": (
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
+        *("input_decay", "input_decay_bias", "state_decay_bias"),  # of `gru_d`, over time
+        *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
         *(
             "alpha",
             "beta",

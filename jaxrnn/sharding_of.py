@@ -26,7 +26,7 @@ AXES: dict[str, dict[int, int]] = {
     **dict.fromkeys(("query", "key", "value", "gate", "decay_up", "rate_up", "gate_up"), HEADS),
     **dict.fromkeys(("out", "projection", "readout"), ROWS),
     **dict.fromkeys(("recurrent_bias", "decay", "nu", "theta", "gamma"), FEATURES),
-    **dict.fromkeys(("lambda_real", "log_dt", "dt_logit", "stiffness"), FEATURES),
+    **dict.fromkeys(("lambda_real", "log_dt", "dt_logit", "stiffness", "log_period", "shift", "open_logit"), FEATURES),
     **dict.fromkeys(("log_rate", "lambda_imag"), SYSTEMS),
     "modes": {3: 1},
     "embedding": STATE,

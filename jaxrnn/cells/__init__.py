@@ -12,6 +12,7 @@ from jaxrnn.cells.additive import atr, cfn, ran, sgrn
 from jaxrnn.cells.antisymmetric import antisymmetric
 from jaxrnn.cells.bistable import br, nbr
 from jaxrnn.cells.cfc import cfc
+from jaxrnn.cells.clockwork import ClockworkCarry, clockwork
 from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn, unicornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
@@ -20,6 +21,7 @@ from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
+from jaxrnn.cells.gru_d import GRUDCarry, gru_d
 from jaxrnn.cells.hgrn2 import hgrn2
 from jaxrnn.cells.highway import recurrent_highway
 from jaxrnn.cells.indrnn import indrnn
@@ -27,6 +29,7 @@ from jaxrnn.cells.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxrnn.cells.lem import LEMCarry, lem
 from jaxrnn.cells.linear_attention import linear_attention, retention
 from jaxrnn.cells.linoss import linoss
+from jaxrnn.cells.lmu import LMUCarry, lmu
 from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
@@ -40,6 +43,7 @@ from jaxrnn.cells.mutated import mut1, mut2, mut3
 from jaxrnn.cells.nas import nas
 from jaxrnn.cells.one_gate import li_gru, light_ru, minimal_rnn, star
 from jaxrnn.cells.peephole import peephole_lstm
+from jaxrnn.cells.phased_lstm import PhasedLSTMCarry, phased_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import qrnn
 from jaxrnn.cells.residual import res_lstm
@@ -59,8 +63,12 @@ from jaxrnn.cells.working_memory import wmc_lstm
 from jaxrnn.types import Cell
 
 __all__ = [
+    "ClockworkCarry",
     "CoRNNCarry",
+    "GRUDCarry",
     "LEMCarry",
+    "LMUCarry",
+    "PhasedLSTMCarry",
     "QRNNCarry",
     "RWKV7Carry",
     "SCRNCarry",
@@ -71,6 +79,7 @@ __all__ = [
     "br",
     "cfc",
     "cfn",
+    "clockwork",
     "conv_gru",
     "conv_lstm",
     "cornn",
@@ -83,6 +92,7 @@ __all__ = [
     "gated_delta_net",
     "gla",
     "gru",
+    "gru_d",
     "hgrn2",
     "indrnn",
     "intersection_rnn",
@@ -96,6 +106,7 @@ __all__ = [
     "light_ru",
     "linear_attention",
     "linoss",
+    "lmu",
     "lru",
     "lstm",
     "mamba",
@@ -115,6 +126,7 @@ __all__ = [
     "nbr",
     "original_lstm",
     "peephole_lstm",
+    "phased_lstm",
     "projected_lstm",
     "qrnn",
     "ran",

@@ -11,6 +11,7 @@ from jaxrnn.carries import HiddenCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked, defaults
 from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.recurrence.with_gaps import with_gaps
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Activation, Array, Cell, Params
 
@@ -89,15 +90,11 @@ def cfc(
     dtype, param_dtype = options["dtype"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
-        if in_features < 2:
-            raise ValueError(
-                f"cfc: inputs have {in_features} feature, expected 2 or more: the last one is the time gap"
-            )
         keys = jax.random.split(key, 7)
         N, further = backbone_features, backbone_layers - 1
         per_gate, kernel_init, bias_init = initializers.per_gate, options["kernel_init"], options["bias_init"]
         params = {
-            "kernel": per_gate(kernel_init, keys[0], in_features - 1, 1, N, param_dtype),
+            "kernel": per_gate(kernel_init, keys[0], in_features, 1, N, param_dtype),
             "recurrent_kernel": per_gate(options["recurrent_kernel_init"], keys[1], features, 1, N, param_dtype),
             "bias": bias_init(keys[2], (1, N), param_dtype),
             "head_kernel": per_gate(kernel_init, keys[3], N, heads, features, param_dtype),
@@ -116,10 +113,9 @@ def cfc(
         wide = accumulator(compute_dtype(dtype, params["recurrent_kernel"]))
         return HiddenCarry(zeros((*batch_shape, features), wide))
 
-    def project(params: Params, xs: Array) -> tuple[Array, Array]:
+    def project(params: Params, xs: Array) -> tuple[Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
-        z = _affine(params, "", xs[..., :-1], 0, compute)
-        return z.astype(compute), xs[..., -1:].astype(accumulator(compute))
+        return (_affine(params, "", xs, 0, compute).astype(compute),)
 
     def step(params: Params, carry: HiddenCarry, zs: tuple[Array, Array]) -> tuple[HiddenCarry, Array]:
         z, gap = zs
@@ -137,7 +133,7 @@ def cfc(
             h = (jnp.tanh(f) if mode == "no_gate" else (1 - q) * jnp.tanh(f)) + q * jnp.tanh(g)
         return HiddenCarry(h), h.astype(z.dtype)
 
-    return Cell(init, init_carry, project, step, None, "dense", timed=True)
+    return with_gaps("cfc", Cell(init, init_carry, project, step, None, "dense"))
 
 
 def _affine(params: Params, prefix: str, x: Array, layer: int, dtype: Any) -> Array:

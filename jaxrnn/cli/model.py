@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.cells import CONSTRUCTORS, antisymmetric, cfc, cornn, gru, needed, projected_lstm
+from jaxrnn.cells import CONSTRUCTORS, antisymmetric, cornn, gru, needed, projected_lstm
 from jaxrnn.cli.settings import Settings
 from jaxrnn.fold import fold
 from jaxrnn.layers.blocks import griffin_block, mamba_block
@@ -26,9 +26,8 @@ from jaxrnn.train import Objective
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
 
-def evenly_timed(features: int) -> Cell:
-    """Makes a `cfc` whose inputs have no time gaps: each is 1."""
-    cell = cfc(features)
+def evenly_timed(cell: Cell) -> Cell:
+    """Returns a timed cell as one whose inputs have no time gaps: each is 1."""
 
     def with_gaps(xs: Array) -> Array:
         return jnp.concatenate([xs, jnp.ones_like(xs[..., :1])], axis=-1)
@@ -44,9 +43,10 @@ def in_heads(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
     return lambda features: cell(features, heads=math.gcd(features, 4))
 
 
-def of_width(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
-    """Returns the constructor `features -> Cell` of a cell, with heads if it has them."""
-    return in_heads(cell) if "heads" in signature(cell).parameters else cell
+def of_width(make: Callable[..., Cell]) -> Callable[[int], Cell]:
+    """Returns the constructor `features -> Cell` of a cell, with heads if it has them, and without time gaps."""
+    plain = in_heads(make) if "heads" in signature(make).parameters else make
+    return (lambda features: evenly_timed(plain(features))) if plain(8).timed else plain
 
 
 # The dict has a constructor `features -> Cell` for every cell of the package that takes vectors.
@@ -57,7 +57,6 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "antisymmetric": partial(antisymmetric, dt=0.3, gamma=3.0),  # with a small γ states only grow
     "cornn": partial(cornn, dt=0.5, stiffness=1.0, damping=1.0),  # a swing lasts about two words
     "projected_lstm": lambda features: projected_lstm(features, max(1, features // 2)),
-    "cfc": evenly_timed,
 }
 
 

@@ -52,6 +52,24 @@ WRONG = [
         lambda: jaxrnn.cfc(8).init(KEY, 1),
         "cfc: inputs have 1 feature, expected 2 or more: the last one is the time gap",
     ),
+    (
+        lambda: jaxrnn.gru_d(8, mean=(0.0, 1.0)).init(KEY, 4),
+        "gru_d: mean has 2 entries, expected 3, one for each feature but the time gap",
+    ),
+    (
+        lambda: jaxrnn.gru_d(8, mean="zero"),
+        "gru_d: mean is 'zero', expected a finite number, or a tuple, each entry a finite number",
+    ),
+    (lambda: jaxrnn.phased_lstm(8, leak=1.5), "phased_lstm: leak is 1.5, expected 0 ≤ leak ≤ 1"),
+    (lambda: jaxrnn.phased_lstm(8, open_ratio=0.0), "phased_lstm: open_ratio is 0.0, expected 0 < open_ratio < 1"),
+    (
+        lambda: jaxrnn.phased_lstm(8, period_min=2.0, period_max=1.0),
+        "phased_lstm: period_min is 2.0 and period_max 1.0, expected 0 < period_min ≤ period_max",
+    ),
+    (
+        lambda: jaxrnn.phased_lstm(8).init(KEY, 1),
+        "phased_lstm: inputs have 1 feature, expected 2 or more: the last one is the time gap",
+    ),
 ]
 
 

@@ -108,6 +108,7 @@ def from_contributing() -> Callable[..., jaxrnn.Cell]:
 SMALL: dict[str, dict[str, Any]] = {
     "antisymmetric": {"gated": True},
     "cfc": {"backbone_features": 5, "backbone_layers": 2},
+    "clockwork": {"periods": (1, 2, 3)},
     "conv_gru": {"kernel_size": (2, 1, 2)},
     "conv_lstm": {"kernel_size": (3, 2)},
     "delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
@@ -117,6 +118,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kda": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "linear_attention": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "linoss": {"states": 5},
+    "lmu": {"memory_size": 5, "theta": 6.0},
     "lru": {"states": 5},
     "mamba": {"states": 2, "rank": 2},
     "mc_lstm": {"masses": 2},
@@ -147,6 +149,9 @@ CELLS: dict[str, Callable[..., jaxrnn.Cell]] = {
     "from_contributing": from_contributing(),
 }
 
+
+# Cells for which a NaN is a missing value: their inputs have some.
+MISSING = ("gru_d",)
 
 # Cells that take different paths through the engines, and which path. `table.py` says which laws are tried on these
 # alone.
@@ -195,7 +200,10 @@ def inputs(name: str, *, time: int = T, batch: tuple[int, ...] = (B,), dtype: An
 
     space = space_of(name)
     params, carry = jax.tree.map(random, _shapes(name, (*batch, *space)))
-    return params, random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype)), carry
+    xs = random(jax.ShapeDtypeStruct((time, *batch, *space, D), dtype))
+    if name in MISSING:  # the time gap, the last feature, is always there
+        xs[..., :-1] = np.where(draw.random(xs[..., :-1].shape) < 0.4, np.nan, xs[..., :-1])
+    return params, xs, carry
 
 
 @cache
