@@ -16,6 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
+        "output_kernel",  # it maps an input to the output and its gate
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
         "skip",  # it leads from the input to the output, past the state; in some cells it is a vector
     ),
@@ -28,7 +29,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "diagonal": ("peephole", "depthwise_kernel", "mix", "erase", "replace", "bonus", "amplitude", "score", "modes"),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
-        *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
+        *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias", "output_bias"),
+        "readout_bias",
     ),
     # These scale normalised features or weights: they start at the length that should be kept.
     "norm": ("scale", "norm_scale", "cell_scale", "kernel_scale", "recurrent_kernel_scale"),
@@ -36,11 +38,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     # decay would drive all to one time scale; LRU, S5 and Mamba train without it, the first two more slowly.
     "decay": (
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
-        *(
-            "alpha",
-            "beta",
-            "zeta",
-        ),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
+        "omega",
+        *("alpha", "beta", "zeta"),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
     ),
     # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.
     "step_size": ("log_dt", "dt_logit", "step_bias"),

@@ -17,6 +17,7 @@ from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
+from jaxrnn.cells.ffm import ffm
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.hgrn2 import hgrn2
@@ -38,6 +39,7 @@ from jaxrnn.cells.peephole import peephole_lstm
 from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry, qrnn
 from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.rot_rnn import rot_rnn
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
 from jaxrnn.cells.s5 import s5
@@ -68,6 +70,7 @@ __all__ = [
     "elman",
     "fast_grnn",
     "fast_rnn",
+    "ffm",
     "gated_delta_net",
     "gla",
     "gru",
@@ -103,6 +106,7 @@ __all__ = [
     "ran",
     "retention",
     "rg_lru",
+    "rot_rnn",
     "rwkv7",
     "s4d",
     "s5",
