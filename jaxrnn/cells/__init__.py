@@ -15,8 +15,10 @@ from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
+from jaxrnn.cells.delta_product import delta_product
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
+from jaxrnn.cells.fast_weight_programmer import fast_weight_programmer
 from jaxrnn.cells.ffm import ffm
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
@@ -66,10 +68,12 @@ __all__ = [
     "cornn",
     "coupled_lstm",
     "delta_net",
+    "delta_product",
     "dsgu",
     "elman",
     "fast_grnn",
     "fast_rnn",
+    "fast_weight_programmer",
     "ffm",
     "gated_delta_net",
     "gla",

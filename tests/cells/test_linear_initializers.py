@@ -142,7 +142,7 @@ def test_mamba_starts_as_published():
 
 
 MATRIX_CELLS = (
-    *(jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.kda),
+    *(jaxrnn.delta_net, jaxrnn.delta_product, jaxrnn.gated_delta_net, jaxrnn.kda),
     *(jaxrnn.gla, jaxrnn.hgrn2, jaxrnn.mlstm, jaxrnn.retention, jaxrnn.ssd),
 )
 
@@ -156,6 +156,12 @@ def test_kernels_start_with_the_variance_of_their_inputs(make):
     assert all(centred(params[name], 1 / 256) for name in params.keys() & {*read, *rates})
     assert centred(params["out"], 1 / 32)
     np.testing.assert_array_equal(params["scale"], 1)
+
+
+def test_a_fast_weight_programmer_has_no_norm():
+    params = initial(jaxrnn.fast_weight_programmer(32), 256)
+    assert all(centred(params[name], 1 / 256) for name in ("query", "key", "value", "rate"))
+    assert centred(params["out"], 1 / 32) and "scale" not in params
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ def test_gated_linear_attention_starts_by_keeping():
     assert params["decay_down"].shape == (256, 1, 16)
     assert centred(params["decay_up"], 1 / 16)
     assert not params["decay_bias"].any()
-    decay = cell.project(params, np.random.default_rng(0).normal(size=(100, 256))).inputs.log_decay
+    decay = cell.project(params, np.random.default_rng(0).normal(size=(100, 256))).inputs[0].log_decay
     assert 0.9 < np.exp(decay).mean() < 0.99
 
 

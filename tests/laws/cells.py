@@ -111,6 +111,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "conv_gru": {"kernel_size": (2, 1, 2)},
     "conv_lstm": {"kernel_size": (3, 2)},
     "delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
+    "delta_product": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
+    "fast_weight_programmer": {"heads": 2, "keys": 2, "values": 3, "chunk": 2},
     "ffm": {"traces": 3, "contexts": 2},
     "gated_delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "gla": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
