@@ -16,6 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
+        "output_kernel",  # it maps an input to the output and its gate
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
         "input_kernel",  # the inputs' way to the context units of `scrn`
         *("mask_kernel", "state_decay"),  # of `gru_d`: what is missing, and for how long
@@ -36,7 +37,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "bias": (
         *("bias", "recurrent_bias", "reset_bias", "norm_bias", "cell_bias"),
-        *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias"),
+        *("rate_bias", "gate_bias", "head_bias", "backbone_bias", "out_bias", "output_bias", "readout_bias"),
         *("transition_bias", "redistribution_bias"),
     ),
     # These scale normalised features or weights: they start at the length that should be kept.
@@ -47,11 +48,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
         *("input_decay", "input_decay_bias", "state_decay_bias"),  # of `gru_d`, over time
         *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
-        *(
-            "alpha",
-            "beta",
-            "zeta",
-        ),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
+        "omega",
+        *("alpha", "beta", "zeta"),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
     ),
     # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.
     "step_size": ("log_dt", "dt_logit", "step_bias"),

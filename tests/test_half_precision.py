@@ -25,7 +25,16 @@ BETWEEN_STEPS = (
 # Cells with products in float32 on purpose. They are between steps, so the rows of the batch are axes of the product;
 # a product with a weight has no such axes.
 MATRIX_CELLS = (
-    *("delta_net", "gated_delta_net", "gla", "hgrn2", "kda", "linear_attention"),
+    *(
+        "delta_net",
+        "delta_product",
+        "fast_weight_programmer",
+        "gated_delta_net",
+        "gla",
+        "hgrn2",
+        "kda",
+        "linear_attention",
+    ),
     *("mlstm", "retention", "rwkv7", "ssd"),
 )
 IN_SINGLE = dict.fromkeys(MATRIX_CELLS, BETWEEN_STEPS)

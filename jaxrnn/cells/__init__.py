@@ -17,8 +17,11 @@ from jaxrnn.cells.conv import conv_gru, conv_lstm
 from jaxrnn.cells.cornn import CoRNNCarry, cornn, unicornn
 from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
+from jaxrnn.cells.delta_product import delta_product
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
+from jaxrnn.cells.fast_weight_programmer import fast_weight_programmer
+from jaxrnn.cells.ffm import ffm
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.gru_d import GRUDCarry, gru_d
@@ -48,6 +51,7 @@ from jaxrnn.cells.projected import projected_lstm
 from jaxrnn.cells.qrnn import qrnn
 from jaxrnn.cells.residual import res_lstm
 from jaxrnn.cells.rg_lru import rg_lru
+from jaxrnn.cells.rot_rnn import rot_rnn
 from jaxrnn.cells.rwkv7 import RWKV7Carry, rwkv7
 from jaxrnn.cells.s4d import s4d
 from jaxrnn.cells.s5 import s5
@@ -85,10 +89,13 @@ __all__ = [
     "cornn",
     "coupled_lstm",
     "delta_net",
+    "delta_product",
     "dsgu",
     "elman",
     "fast_grnn",
     "fast_rnn",
+    "fast_weight_programmer",
+    "ffm",
     "gated_delta_net",
     "gla",
     "gru",
@@ -134,6 +141,7 @@ __all__ = [
     "res_lstm",
     "retention",
     "rg_lru",
+    "rot_rnn",
     "rwkv7",
     "s4d",
     "s5",

@@ -41,9 +41,9 @@ def delta_net(
     """Makes a cell of the delta rule: each step replaces the value of its key.
 
     `Sₜ = (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o norm(oₜ)` per head, with `qₜ` and `kₜ` of length 1
-    in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Schlag et al. 2021, "Linear transformers
-    are secretly fast weight programmers"; Yang et al. 2024, "Parallelizing linear transformers with the delta rule over
-    sequence length", whose short convolutions need a layer before it). `norm` divides by the root mean square.
+    in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Yang et al. 2024, "Parallelizing
+    linear transformers with the delta rule over sequence length", whose short convolutions need a layer before it;
+    `fast_weight_programmer` is the form that came before). `norm` divides by the root mean square.
     `eigenvalues="signed"` doubles `βₜ`, so that a step can reflect (Grazzi et al. 2025, "Unlocking state-tracking in
     linear RNNs through negative eigenvalues").
 

@@ -1,12 +1,14 @@
 """`matrix_cell` makes a cell from the queries, keys and values of gated linear attention; the engine owns the state."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn import checks, initializers
 from jaxrnn.carries import MatrixCarry
 from jaxrnn.options import checked
 from jaxrnn.precision import accumulator, compute_dtype, product
@@ -22,17 +24,51 @@ class Projected(NamedTuple):
     """A projected input.
 
     Attributes:
-      inputs: the recurrence's.
+      inputs: the recurrence's, for each of the steps that an input makes.
       x: the input itself, in the dtype of the computation.
     """
 
-    inputs: Inputs
+    inputs: tuple[Inputs, ...]
     x: Array
+
+
+class Heads(NamedTuple):
+    """The sizes of a cell's states, and how its parameters are drawn.
+
+    Attributes:
+      heads: the number of matrices in the state.
+      keys: K, their rows.
+      values: V, their columns.
+      kernels: `(key, in_features) -> params`, those of `initializers.head_params`.
+      draw: `(key, rows, gates, features) -> kernel [rows, gates, features]`.
+    """
+
+    heads: int
+    keys: int
+    values: int
+    kernels: Callable[[Array, int], Params]
+    draw: Callable[[Array, int, int, int], Array]
+
+
+def heads_from(where: str, features: int, options: Any) -> Heads:
+    """Returns the heads of a cell with these `MatrixOptions`, whose name for errors is `where`."""
+    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values = checks.head_sizes(where, features, options)
+    kernels = partial(
+        initializers.head_params,
+        heads=heads,
+        keys=keys,
+        values=values,
+        features=features,
+        kernel_init=kernel_init,
+        param_dtype=param_dtype,
+    )
+    return Heads(heads, keys, values, kernels, partial(initializers.per_gate, kernel_init, dtype=param_dtype))
 
 
 @checked
 def matrix_cell(
-    inputs: Callable[[Params, Array], dict[str, Array]],
+    inputs: Callable[[Params, Array], Any],
     init: Callable[..., Params],
     heads: int,
     keys: int,
@@ -50,7 +86,8 @@ def matrix_cell(
       inputs: `(params, xs [..., D]) -> {"q": q, "k": k, "v": v}` over any leading axes: `q` and `k [..., heads, K]`,
         `v [..., heads, V]`; and `"log_decay"` and `"beta"` as `matrix_scan` has them, if there are any. In place of
         `"beta"` there may be `"read"` and `"erase"`, r and `e [..., heads, K]` in
-        `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`.
+        `Sₜ = (I − eₜ rₜᵀ)(αₜ ⊙ Sₜ₋₁) + kₜ vₜᵀ`. A tuple of such dicts stands for as many steps, one after another, of
+        which the last is read.
       init: `(key, in_features) -> params`.
       heads: the number of matrices in the state.
       keys: K, their rows.
@@ -86,15 +123,16 @@ def matrix_cell(
         compute = compute_dtype(dtype, xs, *params.values())
         xs = xs.astype(compute)
         made = inputs(wide(params, compute), xs)
-        axes = made["q"].ndim  # inputs with one number per head get as many
-        return Projected(Inputs(**{name: a if a.ndim == axes else a[..., None] for name, a in made.items()}), xs)
+        return Projected(tuple(map(_with_equal_axes, made if isinstance(made, tuple) else (made,))), xs)
 
     def output(params: Params, ys: Array, x: Array) -> Array:
         ys = lax.collapse(ys, -2) if readout is None else readout(wide(params, x.dtype), ys, x)
         return ys.astype(x.dtype)
 
     def step(params: Params, carry: Carry, z: Projected) -> tuple[Carry, Array]:
-        S, y = advance(carry.S, z.inputs)
+        S = carry.S
+        for x in z.inputs:
+            S, y = advance(S, x)
         return MatrixCarry(S), output(params, y, z.x)
 
     def scan(
@@ -111,15 +149,32 @@ def matrix_cell(
 
         def whole(params: Params, carry: Carry, xs: Array, flow: Flow) -> tuple[Carry, Array]:
             z = project(params, xs)
-            steps = under(flow, z.inputs)
+            steps = _in_turn([under(flow, x) for x in z.inputs])
             fresh = None if flow.fresh is None else flow.fresh.S
             S, ys = run(steps, carry.S, fresh, chunk=chunk, method=method, split=flow.split)
+            ys = ys.reshape(xs.shape[0], len(z.inputs), *ys.shape[1:])[:, -1]
             return MatrixCarry(S), silence(flow.valid, output(params, ys, z.x))
 
         how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
     return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",), splits=True)
+
+
+def _with_equal_axes(made: dict[str, Array]) -> Inputs:
+    """Returns these inputs, with an axis more where there is one number per head."""
+    axes = made["q"].ndim
+    return Inputs(**{name: a if a.ndim == axes else a[..., None] for name, a in made.items()})
+
+
+def _in_turn(inputs: list[Inputs]) -> Inputs:
+    """Returns the inputs of all steps that one input makes, the steps in turn; a sequence begins at the first."""
+    first, *others = inputs
+    if not others:
+        return first
+    if first.resets is not None:
+        others = [x._replace(resets=jnp.zeros_like(first.resets)) for x in others]
+    return jax.tree.map(lambda *steps: lax.collapse(jnp.stack(steps, 1), 0, 2), first, *others)
 
 
 def input_bytes(S: Array) -> int:

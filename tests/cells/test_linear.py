@@ -127,6 +127,41 @@ def linoss_explicit(p, x, h):
     return z + b * place, place @ p["readout"] + x @ p["skip"]
 
 
+def ffm(p, x, h):
+    """`S = exp(−|α| + iω) S + x̃` for every trace and context, `y = LN(W [Re S; Im S] + b) g + skip (1 − g)`."""
+    value, gate = gates(p, x)
+    y_gate, skip = (x @ p["output_kernel"][:, i] + p["output_bias"][i] for i in (0, 1))
+    h, z = h.reshape(B, 3, 2).copy(), np.tile(p["readout_bias"], (B, 1))
+    readout = p["readout"].reshape(3, 2, 2, H)
+    for m in range(3):
+        for c in range(2):
+            h[:, m, c] = np.exp(-abs(p["alpha"][m]) + 1j * p["omega"][c]) * h[:, m, c] + value[:, m] * sigma(gate[:, m])
+            z += np.outer(h[:, m, c].real, readout[m, c, 0]) + np.outer(h[:, m, c].imag, readout[m, c, 1])
+    normed = (z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5)
+    return h.reshape(B, -1), normed * sigma(y_gate) + skip * (1 - sigma(y_gate))
+
+
+def rot_rnn(p, x, h):
+    """`s = γ P Θ Pᵀ s + √((1 − γ²) / tr(BᵀB)) B u` in each head with any orthogonal `P`, `y = C s + D u`."""
+    y, new = x @ p["skip"], []
+    for n in range(2):
+        planes = slice(3 * n, 3 * n + 3)
+        P = np.linalg.qr(np.random.default_rng(n).normal(size=(6, 6)))[0]
+        B_head = P @ p["kernel"][:, :, planes].transpose(2, 1, 0).reshape(6, D)
+        C_head = p["readout"][planes].reshape(6, H).T @ P.T
+        turn = np.zeros((6, 6))
+        for i, theta in enumerate(p["theta"][planes]):
+            c, s = np.cos(theta), np.sin(theta)
+            turn[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[c, -s], [s, c]]
+        gamma = np.exp(-np.exp(p["nu"][n]))
+        xi = np.sqrt((1 - gamma**2) / np.trace(B_head.T @ B_head))
+        s = np.stack([h[:, planes].real, h[:, planes].imag], -1).reshape(B, 6) @ P.T
+        s = gamma * s @ (P @ turn @ P.T).T + xi * x @ B_head.T
+        y = y + s @ C_head.T
+        new.append((s @ P).reshape(B, 3, 2) @ [1, 1j])
+    return np.concatenate(new, 1), y
+
+
 CELLS = {
     min_gru: jaxrnn.min_gru(H),
     min_gru_signed: jaxrnn.min_gru(H, eigenvalues="signed", activation=jnp.tanh),
@@ -140,6 +175,8 @@ CELLS = {
     linoss: jaxrnn.linoss(H, states=N),
     linoss_explicit: jaxrnn.linoss(H, states=N, discretization="implicit_explicit"),
     s5: jaxrnn.s5(H, states=6, blocks=2),
+    ffm: jaxrnn.ffm(H, traces=3, contexts=2),
+    rot_rnn: jaxrnn.rot_rnn(H, states=6, heads=2),
 }
 every_cell = pytest.mark.parametrize("equation", CELLS, ids=lambda e: e.__name__)
 
@@ -299,6 +336,27 @@ def test_s5_loses_nothing_over_short_steps():
     np.testing.assert_allclose(single, double, rtol=1e-5)
 
 
+def test_rotations_hold_the_length_of_the_state():
+    """Of white noise: the mean square is 1 in each head, whatever γ and the kernel are."""
+    cell = jaxrnn.rot_rnn(4, states=64, heads=2, gamma_min=0.5, gamma_max=0.9)
+    params = cell.init(jax.random.key(0), 64)
+    params["kernel"] = params["kernel"] * np.linspace(0.1, 5, 64, dtype=np.float32)[None, None]
+    carry, _ = jaxrnn.unroll(cell, params, np.random.default_rng(0).normal(size=(60, 256, 64)))
+    lengths = (abs(state(carry)) ** 2).reshape(256, 2, 32).sum(-1).mean(0)
+    np.testing.assert_allclose(lengths, 1, atol=0.1)
+
+
+def test_a_trace_is_a_fading_sum_that_a_context_turns():
+    """An impulse is left as `exp(−|α| t)`, turned by `ω t`; a negative α fades as a positive one does."""
+    cell = jaxrnn.ffm(2, traces=2, contexts=2)
+    params = random_params(cell, 1) | {"alpha": np.array([0.1, -0.3]), "omega": np.array([0.0, 0.5])}
+    first, _ = jaxrnn.unroll(cell, params, np.ones((1, 1)))
+    params["bias"] = np.zeros((2, 2))
+    later, _ = jaxrnn.unroll(cell, params, np.zeros((10, 1)), first)
+    expected = np.exp(-np.outer([0.1, 0.3], np.full(2, 10)) + 5j * np.array([0, 1])).ravel()
+    np.testing.assert_allclose(state(later), expected * state(first), rtol=1e-12)
+
+
 def test_oscillators_keep_or_lose_their_energy_and_never_gain_any():
     """After one push: by the implicit method the stiffest lose it first; stiffness beyond what is stable is none."""
     kept = {}
@@ -335,6 +393,14 @@ ERRORS = {
     "linoss: discretization is 'exact', expected one of 'implicit', 'implicit_explicit'": lambda: jaxrnn.linoss(
         4, discretization="exact"
     ),
+    "ffm: traces is 0, expected": lambda: jaxrnn.ffm(4, traces=0),
+    "ffm: contexts is -1, expected": lambda: jaxrnn.ffm(4, contexts=-1),
+    "ffm: max_period is 1, expected more than 1 step": lambda: jaxrnn.ffm(4, max_period=1),
+    "rot_rnn: heads is 4, expected a divisor of states, 6": lambda: jaxrnn.rot_rnn(6),
+    "rot_rnn: gamma_min is 0.9 and gamma_max 1, expected 0 < gamma_min < gamma_max < 1": lambda: jaxrnn.rot_rnn(
+        4, gamma_max=1
+    ),
+    "rot_rnn: max_phase is 0, expected an angle above 0": lambda: jaxrnn.rot_rnn(4, max_phase=0),
     "s5: blocks is 3, expected a divisor of states, 4": lambda: jaxrnn.s5(4, blocks=3),
     "s5: dt_min is 0.2 and dt_max 0.1, expected 0 < dt_min < dt_max": lambda: jaxrnn.s5(4, dt_min=0.2),
     "linear_cell: first and complex_state are both given": lambda: jaxrnn.linear_cell(

@@ -111,6 +111,23 @@ def test_linoss_starts_uniformly():
     assert centred(params["skip"], 1 / 16)
 
 
+def test_ffm_starts_with_rates_and_periods_at_equal_distances():
+    params = initial(jaxrnn.ffm(64, traces=5, contexts=3, max_period=101), 256)
+    np.testing.assert_allclose(params["alpha"], np.linspace(np.log(100) / 101, 0.67, 5), rtol=1e-5)
+    np.testing.assert_allclose(2 * np.pi / params["omega"], [1, 51, 101], rtol=1e-5)
+    assert all(centred(params[name], 1 / 256) for name in ("kernel", "output_kernel"))
+    assert centred(params["readout"], 1 / 30)
+    assert not any(params[name].any() for name in ("bias", "output_bias", "readout_bias"))
+
+
+def test_rot_rnn_starts_with_rates_spread_over_their_logarithm():
+    params = initial(jaxrnn.rot_rnn(64, states=1024, heads=512, gamma_min=0.5, gamma_max=0.99, max_phase=1.5), 32)
+    assert uniform(params["nu"], np.log(-np.log(0.99)), np.log(-np.log(0.5)))
+    assert uniform(params["theta"], 0, 1.5)
+    assert centred(params["kernel"], 1 / 32) and centred(params["readout"], 1 / 2048)
+    assert centred(params["skip"], 1 / 32)
+
+
 def test_mamba_starts_as_published():
     params = initial(jaxrnn.mamba(1024, states=4, rank=9, dt_min=0.01, dt_max=0.5), 256)
     assert uniform(np.log(softplus(params["step_bias"])), np.log(0.01), np.log(0.5))
@@ -125,7 +142,7 @@ def test_mamba_starts_as_published():
 
 
 MATRIX_CELLS = (
-    *(jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.kda),
+    *(jaxrnn.delta_net, jaxrnn.delta_product, jaxrnn.gated_delta_net, jaxrnn.kda),
     *(jaxrnn.gla, jaxrnn.hgrn2, jaxrnn.mlstm, jaxrnn.retention, jaxrnn.ssd),
 )
 
@@ -139,6 +156,12 @@ def test_kernels_start_with_the_variance_of_their_inputs(make):
     assert all(centred(params[name], 1 / 256) for name in params.keys() & {*read, *rates})
     assert centred(params["out"], 1 / 32)
     np.testing.assert_array_equal(params["scale"], 1)
+
+
+def test_a_fast_weight_programmer_has_no_norm():
+    params = initial(jaxrnn.fast_weight_programmer(32), 256)
+    assert all(centred(params[name], 1 / 256) for name in ("query", "key", "value", "rate"))
+    assert centred(params["out"], 1 / 32) and "scale" not in params
 
 
 @pytest.mark.parametrize(
@@ -173,7 +196,7 @@ def test_gated_linear_attention_starts_by_keeping():
     assert params["decay_down"].shape == (256, 1, 16)
     assert centred(params["decay_up"], 1 / 16)
     assert not params["decay_bias"].any()
-    decay = cell.project(params, np.random.default_rng(0).normal(size=(100, 256))).inputs.log_decay
+    decay = cell.project(params, np.random.default_rng(0).normal(size=(100, 256))).inputs[0].log_decay
     assert 0.9 < np.exp(decay).mean() < 0.99
 
 

@@ -120,6 +120,38 @@ def hgrn2_bounded(p, x, S):
     return hgrn2(p, x, S, 0.25)
 
 
+def delta_product(p, x, S, strength=2):
+    """Three steps of the delta rule, each with a key, a value and a rate of its own, and one query."""
+    y = 0
+    for n in range(N):
+        for i in range(3 * n, 3 * n + 3):
+            k, v = unit(silu(x @ p["key"][:, i])), silu(x @ p["value"][:, i])
+            beta = strength * sigma(x @ p["rate"][:, i])
+            S[n] = (np.eye(K) - beta * np.outer(k, k)) @ S[n] + beta * np.outer(k, v)
+        y = y + (p["scale"][n] * norm(S[n].T @ unit(silu(x @ p["query"][:, n])))) @ p["out"][n]
+    return y
+
+
+def delta_product_positive(p, x, S):
+    return delta_product(p, x, S, 1)
+
+
+def fast_weight_programmer(p, x, S):
+    """`S = S + β φ(k) (v − Sᵀ φ(k))ᵀ`, `y = W_o Sᵀ φ(q)`; `φ` has the products of `r` with itself, moved by 1 and 2."""
+
+    def phi(k):
+        r = [max(a, 0) for a in (*k, *-k)]
+        products = np.array([r[i] * r[i - j] for j in (1, 2) for i in range(2 * K)])
+        return products / (products.sum() + 1e-6)
+
+    y = 0
+    for n in range(N):
+        q, k, v = (x @ p[name][:, n] for name in ("query", "key", "value"))
+        S[n] += sigma(x @ p["rate"][:, n]) * np.outer(phi(k), v - S[n].T @ phi(k))
+        y = y + (S[n].T @ phi(q)) @ p["out"][n]
+    return y
+
+
 SIZES = {"heads": N, "keys": K, "values": V, "chunk": 3}
 CELLS = {
     gla: jaxrnn.gla(H, **SIZES),
@@ -127,6 +159,9 @@ CELLS = {
     delta_net: jaxrnn.delta_net(H, **SIZES),
     delta_net_signed: jaxrnn.delta_net(H, eigenvalues="signed", **SIZES),
     gated_delta_net: jaxrnn.gated_delta_net(H, **SIZES),
+    delta_product: jaxrnn.delta_product(H, householders=3, **SIZES),
+    delta_product_positive: jaxrnn.delta_product(H, householders=3, eigenvalues="positive", **SIZES),
+    fast_weight_programmer: jaxrnn.fast_weight_programmer(H, shifts=2, **SIZES),
     kda: jaxrnn.kda(H, **SIZES),
     linear_attention: jaxrnn.linear_attention(H, **SIZES),
     retention: jaxrnn.retention(H, **SIZES),
@@ -158,6 +193,44 @@ def test_linear_attention_is_a_mean_of_values():
     xs = np.random.default_rng(2).normal(size=(T, B, D))
     xs[..., 0] = 3
     np.testing.assert_allclose(jaxrnn.unroll(cell, params, xs)[1], 3, rtol=1e-5)
+
+
+def test_one_step_of_delta_product_is_delta_net():
+    cells = jaxrnn.delta_product(H, householders=1, **SIZES), jaxrnn.delta_net(H, eigenvalues="signed", **SIZES)
+    params = random_params(cells[0], D)
+    xs = np.random.default_rng(2).normal(size=(T, B, D))
+    product, net = (jaxrnn.unroll(cell, params, xs) for cell in cells)
+    jax.tree.map(np.testing.assert_array_equal, product, net)
+
+
+def test_two_reflections_of_delta_product_rotate_the_state():
+    """By twice the angle between their keys, 2 × 60° here, so that three steps without values lead back."""
+    cell = jaxrnn.delta_product(2, heads=1, keys=2, values=2)
+    params = random_params(cell, 1)
+    # The keys lie 15° and 75° from the first axis.
+    grid = np.linspace(0, 9, 90001)
+    near, far = np.interp(np.sin(np.deg2rad([15, 75])), silu(grid), grid)
+    params["key"] = np.array([[[far, near], [near, far]]])
+    params |= {"value": np.zeros((1, 2, 2)), "rate": np.full((1, 2), 50.0)}
+    start = jaxrnn.MatrixCarry(np.random.default_rng(1).normal(size=(1, 2, 2)))
+    one, _ = jaxrnn.unroll(cell, params, np.ones((1, 1)), start)
+    turn = np.array([[-1, -np.sqrt(3)], [np.sqrt(3), -1]]) / 2
+    np.testing.assert_allclose(one.S[0], turn @ start.S[0], atol=1e-4)
+    three, _ = jaxrnn.unroll(cell, params, np.ones((3, 1)), start)
+    np.testing.assert_allclose(three.S, start.S, atol=1e-4)
+
+
+def test_a_fast_weight_programmer_recalls_the_value_of_a_key():
+    """With full strength a step replaces the value of its key, and keeps those whose features do not meet it."""
+    cell = jaxrnn.fast_weight_programmer(V, heads=1, keys=4, values=V)
+    params = random_params(cell, 4 + V) | {"out": np.eye(V)[None], "rate": np.full((4 + V, 1), 50.0)}
+    params["query"] = params["key"] = np.eye(4 + V, 4)[:, None]
+    params["value"] = np.eye(4 + V, V, -4)[:, None]
+    keys = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
+    values = np.random.default_rng(2).uniform(1, 2, size=(3, V))
+    carry, ys = jaxrnn.unroll(cell, params, np.concatenate([keys, values], 1))
+    np.testing.assert_allclose(ys, values, atol=1e-5)
+    np.testing.assert_allclose(carry.S[0, [1, 3]], values[[2, 1]], atol=1e-5)  # `r` has neighbours in 0, 1 and in 2, 3
 
 
 def test_a_prefill_in_chunks_is_followed_by_single_steps():
@@ -208,6 +281,12 @@ ERRORS = {
     "delta_net: eigenvalues is 'complex', expected": lambda: jaxrnn.delta_net(4, eigenvalues="complex"),
     "gated_delta_net: keys is 0, expected": lambda: jaxrnn.gated_delta_net(4, keys=0),
     "gated_delta_net: eigenvalues is 'complex'": lambda: jaxrnn.gated_delta_net(4, eigenvalues="complex"),
+    "delta_product: householders is 0, expected": lambda: jaxrnn.delta_product(4, householders=0),
+    "delta_product: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.delta_product(6),
+    "delta_product: eigenvalues is 'complex'": lambda: jaxrnn.delta_product(4, eigenvalues="complex"),
+    "fast_weight_programmer: shifts is 0, expected": lambda: jaxrnn.fast_weight_programmer(8, shifts=0),
+    "fast_weight_programmer: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.fast_weight_programmer(6),
+    "fast_weight_programmer: keys and shifts are both 1, expected": lambda: jaxrnn.fast_weight_programmer(4),
     "kda: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.kda(6),
     "kda: eigenvalues is 'complex'": lambda: jaxrnn.kda(4, eigenvalues="complex"),
     "linear_attention: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.linear_attention(6),
