@@ -253,7 +253,7 @@ LONG = {
 
 @pytest.mark.parametrize("cell, scale, low, high", LONG.values(), ids=LONG)
 def test_gradients_over_2000_steps(cell, scale, low, high):
-    """Of the last output in the initial carry. Those of `lem` with small steps and of `unicornn` neither vanish nor explode."""
+    """Of the last output in the initial carry. `lem` has small steps here; with long ones it forgets, too."""
     params = jax.tree.map(lambda p: np.asarray(p, np.float64), cell.init(KEY, 1))
     params["recurrent_kernel"] *= scale
     xs = np.random.default_rng(0).normal(size=(2000, 1))
@@ -265,3 +265,11 @@ def test_gradients_over_2000_steps(cell, scale, low, high):
 def norm_of_gradient(cell, params, carry, xs):
     gradient = jax.grad(lambda carry: jaxrnn.unroll(cell, params, xs, carry)[1][-1].sum() / np.sqrt(24))(carry)
     return jnp.sqrt(sum((leaf**2).sum() for leaf in gradient))
+
+
+def test_transforms_take_a_cell_with_more_masses_than_most_cells_have_inputs():
+    cell = jaxrnn.mc_lstm(H, masses=3, **PLAIN)
+    assert jaxrnn.learned_carry(cell).init(KEY, 5)["initial_h"].shape == (H,)
+    assert jaxrnn.weight_norm(cell).init(KEY, 5)["recurrent_kernel_scale"].shape == (4, H)
+    with pytest.raises(ValueError, match="the output of cell is not the field h of its carry"):
+        jaxrnn.zoneout(cell, 0.1)
