@@ -51,6 +51,13 @@ def wmc_lstm(p, x, c, h):
     return (c, h), h
 
 
+def memory_controller_lstm(p, x, c, v):
+    """Ben-Ari & Shwartz-Ziv 2017."""
+    i, f, g, o, m = (drive(p, x, k) + turn(p, v, k) for k in range(5))
+    c = sigma(f) * c + sigma(i) * np.tanh(g)
+    return (c, sigma(m) * np.tanh(c)), sigma(o) * np.tanh(c)
+
+
 def scrn(p, x, h, s):
     """Mikolov et al. 2015, equations 4 and 5, with α = 0.8."""
     s = 0.2 * x @ p["input_kernel"][:, 0] + 0.8 * s
@@ -112,6 +119,7 @@ EQUATIONS = {
     mc_lstm: jaxrnn.mc_lstm(H),
     mc_lstm_gated: jaxrnn.mc_lstm(2, redistribution="gated"),
     wmc_lstm: jaxrnn.wmc_lstm(H),
+    memory_controller_lstm: jaxrnn.memory_controller_lstm(H),
     scrn: jaxrnn.scrn(H, context_features=3, decay=0.8),
     nas: jaxrnn.nas(H),
     tau_gru: jaxrnn.tau_gru(H, delay=3),

@@ -55,6 +55,7 @@ CELLS = {
     "nas": torchrecurrent.NASCell,
     "scrn": partial(torchrecurrent.SCRNCell, alpha=0.75),
     "tau_gru": Delayed,
+    "memory_controller_lstm": torchrecurrent.MCLSTMCell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -69,13 +70,14 @@ ZERO = {
 }
 # The carry's fields of the cells with two states.
 TWO_STATES = dict.fromkeys(("ran", "original_lstm", "multiplicative_lstm", "wmc_lstm", "nas"), ("h", "c"))
-TWO_STATES |= {"unicornn": ("h", "v"), "scrn": ("h", "s")}
-APART = ("intersection_rnn",)  # the output is not the state, and inputs are as wide as it is
+TWO_STATES |= {"unicornn": ("h", "v"), "scrn": ("h", "s"), "memory_controller_lstm": ("h", "c")}
+APART = ("intersection_rnn", "memory_controller_lstm")  # the output is not the state
+WIDE = ("intersection_rnn",)  # inputs are as wide as the state
 
 
 def golden(name: str, rng: np.random.Generator) -> dict[str, Any]:
     """Inputs and results of one cell."""
-    width = H if name in APART else D
+    width = H if name in WIDE else D
     cell = CELLS[name](width, H).double()
     weights = {key: weight for key, weight in cell.named_parameters() if weight.ndim}  # a number keeps its value
     shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
