@@ -37,6 +37,7 @@ from jaxrnn.cells.lru import lru
 from jaxrnn.cells.lstm import lstm, original_lstm
 from jaxrnn.cells.mamba import mamba
 from jaxrnn.cells.mc_lstm import mc_lstm
+from jaxrnn.cells.memory_controller import memory_controller_lstm
 from jaxrnn.cells.mgu import mgu
 from jaxrnn.cells.minimal import min_gru, min_lstm
 from jaxrnn.cells.minion import mi_ru1, mi_ru2
@@ -118,6 +119,7 @@ __all__ = [
     "lstm",
     "mamba",
     "mc_lstm",
+    "memory_controller_lstm",
     "mgu",
     "mi_ru1",
     "mi_ru2",

@@ -34,8 +34,8 @@ def mc_lstm(
     `oₜ = σ(W aₜ + U cₜ₋₁ / ‖cₜ₋₁‖₁ + b)`, each with its own weights, `mₜ = cₜ₋₁ R + xₜ iₜ`, `hₜ = oₜ ⊙ mₜ` and
     `cₜ = (1 − oₜ) ⊙ mₜ` (Hoedt et al. 2021, "MC-LSTM: mass-conserving LSTM"). Each row of R is a softmax, which shares
     the mass of one cell among all cells; where it is gated, it depends on `aₜ` and `cₜ₋₁` as `iₜ` does, with H³
-    further weights. An empty state counts as 0 in the gates. `MCLSTM` of `torchrecurrent` is another cell, a "memory
-    controller". A step has two products, so it runs in the plain loop.
+    further weights. An empty state counts as 0 in the gates. `MCLSTM` of `torchrecurrent` is another cell,
+    `memory_controller_lstm`. A step has two products, so it runs in the plain loop.
 
     Args:
       features: H, the number of cells.

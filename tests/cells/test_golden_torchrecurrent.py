@@ -135,6 +135,7 @@ READ = {
         plain(w, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3))
         | {"cell_kernel": np.stack(by_gate(w, "weight_mh"), axis=1)}
     ),
+    "memory_controller_lstm": lambda w: plain(w, (1, 0, 4, 2, 3), (1, 0, 4, 2, 3), same(1, 0, 4, 2, 3)),
     "tau_gru": lambda w: plain(w, (0, 2, 3, 1), (0, 2, 3, 1), same(0, 2, 3, 1)),
 }
 # Where its nonlinearities are not the paper's, and the numbers that the script gives.

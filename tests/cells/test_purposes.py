@@ -51,6 +51,13 @@ def wmc_lstm(p, x, c, h):
     return (c, h), h
 
 
+def memory_controller_lstm(p, x, c, v):
+    """Ben-Ari & Shwartz-Ziv 2017."""
+    i, f, g, o, m = (drive(p, x, k) + turn(p, v, k) for k in range(5))
+    c = sigma(f) * c + sigma(i) * np.tanh(g)
+    return (c, sigma(m) * np.tanh(c)), sigma(o) * np.tanh(c)
+
+
 def scrn(p, x, h, s):
     """Mikolov et al. 2015, equations 4 and 5, with α = 0.8."""
     s = 0.2 * x @ p["input_kernel"][:, 0] + 0.8 * s
@@ -112,6 +119,7 @@ EQUATIONS = {
     mc_lstm: jaxrnn.mc_lstm(H),
     mc_lstm_gated: jaxrnn.mc_lstm(2, redistribution="gated"),
     wmc_lstm: jaxrnn.wmc_lstm(H),
+    memory_controller_lstm: jaxrnn.memory_controller_lstm(H),
     scrn: jaxrnn.scrn(H, context_features=3, decay=0.8),
     nas: jaxrnn.nas(H),
     tau_gru: jaxrnn.tau_gru(H, delay=3),
@@ -253,7 +261,7 @@ LONG = {
 
 @pytest.mark.parametrize("cell, scale, low, high", LONG.values(), ids=LONG)
 def test_gradients_over_2000_steps(cell, scale, low, high):
-    """Of the last output in the initial carry: those of `lem` with small steps and of `unicornn` keep their size."""
+    """Of the last output in the initial carry. `lem` has small steps here; with long ones it forgets, too."""
     params = jax.tree.map(lambda p: np.asarray(p, np.float64), cell.init(KEY, 1))
     params["recurrent_kernel"] *= scale
     xs = np.random.default_rng(0).normal(size=(2000, 1))
@@ -265,3 +273,11 @@ def test_gradients_over_2000_steps(cell, scale, low, high):
 def norm_of_gradient(cell, params, carry, xs):
     gradient = jax.grad(lambda carry: jaxrnn.unroll(cell, params, xs, carry)[1][-1].sum() / np.sqrt(24))(carry)
     return jnp.sqrt(sum((leaf**2).sum() for leaf in gradient))
+
+
+def test_transforms_take_a_cell_with_more_masses_than_most_cells_have_inputs():
+    cell = jaxrnn.mc_lstm(H, masses=3, **PLAIN)
+    assert jaxrnn.learned_carry(cell).init(KEY, 5)["initial_h"].shape == (H,)
+    assert jaxrnn.weight_norm(cell).init(KEY, 5)["recurrent_kernel_scale"].shape == (4, H)
+    with pytest.raises(ValueError, match="the output of cell is not the field h of its carry"):
+        jaxrnn.zoneout(cell, 0.1)

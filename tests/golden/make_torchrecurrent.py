@@ -63,6 +63,7 @@ CELLS = {
     "nas": torchrecurrent.NASCell,
     "scrn": partial(torchrecurrent.SCRNCell, alpha=0.75),
     "tau_gru": Delayed,
+    "memory_controller_lstm": torchrecurrent.MCLSTMCell,
 }
 # Of a cell's biases, the gates that its paper does not have.
 ZERO = {
@@ -92,8 +93,9 @@ STATES: dict[str, dict[str, tuple[int, int]]] = {
     "t_lstm": TYPED_STATES,
     "unicornn": {"h": (B, H), "v": (B, H)},
     "scrn": {"h": (B, H), "s": (B, H)},
+    "memory_controller_lstm": LSTM_STATES,
 }
-APART = ("intersection_rnn", "t_lstm")  # the output is not the state
+APART = ("intersection_rnn", "t_lstm", "memory_controller_lstm")  # the output is not the state
 WIDE = ("intersection_rnn",)  # inputs are as wide as the state
 
 
