@@ -42,6 +42,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
         *("input_decay", "input_decay_bias", "state_decay_bias"),  # of `gru_d`, over time
         *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
+        "phase",  # of the cosines of `fru`
         *(
             "alpha",
             "beta",

@@ -18,6 +18,7 @@ from jaxrnn.cells.coupled import coupled_lstm, janet
 from jaxrnn.cells.delta_net import delta_net, gated_delta_net, kda
 from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
+from jaxrnn.cells.fru import FRUCarry, fru
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.gru_d import GRUDCarry, gru_d
@@ -55,6 +56,7 @@ from jaxrnn.types import Cell
 __all__ = [
     "ClockworkCarry",
     "CoRNNCarry",
+    "FRUCarry",
     "GRUDCarry",
     "LEMCarry",
     "LMUCarry",
@@ -77,6 +79,7 @@ __all__ = [
     "elman",
     "fast_grnn",
     "fast_rnn",
+    "fru",
     "gated_delta_net",
     "gla",
     "gru",

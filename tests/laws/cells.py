@@ -112,6 +112,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "conv_gru": {"kernel_size": (2, 1, 2)},
     "conv_lstm": {"kernel_size": (3, 2)},
     "delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
+    "fru": {"length": 6, "frequencies": 3, "stats_features": 2, "recurrent_features": 4},
     "gated_delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "gla": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "hgrn2": {"heads": 2, "keys": 4, "values": 3, "chunk": 2, "lower_bound": 0.2},
