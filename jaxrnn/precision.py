@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxrnn.shapes import align
 from jaxrnn.sharding import einsum_sharding, vary, varying
 from jaxrnn.types import Array, Params
 
@@ -53,6 +54,12 @@ def product(a: Array, b: Array, dtype: Any) -> Array:
     """Returns `einsum` of `a [..., K]` and `b [K, *N]`, `[..., *N]`."""
     n = _letters(b.ndim - 1)
     return einsum(f"...k,k{n}->...{n}", a, b, dtype)
+
+
+def affine(a: Array, b: Array, bias: Array | None, dtype: Any) -> Array:
+    """Returns `product(a, b, dtype)` plus the bias, if there is one."""
+    y = product(a, b, dtype)
+    return y if bias is None else y + align(bias.astype(y.dtype), y)
 
 
 def transposed_product(a: Array, b: Array, dtype: Any) -> Array:

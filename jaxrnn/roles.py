@@ -48,7 +48,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("decay", "decay_bias", "log_rate", "nu", "theta", "gamma", "lambda_real", "lambda_imag", "stiffness"),
         *("input_decay", "input_decay_bias", "state_decay_bias"),  # of `gru_d`, over time
         *("log_period", "shift", "open_logit"),  # when a unit of `phased_lstm` may change
-        "omega",
+        "omega",  # the angles of `rot_rnn` and `ffm`
+        "phase",  # of the cosines of `fru`
         *("alpha", "beta", "zeta"),  # the weights of the old and the new state in `fast_rnn` and `fast_grnn`
     ),
     # These are time steps, as logarithms or under a softplus or a sigmoid; the same holds for them.

@@ -22,6 +22,7 @@ from jaxrnn.cells.elman import elman, irnn
 from jaxrnn.cells.fast import fast_grnn, fast_rnn
 from jaxrnn.cells.fast_weight_programmer import fast_weight_programmer
 from jaxrnn.cells.ffm import ffm
+from jaxrnn.cells.fru import FRUCarry, fru
 from jaxrnn.cells.gla import gla
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.gru_d import GRUDCarry, gru_d
@@ -70,6 +71,7 @@ from jaxrnn.types import Cell
 __all__ = [
     "ClockworkCarry",
     "CoRNNCarry",
+    "FRUCarry",
     "GRUDCarry",
     "LEMCarry",
     "LMUCarry",
@@ -97,6 +99,7 @@ __all__ = [
     "fast_rnn",
     "fast_weight_programmer",
     "ffm",
+    "fru",
     "gated_delta_net",
     "gla",
     "gru",

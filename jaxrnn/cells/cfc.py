@@ -10,7 +10,7 @@ from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked, defaults
-from jaxrnn.precision import accumulator, compute_dtype, product
+from jaxrnn.precision import accumulator, affine, compute_dtype, product
 from jaxrnn.recurrence.with_gaps import with_gaps
 from jaxrnn.shapes import align, zeros
 from jaxrnn.types import Activation, Array, Cell, Params
@@ -138,5 +138,5 @@ def cfc(
 
 def _affine(params: Params, prefix: str, x: Array, layer: int, dtype: Any) -> Array:
     """Returns `x kernel + bias` of a layer, if there is a bias, accumulated in the accumulator of `dtype`."""
-    y, bias = product(x, params[f"{prefix}kernel"][:, layer], dtype), params.get(f"{prefix}bias")
-    return y if bias is None else y + align(bias[layer].astype(y.dtype), y)
+    bias = params.get(f"{prefix}bias")
+    return affine(x, params[f"{prefix}kernel"][:, layer], None if bias is None else bias[layer], dtype)

@@ -115,6 +115,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "delta_product": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "fast_weight_programmer": {"heads": 2, "keys": 2, "values": 3, "chunk": 2},
     "ffm": {"traces": 3, "contexts": 2},
+    "fru": {"length": 6, "frequencies": 3, "stats_features": 2, "recurrent_features": 4},
     "gated_delta_net": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "gla": {"heads": 2, "keys": 4, "values": 3, "chunk": 2},
     "hgrn2": {"heads": 2, "keys": 4, "values": 3, "chunk": 2, "lower_bound": 0.2},
