@@ -8,10 +8,10 @@ from typing import Unpack
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid, silu
 
-from jaxrnn import checks, initializers
+from jaxrnn import checks
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import heads_of, matrix_cell, normalized_output
+from jaxrnn.recurrence.matrix import heads_from, heads_of, matrix_cell, normalized_output
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -44,13 +44,11 @@ def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOp
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("hgrn2", features, options)
+    heads, keys, values, kernels, _ = heads_from("hgrn2", features, options)
     checks.check_rate("hgrn2", "lower_bound", lower_bound)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
-        params = initializers.head_params(key, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype)
+        params = kernels(key, in_features)
         params["gate"] = params.pop("key")
         return params
 
