@@ -11,7 +11,7 @@ from jax.nn import log_sigmoid, sigmoid, silu
 from jaxrnn import checks
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import heads_from, heads_of, matrix_cell, normalized_output
+from jaxrnn.recurrence.matrix import heads_from, heads_of, jointly_normalized_output, matrix_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -19,10 +19,10 @@ from jaxrnn.types import Array, Cell, Params
 def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOptions]) -> Cell:
     """Makes a cell of gated linear attention whose keys are what its forget gates let go.
 
-    `Sₜ = fₜ ⊙ Sₜ₋₁ + (1 − fₜ) iₜᵀ`, `yₜ = W_y norm(Sₜᵀ oₜ)` per head, with the gates `fₜ = ℓ + (1 − ℓ) σ(W_f xₜ)` and
-    `oₜ = σ(W_o xₜ)`, and `iₜ = silu(W_i xₜ)` (Qin et al. 2024, "HGRN2: gated linear RNNs with state expansion", without
-    its biases). `norm` divides by the root mean square. The authors let `ℓ` rise from layer to layer, so that upper
-    layers remember longer.
+    `Sₜ = fₜ ⊙ Sₜ₋₁ + (1 − fₜ) iₜᵀ` and `Sₜᵀ oₜ` per head, `yₜ = W_y norm(Sᵀ o)` of all heads, with the gates
+    `fₜ = ℓ + (1 − ℓ) σ(W_f xₜ)` and `oₜ = σ(W_o xₜ)`, and `iₜ = silu(W_i xₜ)` (Qin et al. 2024, "HGRN2: gated linear
+    RNNs with state expansion", without biases). `norm` divides by the root mean square. The authors let `ℓ` rise from
+    layer to layer, so that upper layers remember longer.
 
     Args:
       features: H, the width of the output.
@@ -59,5 +59,12 @@ def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOp
         return {"q": sigmoid(o), "k": k, "v": silu(i), "log_decay": log_decay}
 
     return matrix_cell(
-        inputs, init, heads, keys, values, readout=normalized_output, chunk=options["chunk"], dtype=options["dtype"]
+        inputs,
+        init,
+        heads,
+        keys,
+        values,
+        readout=jointly_normalized_output,
+        chunk=options["chunk"],
+        dtype=options["dtype"],
     )

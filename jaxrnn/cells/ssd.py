@@ -9,13 +9,12 @@ from typing import Unpack
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
+from jaxrnn.recurrence.matrix import heads_of, jointly_normalized_output, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -91,8 +90,7 @@ def ssd(
 
     def readout(params: Params, ys: Array, xs: Array) -> Array:
         ys = silu(heads_of(xs, params["gate"])) * (ys + align(params["skip"][:, None], ys) * value(params, xs))
-        whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
-        return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
+        return jointly_normalized_output(params, ys, xs)
 
     return matrix_cell(
         inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
