@@ -28,7 +28,7 @@ FAMILIES = {
     "Linear, with a matrix for a state": "The state holds values by key. It runs step by step, or in chunks of matrix "
     "products.",
 }
-NAME = r"(?:(?:van der|von) )?[A-Z][\w-]+"
+NAME = r"(?:(?:van der|von|Kimi) )?[A-Z][\w-]+"
 SOURCE = re.compile(rf'{NAME}(?:(?:, | & ){NAME})*(?: et al\.)? \d{{4}}, "[^"]+"')
 
 

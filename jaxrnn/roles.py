@@ -16,6 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
         *("rate", "step"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
+        *("kernel_down", "kernel_up"),  # a kernel of low rank is their product
         "output_kernel",  # it maps an input to the output and its gate
         *("query_kernel", "memory_kernel"),  # the two sides of additive scores
         "input_kernel",  # the inputs' way to the context units of `scrn`
@@ -25,6 +26,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     # These lead from the state to the gates: their eigenvalues decide how long a cell remembers.
     "recurrent_kernel": (
         *("recurrent_kernel", "velocity_kernel", "cell_kernel", "context_kernel"),
+        *("recurrent_kernel_down", "recurrent_kernel_up"),
         "transition_kernel",  # of the further layers within a step of `recurrent_highway`
     ),
     # These are matrices `[..., inputs, outputs]` after the recurrence; leading axes are heads.

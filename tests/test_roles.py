@@ -28,6 +28,7 @@ LSTM = jaxrnn.lstm(H)
 # Constructors and options with parameters that the cases of the laws lack.
 FURTHER: dict[str, Cell | Layer] = {
     "cfc_pure": jaxrnn.cfc(H, mode="pure"),
+    "low_rank": jaxrnn.fast_rnn(H, rank=2),
     "lru_signed": jaxrnn.lru(H, eigenvalues="signed"),
     "conv_gru_after": jaxrnn.conv_gru(H, (3,), reset="after"),
     "mamba_block": jaxrnn.mamba_block(H),

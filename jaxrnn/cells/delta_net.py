@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid, silu, softplus
 
-from jaxrnn import checks, initializers
+from jaxrnn import initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import (
     gated_output,
+    heads_from,
     low_rank,
     matrix_cell,
     merged,
@@ -69,17 +70,11 @@ def delta_net(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("delta_net", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, draw = heads_from("delta_net", features, options)
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_rate = jax.random.split(key)
-        rate = initializers.per_gate(kernel_init, k_rate, in_features, 1, heads, param_dtype)
-        return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
-            "rate": rate[:, 0],
-        }
+        return kernels(k_heads, in_features) | {"rate": draw(k_rate, in_features, 1, heads)[:, 0]}
 
     def inputs(params: Params, xs: Array, *products: Array) -> dict[str, Array]:
         return _delta_inputs(params, xs, products, eigenvalues)
@@ -122,17 +117,16 @@ def gated_delta_net(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("gated_delta_net", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, draw = heads_from("gated_delta_net", features, options)
+    step_params = partial(initializers.step_params, param_dtype=options["param_dtype"])
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rates, k_decay = jax.random.split(key, 4)
-        rates = initializers.per_gate(kernel_init, k_rates, in_features, 2, heads, param_dtype)
+        rates = draw(k_rates, in_features, 2, heads)
         return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
-            **initializers.step_params(k_decay, heads, param_dtype=param_dtype),
-            "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
+            **kernels(k_heads, in_features),
+            **step_params(k_decay, heads),
+            "gate": draw(k_gate, in_features, heads, values),
             "rate": rates[:, 0],
             "step": rates[:, 1],
         }
@@ -158,9 +152,9 @@ def kda(
 
     `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (σ(W_g↑ W_g↓ xₜ) ⊙ norm(oₜ))` per head, with
     `qₜ`, `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α↑ W_α↓ xₜ + b)`, whose rank is K, and
-    V that of the gate (Kimi Team et al. 2025, "Kimi Linear: an expressive, efficient attention architecture";
-    `matrix_block` adds their short convolutions). At first `exp(A)`, one number per head, is uniform between 1 and 16
-    and `softplus(b)` log-uniform between 0.001 and 0.1.
+    V that of the gate (Kimi Team 2025, "Kimi Linear: an expressive, efficient attention architecture"; `matrix_block`
+    adds their short convolutions). At first `exp(A)`, one number per head, is uniform between 1 and 16 and
+    `softplus(b)` log-uniform between 0.001 and 0.1.
 
     Args:
       features: H, the width of the output.
@@ -182,18 +176,16 @@ def kda(
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("kda", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, draw = heads_from("kda", features, options)
+    step_params = partial(initializers.step_params, param_dtype=options["param_dtype"])
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_rate, k_gate, k_step, k_decay, k_bias = jax.random.split(key, 6)
-        draw = partial(initializers.per_gate, kernel_init, dtype=param_dtype)
         (k_gate_down, k_gate_up), (k_step_down, k_step_up) = jax.random.split(k_gate), jax.random.split(k_step)
-        biases = initializers.step_params(k_bias, heads * keys, param_dtype=param_dtype)["step_bias"]
+        biases = step_params(k_bias, heads * keys)["step_bias"]
         return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
-            "log_rate": initializers.step_params(k_decay, heads, param_dtype=param_dtype)["log_rate"],
+            **kernels(k_heads, in_features),
+            "log_rate": step_params(k_decay, heads)["log_rate"],
             "rate": draw(k_rate, in_features, 1, heads)[:, 0],
             "gate_down": draw(k_gate_down, in_features, 1, values),
             "gate_up": draw(k_gate_up, values, heads, values),

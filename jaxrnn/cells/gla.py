@@ -4,17 +4,15 @@ Parameters: `query`, `key [D, heads, K]`, `value`, `gate [D, heads, V]`, `scale 
 decays `decay_down [D, 1, 16]`, `decay_up [16, heads, K]` and `decay_bias [heads, K]`.
 """
 
-from functools import partial
 from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid
 
-from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import gated_output, heads_of, low_rank, matrix_cell
+from jaxrnn.recurrence.matrix import gated_output, heads_from, heads_of, low_rank, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -48,19 +46,16 @@ def gla(features: int, **options: Unpack[MatrixOptions]) -> Cell:
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("gla", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, draw = heads_from("gla", features, options)
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_down, k_up = jax.random.split(key, 4)
-        draw = partial(initializers.per_gate, kernel_init, dtype=param_dtype)
         return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
+            **kernels(k_heads, in_features),
             "gate": draw(k_gate, in_features, heads, values),
             "decay_down": draw(k_down, in_features, 1, RANK),
             "decay_up": draw(k_up, RANK, heads, keys),
-            "decay_bias": jnp.zeros((heads, keys), param_dtype),
+            "decay_bias": jnp.zeros((heads, keys), options["param_dtype"]),
         }
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:

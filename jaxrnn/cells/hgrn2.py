@@ -8,10 +8,10 @@ from typing import Unpack
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid, silu
 
-from jaxrnn import checks, initializers
+from jaxrnn import checks
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import heads_of, matrix_cell, normalized_output
+from jaxrnn.recurrence.matrix import heads_from, heads_of, jointly_normalized_output, matrix_cell
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -19,10 +19,10 @@ from jaxrnn.types import Array, Cell, Params
 def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOptions]) -> Cell:
     """Makes a cell of gated linear attention whose keys are what its forget gates let go.
 
-    `Sₜ = fₜ ⊙ Sₜ₋₁ + (1 − fₜ) iₜᵀ`, `yₜ = W_y norm(Sₜᵀ oₜ)` per head, with the gates `fₜ = ℓ + (1 − ℓ) σ(W_f xₜ)` and
-    `oₜ = σ(W_o xₜ)`, and `iₜ = silu(W_i xₜ)` (Qin et al. 2024, "HGRN2: gated linear RNNs with state expansion", without
-    its biases). `norm` divides by the root mean square. The authors let `ℓ` rise from layer to layer, so that upper
-    layers remember longer.
+    `Sₜ = fₜ ⊙ Sₜ₋₁ + (1 − fₜ) iₜᵀ` and `Sₜᵀ oₜ` per head, `yₜ = W_y norm(Sᵀ o)` of all heads, with the gates
+    `fₜ = ℓ + (1 − ℓ) σ(W_f xₜ)` and `oₜ = σ(W_o xₜ)`, and `iₜ = silu(W_i xₜ)` (Qin et al. 2024, "HGRN2: gated linear
+    RNNs with state expansion", without biases). `norm` divides by the root mean square. The authors let `ℓ` rise from
+    layer to layer, so that upper layers remember longer.
 
     Args:
       features: H, the width of the output.
@@ -44,13 +44,11 @@ def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOp
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("hgrn2", features, options)
+    heads, keys, values, kernels, _ = heads_from("hgrn2", features, options)
     checks.check_rate("hgrn2", "lower_bound", lower_bound)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
-        params = initializers.head_params(key, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype)
+        params = kernels(key, in_features)
         params["gate"] = params.pop("key")
         return params
 
@@ -61,5 +59,12 @@ def hgrn2(features: int, *, lower_bound: float = 0.0, **options: Unpack[MatrixOp
         return {"q": sigmoid(o), "k": k, "v": silu(i), "log_decay": log_decay}
 
     return matrix_cell(
-        inputs, init, heads, keys, values, readout=normalized_output, chunk=options["chunk"], dtype=options["dtype"]
+        inputs,
+        init,
+        heads,
+        keys,
+        values,
+        readout=jointly_normalized_output,
+        chunk=options["chunk"],
+        dtype=options["dtype"],
     )

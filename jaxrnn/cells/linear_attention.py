@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import elu
 
-from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import gated_output, heads_of, matrix_cell, merged
+from jaxrnn.recurrence.matrix import gated_output, heads_from, heads_of, matrix_cell, merged
 from jaxrnn.types import Array, Cell, Params
 
 EPSILON = 1e-6  # is added to the normaliser, as the authors' code does: a step under a mask has none
@@ -45,13 +44,10 @@ def linear_attention(features: int, **options: Unpack[MatrixOptions]) -> Cell:
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 5))
     """
-    heads, keys, values = checks.head_sizes("linear_attention", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, _ = heads_from("linear_attention", features, options)
 
     def init(key: Array, in_features: int) -> Params:
-        params = initializers.head_params(key, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype)
-        return {name: p for name, p in params.items() if name != "scale"}
+        return {name: p for name, p in kernels(key, in_features).items() if name != "scale"}
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))
@@ -92,16 +88,11 @@ def retention(features: int, **options: Unpack[MatrixOptions]) -> Cell:
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 4, 4))
     """
-    heads, keys, values = checks.head_sizes("retention", features, options)
-    sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    heads, keys, values, kernels, draw = heads_from("retention", features, options)
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate = jax.random.split(key)
-        return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
-            "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
-        }
+        return kernels(k_heads, in_features) | {"gate": draw(k_gate, in_features, heads, values)}
 
     def inputs(params: Params, xs: Array) -> dict[str, Array]:
         q, k, v = (heads_of(xs, params[name]) for name in ("query", "key", "value"))

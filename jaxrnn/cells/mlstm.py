@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
 from jaxrnn.recurrence.exponential import exponential_cell, gate_params, log_gates
-from jaxrnn.recurrence.matrix import heads_of, merged, normalized
+from jaxrnn.recurrence.matrix import heads_from, heads_of, merged, normalized
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -56,19 +55,18 @@ def mlstm(
       >>> ys.shape, carry.C.shape, carry.m.shape
       ((5, 2, 8), (2, 2, 4, 4), (2, 2))
     """
-    heads, keys, values = checks.head_sizes("mlstm", features, options)
+    heads, keys, values, kernels, draw = heads_from("mlstm", features, options)
     if epsilon < 0:
         raise ValueError(f"mlstm: epsilon is {epsilon}, expected a number of 0 or more")
 
-    kernel_init, param_dtype = options["kernel_init"], options["param_dtype"]
+    param_dtype = options["param_dtype"]
 
     def init(key: Array, in_features: int) -> Params:
         k_heads, k_gate, k_rate = jax.random.split(key, 3)
-        sizes = {"heads": heads, "keys": keys, "values": values, "features": features}
         return {
-            **initializers.head_params(k_heads, in_features, **sizes, kernel_init=kernel_init, param_dtype=param_dtype),
+            **kernels(k_heads, in_features),
             **gate_params(k_rate, in_features, heads, param_dtype),
-            "gate": initializers.per_gate(kernel_init, k_gate, in_features, heads, values, param_dtype),
+            "gate": draw(k_gate, in_features, heads, values),
             "gate_bias": jnp.zeros((heads, values), param_dtype),
         }
 

@@ -9,13 +9,12 @@ from typing import Unpack
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn import silu, softplus
 
 from jaxrnn import checks, initializers
 from jaxrnn.cell_options import MatrixOptions
 from jaxrnn.options import checked
-from jaxrnn.recurrence.matrix import heads_of, matrix_cell, merged, normalized
+from jaxrnn.recurrence.matrix import heads_of, jointly_normalized_output, matrix_cell
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
 
@@ -89,8 +88,7 @@ def ssd(
     def readout(params: Params, ys: Array, xs: Array, B: Array, C: Array, u: Array) -> Array:
         del B, C
         ys = silu(heads_of(xs, params["gate"])) * (ys + align(params["skip"][:, None], ys) * silu(u))
-        whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
-        return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
+        return jointly_normalized_output(params, ys, xs)
 
     how = {"readout": readout, "chunk": options["chunk"], "dtype": options["dtype"]}
     return matrix_cell(inputs, init, heads, keys, values, mixed=("input", "read", "value"), **how)

@@ -275,6 +275,12 @@ def normalized_output(params: Params, ys: Array, xs: Array, *products: Array) ->
     return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
 
 
+def jointly_normalized_output(params: Params, ys: Array, xs: Array) -> Array:
+    """Returns the readout `W_o norm(y)`, with one norm of all heads."""
+    whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
+    return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
+
+
 def gated_output(params: Params, ys: Array, xs: Array, *products: Array) -> Array:
     """Returns the readout `W_o (silu(W_g x) ⊙ norm(y))`."""
     del products

@@ -65,6 +65,21 @@ def fast_grnn(p, x, h):
     return (h,), h
 
 
+def whole_kernels(p):
+    """The parameters of a cell of low rank, with its kernels multiplied."""
+    made = {name: p[f"{name}_down"][:, 0] @ p[f"{name}_up"][:, 0] for name in ("kernel", "recurrent_kernel")}
+    return p | {name: kernel[:, None] for name, kernel in made.items()}
+
+
+def fast_rnn_of_rank(p, x, h):
+    """Kusupati et al. 2018: `W = W₁ W₂ᵀ`, `U = U₁ U₂ᵀ`."""
+    return fast_rnn(whole_kernels(p), x, h)
+
+
+def fast_grnn_of_rank(p, x, h):
+    return fast_grnn(whole_kernels(p), x, h)
+
+
 def li_gru(p, x, h):
     """Ravanelli et al. 2018, without the normalisation over the batch."""
     z, n = gates(p, x, h)
@@ -185,6 +200,8 @@ EQUATIONS = {
     intersection_rnn_of_its_width: jaxrnn.intersection_rnn(D),
     fast_rnn: jaxrnn.fast_rnn(H),
     fast_grnn: jaxrnn.fast_grnn(H),
+    fast_rnn_of_rank: jaxrnn.fast_rnn(H, rank=2),
+    fast_grnn_of_rank: jaxrnn.fast_grnn(H, rank=2),
     li_gru: jaxrnn.li_gru(H),
     star: jaxrnn.star(H),
     light_ru: jaxrnn.light_ru(H),
@@ -207,6 +224,12 @@ EQUATIONS = {
 @every_equation(EQUATIONS)
 def test_equals_a_loop_in_numpy(equation):
     hold(equation, EQUATIONS[equation])
+
+
+def test_a_rank_is_a_size():
+    for make in (jaxrnn.fast_rnn, jaxrnn.fast_grnn):
+        with pytest.raises(ValueError, match=f"^{make.__name__}: rank is 0, expected an int of 1 or more, or None"):
+            make(H, rank=0)
 
 
 NAMES = [equation.__name__ for equation in EQUATIONS if equation.__name__ in jaxrnn.cells.CONSTRUCTORS]
@@ -253,6 +276,14 @@ def test_gates_start_at_their_bias(cell, biases):
 def test_fast_cells_start_near_the_old_state():
     fast, gated = jaxrnn.fast_rnn(H).init(KEY, D), jaxrnn.fast_grnn(H).init(KEY, D)
     assert (fast["alpha"], fast["beta"], gated["zeta"], gated["nu"]) == (-3, 3, 1, -4)
+
+
+def test_kernels_of_low_rank_start_with_the_scale_of_whole_ones():
+    """The recurrent one has as many singular values of 1 as its rank, and no other."""
+    params = jaxrnn.fast_rnn(64, rank=8).init(KEY, 256)
+    whole = whole_kernels({name: np.asarray(p) for name, p in params.items()})
+    assert 0.7 < whole["kernel"].var() * 256 < 1.4
+    np.testing.assert_allclose(np.linalg.svd(whole["recurrent_kernel"][:, 0])[1], np.arange(64) < 8, atol=1e-5)
 
 
 def test_inputs_as_wide_as_the_state_need_no_kernel_of_their_own():

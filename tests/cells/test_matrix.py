@@ -107,13 +107,13 @@ def retention(p, x, S):
 
 
 def hgrn2(p, x, S, low=0.0):
-    """`S = Diag(f) S + (1 − f) iᵀ`, `y = W_y norm(Sᵀ o)`."""
-    y = 0
+    """`S = Diag(f) S + (1 − f) iᵀ`, `y = W_y norm(Sᵀ o)`, normalized over all heads."""
+    os = []
     for n in range(N):
         f = low + (1 - low) * sigma(x @ p["gate"][:, n])
         S[n] = np.diag(f) @ S[n] + np.outer(1 - f, silu(x @ p["value"][:, n]))
-        y = y + (p["scale"][n] * norm(S[n].T @ sigma(x @ p["query"][:, n]))) @ p["out"][n]
-    return y
+        os.append(S[n].T @ sigma(x @ p["query"][:, n]))
+    return (norm(np.concatenate(os)) * p["scale"].ravel()) @ p["out"].reshape(N * V, H)
 
 
 def hgrn2_bounded(p, x, S):
