@@ -45,7 +45,7 @@ def matrix_block(
         and bias are uniform between `±1 / √kernel_size`; the bias is in any case.
 
     Returns:
-      A `Layer` with a `step`. Its parameters are those of the cell under `"cell"`, and under `"conv"` those of
+      A `Layer` with a `step`. Its parameters are those of the cell under `"recurrence"`, and under `"conv"` those of
       `causal_conv`, in the dtype of the former. Its carry is `(CausalConvCarry(pending), carry of the cell)`.
 
     Raises:
@@ -75,20 +75,20 @@ def matrix_block(
         dtype = jnp.result_type(*inner.values())
         _, zs = jax.eval_shape(multiply, inner, jax.ShapeDtypeStruct((in_features,), dtype))
         drawn = conv.init(k_conv, zs.shape[-1])
-        return {"cell": inner, "conv": {name: p.astype(dtype) for name, p in drawn.items()}}
+        return {"recurrence": inner, "conv": {name: p.astype(dtype) for name, p in drawn.items()}}
 
     def init_carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
-        return conv.init_carry(params["conv"], batch_shape), cell.init_carry(params["cell"], batch_shape)
+        return conv.init_carry(params["conv"], batch_shape), cell.init_carry(params["recurrence"], batch_shape)
 
     def run(params: Params, carry: Carry, xs: Array, steps: Steps) -> tuple[Carry, Array]:
         before, state = (None, None) if carry is None else carry
-        rest, zs = multiply(params["cell"], xs)
+        rest, zs = multiply(params["recurrence"], xs)
         pending, mixed, _ = run_layer(conv, params["conv"], before, zs, steps)
         state, ys, _ = run_model(cell, Options(), rest, state, beside(xs, mixed, zs), steps)
         return (pending, state), ys
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        rest, z = multiply(params["cell"], x)
+        rest, z = multiply(params["recurrence"], x)
         pending, mixed = step_layer(conv, params["conv"], carry[0], z, None)
         state, y = step_cell(cell, rest, carry[1], beside(x, mixed, z))
         return (pending, state), y

@@ -131,16 +131,14 @@ def matrix_cell(
         return params
 
     def parted(params: Params, xs: Array) -> list[Array]:
-        """Returns the input and its products with the kernels in `mixed`, which are beside it if these have no rows."""
+        """Returns the input and its products with the kernels in `mixed`; `xs` has both if these have no rows."""
         kernels = [params[name] for name in mixed]
         if not kernels or kernels[0].shape[0]:
             return [xs, *(heads_of(xs, kernel) for kernel in kernels)]
         sizes = [math.prod(kernel.shape[1:]) for kernel in kernels]
         x, *flat = lax.split(xs, (xs.shape[-1] - sum(sizes), *sizes), xs.ndim - 1)
-        return [
-            x,
-            *(z.reshape(*z.shape[:-1], *w.shape[1:]).astype(w.dtype) for z, w in zip(flat, kernels, strict=True)),
-        ]
+        pairs = zip(flat, kernels, strict=True)
+        return [x, *(z.reshape(*z.shape[:-1], *kernel.shape[1:]).astype(kernel.dtype) for z, kernel in pairs)]
 
     def products(params: Params, xs: Array) -> tuple[Params, Array]:
         xs = xs.astype(compute_dtype(dtype, xs, *params.values()))

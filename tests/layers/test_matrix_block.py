@@ -28,7 +28,7 @@ def unit(x):
 
 def convolved(p, xs, name, channels):
     """`silu(Σ w[s] (W x)[t − s] + b)` at the last step, in heads; these channels of the convolution are its own."""
-    kernel, w = p["cell"][name], p["conv"]["depthwise_kernel"][:, channels]
+    kernel, w = p["recurrence"][name], p["conv"]["depthwise_kernel"][:, channels]
     zs = [np.tensordot(x, kernel, 1).ravel() for x in xs]
     z = sum(w[s] * zs[-1 - s] for s in range(min(len(zs), WINDOW)))
     return silu(z + p["conv"]["bias"][channels] if "bias" in p["conv"] else z).reshape(kernel.shape[1:])
@@ -39,7 +39,7 @@ def convolved(p, xs, name, channels):
 
 def mamba2(p, xs, S):
     """`S = exp(−A Δ) S + Δ u Bᵀ`, `y = W_o norm(silu(z) (S C + d u))`, normalized over all heads; S is as published."""
-    c, x = p["cell"], xs[-1]
+    c, x = p["recurrence"], xs[-1]
     (b,) = convolved(p, xs, "input", slice(K))
     (read,) = convolved(p, xs, "read", slice(K, 2 * K))
     u = convolved(p, xs, "value", slice(2 * K, None))
@@ -53,7 +53,7 @@ def mamba2(p, xs, S):
 
 def delta_rule(p, xs, S, decay, gate):
     """`S = (I − β k kᵀ) Diag(a) S + β k vᵀ`, `y = W_o (gate norm(Sᵀ q))`."""
-    c, y = p["cell"], 0
+    c, y = p["recurrence"], 0
     q = convolved(p, xs, "query", slice(N * K))
     k = convolved(p, xs, "key", slice(N * K, 2 * N * K))
     v = convolved(p, xs, "value", slice(2 * N * K, None))
@@ -70,14 +70,14 @@ def delta_net(p, xs, S):
 
 
 def gated_delta_net(p, xs, S):
-    c, x = p["cell"], xs[-1]
+    c, x = p["recurrence"], xs[-1]
     dt = softplus(x @ c["step"] + c["step_bias"])
     decay = np.exp(-np.exp(c["log_rate"]) * dt)
     return delta_rule(p, xs, S, lambda n: np.full(K, decay[n]), lambda n: silu(x @ c["gate"][:, n]))
 
 
 def kda(p, xs, S):
-    c, x = p["cell"], xs[-1]
+    c, x = p["recurrence"], xs[-1]
     gate = x @ c["gate_down"][:, 0]
     step = x @ c["step_down"][:, 0]
 
@@ -116,6 +116,26 @@ def test_equals_a_loop_in_numpy(equation):
 
 
 @pytest.mark.every
+def test_gradients_are_those_of_single_steps():
+    """In parameters, inputs and the carry before, of outputs and the carry after."""
+    layer = BLOCKS[gated_delta_net]
+    params, xs = numbers(layer)
+    start = random_like(jax.eval_shape(lambda p: layer.init_carry(p, (B,)), params), seed=1)
+
+    def by_steps(params, xs, carry):
+        return jax.lax.scan(lambda carry, x: jaxrnn.step(layer, params, carry, x), carry, xs)
+
+    out = by_steps(params, xs, start)
+    cotangents = random_like(out, seed=3)
+    for after in (lambda run: jit(run)(params, xs, start), lambda run: pulled(run, (params, xs, start), cotangents)):
+        assert_close(after(partial(jaxrnn.unroll, layer)), after(by_steps), 1e-11)
+
+
+def pulled(run, arguments, cotangents):
+    return jit(lambda arguments: jax.vjp(run, *arguments)[1](cotangents))(arguments)
+
+
+@pytest.mark.every
 @pytest.mark.parametrize("cell", [jaxrnn.ssd, jaxrnn.delta_net, jaxrnn.gated_delta_net, jaxrnn.kda])
 def test_a_convolution_that_changes_nothing_leaves_the_cell(cell):
     """With a learned state, too, from which resets start."""
@@ -127,7 +147,7 @@ def test_a_convolution_that_changes_nothing_leaves_the_cell(cell):
     resets = np.zeros((T, B), bool)
     resets[4, 1] = True
     (_, carry), ys = jit(partial(jaxrnn.unroll, layer))(params, xs, resets=resets)
-    assert_close((carry, ys), jit(partial(jaxrnn.unroll, cell))(params["cell"], xs, resets=resets), 1e-12)
+    assert_close((carry, ys), jit(partial(jaxrnn.unroll, cell))(params["recurrence"], xs, resets=resets), 1e-12)
 
 
 def test_half_precision():
@@ -146,7 +166,7 @@ def test_initial_values():
     """The cell's own, and those of its convolution, uniform between `±1 / √kernel_size`."""
     layer = jaxrnn.matrix_block(jaxrnn.ssd(16, heads=64, keys=128, values=8), use_bias=True)
     params = jax.jit(layer.init, static_argnums=1)(jax.random.key(0), 32)
-    conv, cell = params["conv"], params["cell"]
+    conv, cell = params["conv"], params["recurrence"]
     assert conv["depthwise_kernel"].shape == (4, 2 * 128 + 64 * 8) and conv["bias"].shape == (2 * 128 + 64 * 8,)
     for p in conv.values():
         assert 0.49 < abs(p).max() < 0.5
@@ -179,7 +199,7 @@ def linear_attention_with_its_values(block):
     cell = jaxrnn.matrix_cell(inputs, init, heads=N, keys=K, values=K, mixed=names, readout=readout)
     layer = block(cell, kernel_size=2)
     params, xs = numbers(layer, time=3)
-    zs = np.concatenate([np.einsum("tbd,dnk->tbnk", xs, params["cell"][name]) for name in names], -1)
+    zs = np.concatenate([np.einsum("tbd,dnk->tbnk", xs, params["recurrence"][name]) for name in names], -1)
     w = np.moveaxis(params["conv"]["depthwise_kernel"].reshape(2, 2, N, K), 1, 2).reshape(2, N, 2 * K)
     zs = w[0] * zs + w[1] * np.concatenate([np.zeros_like(zs[:1]), zs[:-1]])
     k, v = np.split(zs, 2, -1)
@@ -217,7 +237,7 @@ ERRORS = {
         lambda: mixing("query", "key").init(jax.random.key(0), D)
     ),
     r"matrix_cell: mixed has 'bias', expected a kernel": lambda: mixing("bias").init(jax.random.key(0), D),
-    "unroll: params": lambda: jaxrnn.unroll(BLOCKS[kda], random_params(BLOCKS[kda], D)["cell"], jnp.ones((T, D))),
+    "unroll: params": lambda: jaxrnn.unroll(BLOCKS[kda], random_params(BLOCKS[kda], D)["recurrence"], jnp.ones((T, D))),
 }
 
 

@@ -40,7 +40,7 @@ def mamba2(w):
     gate, value, B, C, step = jnp.split(w["in_proj.weight"], np.cumsum([width, width, KEYS, KEYS]))
     order = np.roll(np.arange(width + 2 * KEYS), -width)  # they convolve the values first
     return {
-        "cell": {
+        "recurrence": {
             **{"gate": in_heads(gate), "value": in_heads(value), "input": in_heads(B, 1), "read": in_heads(C, 1)},
             **{"step": in_heads(step, 1), "step_bias": w["dt_bias"], "log_rate": w["A_log"], "skip": w["D"]},
             **{"scale": w["norm.weight"].reshape(HEADS, VALUES), "out": out(w["out_proj.weight"])},
@@ -55,7 +55,7 @@ def gated_delta_net(w):
     query, key, value, gate = (jnp.moveaxis(part, -1, 0) for part in parts)
     rate, step = jnp.moveaxis(w["in_proj_ba.weight"].reshape(HEADS, 2, D), 0, -1)
     return {
-        "cell": {
+        "recurrence": {
             **{"query": query, "key": key, "value": value, "gate": gate, "rate": rate, "step": step},
             **{"step_bias": w["dt_bias"], "log_rate": w["A_log"], "out": out(w["out_proj.weight"])},
             "scale": jnp.broadcast_to(w["norm.weight"], (HEADS, VALUES)),  # all heads share theirs
@@ -66,7 +66,7 @@ def gated_delta_net(w):
 
 def kda(w):
     return {
-        "cell": {
+        "recurrence": {
             **{name: in_heads(w[f"{name[0]}_proj.weight"]) for name in ("query", "key", "value")},
             "rate": w["b_proj.weight"].T,
             **{"gate_down": in_heads(w["g_a_proj.weight"], 1), "gate_up": in_heads(w["g_b_proj.weight"])},
