@@ -79,6 +79,7 @@ class _CellFunctions(NamedTuple):
     gates: Callable[..., tuple[dict[str, tuple[Activation, Array]], Callable[[Carry], tuple[Carry, Any]]]] | None = None
     kernels: tuple[str, ...] = ()
     splits: bool = False
+    products: Callable[[Params, Array], tuple[Params, Array]] | None = None
 
 
 class Cell(Made, _CellFunctions):
@@ -109,6 +110,9 @@ class Cell(Made, _CellFunctions):
         step, in which gates are constants. None where `step` has no such parts.
       kernels: further methods that `scan` knows, which some platforms alone have: `"kernel"`, `"cudnn"`.
       splits: whether `scan` knows what to do where time is split over devices, as `Flow.split` says.
+      products: `(params, xs [..., D]) -> (rest, zs [..., F])`, the products of inputs with some of the kernels, and the
+        parameters with kernels without rows in their place. With these the other functions take `[x, z]` for an input,
+        so that a layer may mix products over time, as `matrix_block` does. None for a cell that does not take them.
 
     Example:
       >>> import jax, jaxrnn

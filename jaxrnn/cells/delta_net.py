@@ -6,6 +6,7 @@ Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, 
 K]`, `step_up [K, heads, K]`, `step_bias [heads, K]` and `log_rate [heads]`.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, Unpack
 
@@ -19,7 +20,6 @@ from jaxrnn.options import checked
 from jaxrnn.precision import product
 from jaxrnn.recurrence.matrix import (
     gated_output,
-    heads_of,
     low_rank,
     matrix_cell,
     merged,
@@ -29,6 +29,8 @@ from jaxrnn.recurrence.matrix import (
 )
 from jaxrnn.shapes import align
 from jaxrnn.types import Array, Cell, Params
+
+MIXED = ("query", "key", "value")
 
 
 @checked
@@ -43,7 +45,7 @@ def delta_net(
     `Sₜ = (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o norm(oₜ)` per head, with `qₜ` and `kₜ` of length 1
     in the direction of `silu(W xₜ)`, `vₜ = silu(W_v xₜ)` and `βₜ = σ(W_β xₜ)` (Schlag et al. 2021, "Linear transformers
     are secretly fast weight programmers"; Yang et al. 2024, "Parallelizing linear transformers with the delta rule over
-    sequence length", whose short convolutions need a layer before it). `norm` divides by the root mean square.
+    sequence length"; `matrix_block` adds their short convolutions). `norm` divides by the root mean square.
     `eigenvalues="signed"` doubles `βₜ`, so that a step can reflect (Grazzi et al. 2025, "Unlocking state-tracking in
     linear RNNs through negative eigenvalues").
 
@@ -79,12 +81,11 @@ def delta_net(
             "rate": rate[:, 0],
         }
 
-    def inputs(params: Params, xs: Array) -> dict[str, Array]:
-        return _delta_inputs(params, xs, eigenvalues)
+    def inputs(params: Params, xs: Array, *products: Array) -> dict[str, Array]:
+        return _delta_inputs(params, xs, products, eigenvalues)
 
-    return matrix_cell(
-        inputs, init, heads, keys, values, readout=normalized_output, chunk=options["chunk"], dtype=options["dtype"]
-    )
+    how = {"readout": normalized_output, "chunk": options["chunk"], "dtype": options["dtype"]}
+    return matrix_cell(inputs, init, heads, keys, values, mixed=MIXED, **how)
 
 
 @checked
@@ -98,7 +99,7 @@ def gated_delta_net(
 
     `Sₜ = αₜ (I − βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (silu(W_g xₜ) ⊙ norm(oₜ))` per head, with `qₜ`,
     `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α xₜ + b)` (Yang, Kautz & Hatamizadeh 2025,
-    "Gated delta networks: improving Mamba2 with delta rule", whose short convolutions need a layer before it). At first
+    "Gated delta networks: improving Mamba2 with delta rule"; `matrix_block` adds their short convolutions). At first
     `exp(A)` is uniform between 1 and 16 and `softplus(b)` log-uniform between 0.001 and 0.1.
 
     Args:
@@ -136,14 +137,14 @@ def gated_delta_net(
             "step": rates[:, 1],
         }
 
-    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+    def inputs(params: Params, xs: Array, *products: Array) -> dict[str, Array]:
         steps = product(xs, params["step"], xs.dtype)
         dt = softplus(steps + align(params["step_bias"], steps))
-        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
+        log_decay = align(-jnp.exp(params["log_rate"]), dt) * dt
+        return _delta_inputs(params, xs, products, eigenvalues) | {"log_decay": log_decay}
 
-    return matrix_cell(
-        inputs, init, heads, keys, values, readout=gated_output, chunk=options["chunk"], dtype=options["dtype"]
-    )
+    how = {"readout": gated_output, "chunk": options["chunk"], "dtype": options["dtype"]}
+    return matrix_cell(inputs, init, heads, keys, values, mixed=MIXED, **how)
 
 
 @checked
@@ -157,9 +158,9 @@ def kda(
 
     `Sₜ = (I − βₜ kₜ kₜᵀ)(αₜ ⊙ Sₜ₋₁) + βₜ kₜ vₜᵀ`, `oₜ = Sₜᵀ qₜ`, `yₜ = W_o (σ(W_g↑ W_g↓ xₜ) ⊙ norm(oₜ))` per head, with
     `qₜ`, `kₜ`, `vₜ` and `βₜ` as in `delta_net` and `log αₜ = −exp(A) softplus(W_α↑ W_α↓ xₜ + b)`, whose rank is K, and
-    V that of the gate (Kimi Team et al. 2025, "Kimi Linear: an expressive, efficient attention architecture", whose
-    short convolutions need a layer before it). At first `exp(A)`, one number per head, is uniform between 1 and 16 and
-    `softplus(b)` log-uniform between 0.001 and 0.1.
+    V that of the gate (Kimi Team et al. 2025, "Kimi Linear: an expressive, efficient attention architecture";
+    `matrix_block` adds their short convolutions). At first `exp(A)`, one number per head, is uniform between 1 and 16
+    and `softplus(b)` log-uniform between 0.001 and 0.1.
 
     Args:
       features: H, the width of the output.
@@ -201,22 +202,22 @@ def kda(
             "step_bias": biases.reshape(heads, keys),
         }
 
-    def inputs(params: Params, xs: Array) -> dict[str, Array]:
+    def inputs(params: Params, xs: Array, *products: Array) -> dict[str, Array]:
         steps = low_rank(xs, params["step_down"], params["step_up"])
         dt = softplus(steps + align(params["step_bias"], steps))
         log_decay = align(-jnp.exp(params["log_rate"])[:, None], dt) * dt
-        return _delta_inputs(params, xs, eigenvalues) | {"log_decay": log_decay}
+        return _delta_inputs(params, xs, products, eigenvalues) | {"log_decay": log_decay}
 
-    def readout(params: Params, ys: Array, xs: Array) -> Array:
+    def readout(params: Params, ys: Array, xs: Array, *products: Array) -> Array:
+        del products
         ys = sigmoid(low_rank(xs, params["gate_down"], params["gate_up"])) * normalized(ys, params["scale"])
         return merged(ys, params["out"], xs.dtype)
 
-    return matrix_cell(
-        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
-    )
+    how = {"readout": readout, "chunk": options["chunk"], "dtype": options["dtype"]}
+    return matrix_cell(inputs, init, heads, keys, values, mixed=MIXED, **how)
 
 
-def _delta_inputs(params: Params, xs: Array, eigenvalues: str) -> dict[str, Array]:
-    q, k, v = (silu(heads_of(xs, params[name])) for name in ("query", "key", "value"))
+def _delta_inputs(params: Params, xs: Array, products: Sequence[Array], eigenvalues: str) -> dict[str, Array]:
+    q, k, v = map(silu, products)
     beta = sigmoid(product(xs, params["rate"], xs.dtype))
     return {"q": unit(q), "k": unit(k), "v": v, "beta": beta if eigenvalues == "positive" else 2 * beta}

@@ -33,9 +33,9 @@ def ssd(
     `Sₜ = exp(−exp(A) Δₜ) Sₜ₋₁ + Bₜ (Δₜ uₜ)ᵀ`, `oₜ = Sₜᵀ Cₜ + d uₜ`, `yₜ = W_o norm(silu(W_z xₜ) ⊙ oₜ)`, with
     `Bₜ, Cₜ, uₜ = silu(W xₜ)`, each with its own weights, the first two shared by all heads, and
     `Δₜ = softplus(W_Δ xₜ + b)` (Dao & Gu 2024, "Transformers are SSMs: generalized models and efficient algorithms
-    through structured state space duality", whose short convolution needs a layer before it). `norm` divides by the
-    root mean square of all heads. At first `exp(A)` is uniform between 1 and 16, `softplus(b)` log-uniform between
-    `dt_min` and `dt_max`, and `d` is 1.
+    through structured state space duality"; `matrix_block` adds their short convolution). `norm` divides by the root
+    mean square of all heads. At first `exp(A)` is uniform between 1 and 16, `softplus(b)` log-uniform between `dt_min`
+    and `dt_max`, and `d` is 1.
 
     Args:
       features: H, the width of the output.
@@ -79,21 +79,18 @@ def ssd(
             "out": draw(k_out, rows=heads * values, gates=1, features=features).reshape(heads, values, features),
         }
 
-    def value(params: Params, xs: Array) -> Array:
-        return silu(heads_of(xs, params["value"]))
-
-    def inputs(params: Params, xs: Array) -> dict[str, Array]:
-        B, C = (jnp.repeat(silu(heads_of(xs, params[name])), heads, -2) for name in ("input", "read"))
+    def inputs(params: Params, xs: Array, B: Array, C: Array, u: Array) -> dict[str, Array]:
+        B, C = (jnp.repeat(silu(a), heads, -2) for a in (B, C))
         steps = heads_of(xs, params["step"])[..., 0, :]
         dt = softplus(steps + align(params["step_bias"], steps))
-        v = dt[..., None] * value(params, xs)
-        return {"q": C, "k": B, "v": v, "log_decay": align(-jnp.exp(params["log_rate"]), dt) * dt}
+        log_decay = align(-jnp.exp(params["log_rate"]), dt) * dt
+        return {"q": C, "k": B, "v": dt[..., None] * silu(u), "log_decay": log_decay}
 
-    def readout(params: Params, ys: Array, xs: Array) -> Array:
-        ys = silu(heads_of(xs, params["gate"])) * (ys + align(params["skip"][:, None], ys) * value(params, xs))
+    def readout(params: Params, ys: Array, xs: Array, B: Array, C: Array, u: Array) -> Array:
+        del B, C
+        ys = silu(heads_of(xs, params["gate"])) * (ys + align(params["skip"][:, None], ys) * silu(u))
         whole = normalized(lax.collapse(ys, -2), params["scale"].reshape(-1))
         return merged(whole.reshape(ys.shape), params["out"], xs.dtype)
 
-    return matrix_cell(
-        inputs, init, heads, keys, values, readout=readout, chunk=options["chunk"], dtype=options["dtype"]
-    )
+    how = {"readout": readout, "chunk": options["chunk"], "dtype": options["dtype"]}
+    return matrix_cell(inputs, init, heads, keys, values, mixed=("input", "read", "value"), **how)

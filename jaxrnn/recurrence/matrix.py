@@ -1,6 +1,7 @@
 """`matrix_cell` makes a cell from the queries, keys and values of gated linear attention; the engine owns the state."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,13 +33,14 @@ class Projected(NamedTuple):
 
 @checked
 def matrix_cell(
-    inputs: Callable[[Params, Array], dict[str, Array]],
+    inputs: Callable[..., dict[str, Array]],
     init: Callable[..., Params],
     heads: int,
     keys: int,
     values: int,
     *,
-    readout: Callable[[Params, Array, Array], Array] | None = None,
+    mixed: Sequence[str] = (),
+    readout: Callable[..., Array] | None = None,
     chunk: int = 64,
     dtype: Any = None,
 ) -> Cell:
@@ -55,6 +57,8 @@ def matrix_cell(
       heads: the number of matrices in the state.
       keys: K, their rows.
       values: V, their columns.
+      mixed: names of parameters that are kernels `[D, heads, N]`. `inputs` and `readout` get their products with `xs`,
+        `[..., heads, N]`, as further arguments, and `matrix_block` convolves these.
       readout: `(params, ys [..., heads, V], xs) -> y`, the output; the heads side by side if None.
       chunk: steps of a chunk.
       dtype: of the computation; None: promoted from inputs and parameters. States are float32 at least.
@@ -62,6 +66,9 @@ def matrix_cell(
     Returns:
       A `Cell` of structure `"linear_matrix"` with methods `"scan"` and `"chunked"`, on TPUs and NVIDIA GPUs `"kernel"`,
       as `matrix_scan` has them, and carry `MatrixCarry(S)`, zero at first.
+
+    Raises:
+      ValueError: an argument is of another kind; `init` raises it if it draws no kernel of a name in `mixed`.
 
     Example:
       Linear attention (Katharopoulos et al. 2020) without a normaliser:
@@ -78,6 +85,30 @@ def matrix_cell(
       ((5, 2, 8), (2, 2, 4, 4))
     """
 
+    def draw(key: Array, in_features: int) -> Params:
+        params = init(key, in_features)
+        for name in mixed:
+            if name not in params or params[name].ndim != 3:
+                found = {key: p.shape for key, p in params.items()}
+                raise ValueError(f"matrix_cell: mixed has {name!r}, expected a kernel [D, heads, N] among {found}")
+        return params
+
+    def parted(params: Params, xs: Array) -> list[Array]:
+        """Returns the input and its products with the kernels in `mixed`; `xs` has both if these have no rows."""
+        kernels = [params[name] for name in mixed]
+        if not kernels or kernels[0].shape[0]:
+            return [xs, *(heads_of(xs, kernel) for kernel in kernels)]
+        sizes = [math.prod(kernel.shape[1:]) for kernel in kernels]
+        x, *flat = lax.split(xs, (xs.shape[-1] - sum(sizes), *sizes), xs.ndim - 1)
+        pairs = zip(flat, kernels, strict=True)
+        return [x, *(z.reshape(*z.shape[:-1], *kernel.shape[1:]).astype(kernel.dtype) for z, kernel in pairs)]
+
+    def products(params: Params, xs: Array) -> tuple[Params, Array]:
+        xs = xs.astype(compute_dtype(dtype, xs, *params.values()))
+        _, *made = parted(wide(params, xs.dtype), xs)
+        rest = params | {name: jnp.zeros((0, *params[name].shape[1:]), params[name].dtype) for name in mixed}
+        return rest, jnp.concatenate([lax.collapse(z, -2) for z in made], -1).astype(xs.dtype)
+
     def init_carry(params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         kind = accumulator(compute_dtype(dtype, *params.values()))
         return MatrixCarry(zeros((*batch_shape, heads, keys, values), kind))
@@ -85,13 +116,16 @@ def matrix_cell(
     def project(params: Params, xs: Array) -> Projected:
         compute = compute_dtype(dtype, xs, *params.values())
         xs = xs.astype(compute)
-        made = inputs(wide(params, compute), xs)
+        params = wide(params, compute)
+        made = inputs(params, *parted(params, xs))
         axes = made["q"].ndim  # inputs with one number per head get as many
         return Projected(Inputs(**{name: a if a.ndim == axes else a[..., None] for name, a in made.items()}), xs)
 
     def output(params: Params, ys: Array, x: Array) -> Array:
-        ys = lax.collapse(ys, -2) if readout is None else readout(wide(params, x.dtype), ys, x)
-        return ys.astype(x.dtype)
+        if readout is None:
+            return lax.collapse(ys, -2).astype(x.dtype)
+        params = wide(params, x.dtype)
+        return readout(params, ys, *parted(params, x)).astype(x.dtype)
 
     def step(params: Params, carry: Carry, z: Projected) -> tuple[Carry, Array]:
         S, y = advance(carry.S, z.inputs)
@@ -119,7 +153,18 @@ def matrix_cell(
         how = {"method": method, "remat": remat}
         return in_segments(whole, params, carry, xs, flow, step_bytes=input_bytes(carry.S), multiple=chunk, **how)
 
-    return Cell(init, init_carry, project, step, scan, "linear_matrix", METHODS, kernels=("kernel",), splits=True)
+    return Cell(
+        draw,
+        init_carry,
+        project,
+        step,
+        scan,
+        "linear_matrix",
+        METHODS,
+        kernels=("kernel",),
+        splits=True,
+        products=products if mixed else None,
+    )
 
 
 def input_bytes(S: Array) -> int:
@@ -167,12 +212,14 @@ def unit(x: Array) -> Array:
     return x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
 
 
-def normalized_output(params: Params, ys: Array, xs: Array) -> Array:
+def normalized_output(params: Params, ys: Array, xs: Array, *products: Array) -> Array:
     """Returns the readout `W_o norm(y)`."""
+    del products
     return merged(normalized(ys, params["scale"]), params["out"], xs.dtype)
 
 
-def gated_output(params: Params, ys: Array, xs: Array) -> Array:
+def gated_output(params: Params, ys: Array, xs: Array, *products: Array) -> Array:
     """Returns the readout `W_o (silu(W_g x) ⊙ norm(y))`."""
+    del products
     ys = jax.nn.silu(heads_of(xs, params["gate"])) * normalized(ys, params["scale"])
     return merged(ys, params["out"], xs.dtype)

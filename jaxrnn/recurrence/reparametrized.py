@@ -52,4 +52,5 @@ def reparametrized(cell: Cell, init: Callable[..., Params], transform: Callable[
         draw=None if sample is None else draw,
         cast=None,
         gates=None if parts is None else gates,
+        products=None,
     )

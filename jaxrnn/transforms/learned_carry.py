@@ -67,4 +67,4 @@ def learned_carry(cell: Cell) -> Cell:
             **{f: jnp.broadcast_to(params[PREFIX + f], a.shape).astype(a.dtype) for f, a in own.items()}
         )
 
-    return reparametrized(cell, init, inner)._replace(init_carry=init_carry, cast=cell.cast)
+    return reparametrized(cell, init, inner)._replace(init_carry=init_carry, cast=cell.cast, products=cell.products)
