@@ -42,6 +42,7 @@ from jaxrnn.layers.griffin import griffin
 from jaxrnn.layers.layer import layer, stepwise
 from jaxrnn.layers.layer_norm import layer_norm
 from jaxrnn.layers.local_attention import local_attention
+from jaxrnn.layers.matrix_block import matrix_block
 from jaxrnn.layers.mlstm_block import mlstm_block
 from jaxrnn.layers.pool import pool
 from jaxrnn.layers.residual import residual
@@ -125,6 +126,7 @@ __all__ = [
     "linen",
     "local_attention",
     "mamba_block",
+    "matrix_block",
     "matrix_cell",
     "matrix_scan",
     "methods",

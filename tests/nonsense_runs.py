@@ -139,6 +139,7 @@ def runs() -> Iterator[Wrong]:
         "gated_mlp": jaxrnn.gated_mlp(D),
         "mamba_block": jaxrnn.mamba_block(D, states=2),
         "mlstm_block": jaxrnn.mlstm_block(4, heads=2),
+        "matrix_block": jaxrnn.matrix_block(jaxrnn.ssd(4, heads=2)),
     }
     for name, layer in layers.items():
         params = zero_params(layer, D)

@@ -139,7 +139,11 @@ LAYERS = {
     "directions": jaxrnn.residual(
         jaxrnn.bidirectional(jaxrnn.stack(jaxrnn.causal_conv(3), jaxrnn.dropout(0.5), jaxrnn.min_gru(D)), merge="sum")
     ),
-    "blocks": jaxrnn.stack(jaxrnn.mlstm_block(D, heads=2, block_size=2, kernel_size=3, chunk=2), jaxrnn.layer_norm()),
+    "blocks": jaxrnn.stack(
+        jaxrnn.mlstm_block(D, heads=2, block_size=2, kernel_size=3, chunk=2),
+        jaxrnn.matrix_block(jaxrnn.gated_delta_net(D, heads=1, chunk=2), kernel_size=3),
+        jaxrnn.layer_norm(),
+    ),
 }
 
 

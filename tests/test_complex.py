@@ -48,6 +48,7 @@ LAYERS = {
     "gated_mlp": jaxrnn.gated_mlp(4),
     "mamba_block": jaxrnn.mamba_block(4),
     "mlstm_block": jaxrnn.mlstm_block(4),
+    "matrix_block": jaxrnn.matrix_block(jaxrnn.kda(4)),
 }
 
 

@@ -66,6 +66,7 @@ NAMES = [
     "linen",
     "local_attention",
     "mamba_block",
+    "matrix_block",
     "matrix_cell",
     "matrix_scan",
     "methods",

@@ -66,6 +66,9 @@ LAYERS = {
         jaxrnn.dense(H), jaxrnn.griffin(H, depth=2, heads=2, window=2, width=2, pattern=("recurrent", "attention"))
     ),
     "mlstm_block": jaxrnn.mlstm_block(2, heads=2, block_size=2, kernel_size=3, chunk=2),
+    "matrix_block": jaxrnn.matrix_block(
+        jaxrnn.ssd(H, heads=2, keys=2, values=3, chunk=2), kernel_size=3, use_bias=True
+    ),
     "noisy": jaxrnn.rnn(jaxrnn.zoneout(jaxrnn.weight_dropout(GRU, 0.5), 0.5)),
     "stack": jaxrnn.stack(
         jaxrnn.residual(jaxrnn.stack(jaxrnn.layer_norm(), jaxrnn.rnn(LSTM), jaxrnn.dense(D))),
