@@ -41,7 +41,7 @@ class Size(NamedTuple):
     chunk: int  # updates in one call, and batches in a test
 
 
-USUAL, QUICK = Size(24, 4096, 64, 16, 300, 20), Size(4, 64, 32, 2, 2, 1)
+USUAL, QUICK = Size(24, 4096, 32, 16, 300, 20), Size(4, 64, 32, 2, 2, 1)
 
 
 class Task(NamedTuple):
