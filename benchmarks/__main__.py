@@ -29,6 +29,7 @@ QUESTIONS = (
     "serving",
     "ponder",
     "tasks",
+    "catalogue",
 )
 NAMED = ("accelerator",)  # not without being asked for: a CPU would take days
 STOPPED = 130  # by Ctrl-C
@@ -53,6 +54,7 @@ ABOUT = """Benchmarks of jaxrnn on the devices that JAX finds, one script a ques
   serving         a streaming step that was exported, by batch
   ponder          adaptive computation on harder and easier inputs
   tasks           tasks with published figures: which cells learn them
+  catalogue       every cell: time beside torchrecurrent and memax, and what it learns with equal parameters
   accelerator     only if --only names it, on a GPU: layers beside other libraries and the least time possible
 Each writes a table to the terminal, and <name>.json and <name>.png to --out. One alone: python -m benchmarks.<name>."""
 

@@ -25,6 +25,7 @@ PACKAGES = (
     "torch",
     "recurrentgemma",
     "memax",
+    "torchrecurrent",
     "flashrnn",
     "jax-cuda12-plugin",
     "jax-cuda13-plugin",

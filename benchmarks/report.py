@@ -14,6 +14,7 @@ from types import ModuleType
 from benchmarks import (
     accelerator,
     against_peers,
+    catalogue,
     character_speed,
     characters,
     compile_time,
@@ -66,6 +67,7 @@ MODULES = (
     serving,
     ponder,
     tasks,
+    catalogue,
     accelerator,
 )
 SCRIPTS = {module.QUESTION.name: module for module in MODULES}
@@ -76,6 +78,7 @@ PLOTTED = {  # without ratios, the plot is the answer
     "serving": "Characters a second by batch, of a streaming step and of the same one exported",
     "ponder": "How often adaptive computation runs a cell on easier and harder inputs",
     "tasks": "How well each cell learns tasks with published figures",
+    "catalogue": "How well each cell reads a text, and how fast a layer of it trains",
     "accelerator": "Time of each layer on an accelerator",
 }
 OTHERS: tuple[tuple[str, ModuleType, tuple[str, ...]], ...] = (

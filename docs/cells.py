@@ -1,4 +1,4 @@
-"""Writes docs/cells.md, the page of all cells, from the package: `python -m docs.cells`."""
+"""Writes docs/cells.md, the page of all cells, from the package and the benchmarks: `python -m docs.cells`."""
 
 import inspect
 import re
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 
 import jaxrnn
+from docs import choosing
 from jaxrnn.cells import CONSTRUCTORS, needed
 
 ABOUT = """This page is generated from the package by `python -m docs.cells`. `jaxrnn.unroll` runs each cell over a
@@ -55,7 +56,7 @@ def registry() -> list[Entry]:
 def page() -> str:
     """The page in Markdown."""
     entries = registry()
-    parts = ["# All cells", textwrap.fill(ABOUT, 120)]
+    parts = ["# All cells", textwrap.fill(ABOUT, 120), *filter(None, [choosing.guide()])]
     for family, about in FAMILIES.items():
         members = [it for it in entries if it.family == family]
         lines = [f"| `jaxrnn.{it.name}` | {it.about} | {it.source} |" for it in members]

@@ -18,6 +18,7 @@ import quick
 from benchmarks import characters, cpu_ideas, linear_peers, own_cell, packages, plots, report, results, shares
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.__main__ import main as run_all
+from benchmarks.catalogue_peers import PACKAGES as CATALOGUES
 from benchmarks.harness import main, told
 from benchmarks.linear_peers import PACKAGES, Entrant
 from benchmarks.linear_peers.jaxrnn import entrant
@@ -32,6 +33,7 @@ from tiers import tiered
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--quick", "--cells", "elman", "--peers", "flax_linen", "--seed", "7"]
 TINY = Shape(2, 5, 3, 4)
+NEIGHBOURS = {"packages": {*PACKAGES}, "catalogue": {*CATALOGUES}}  # need not be installed
 SHORT = ("against_peers", "memory", "shares", "serving")  # the others run with --every
 
 
@@ -51,7 +53,7 @@ def runs(request, tmp_path_factory, quick_compilation):
 def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     result = results.load(runs / "here" / f"{name}.json")
     assert result["question"] == name
-    assert set(result["skipped"]) <= (set(PACKAGES) if name == "packages" else set())
+    assert set(result["skipped"]) <= NEIGHBOURS.get(name, set())
     for key in (
         "date",
         "versions",
@@ -67,7 +69,17 @@ def test_each_script_writes_a_table_a_file_and_a_plot(runs, name):
     assert result["environment"]["arguments"]["seed"] == 7
     assert all(row["median"] > 0 for row in result["rows"])
     assert (runs / "here" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    silent = ("scaling", "vmap_cost", "characters", "character_speed", "ponder", "long_sequences", "tasks", "sharding")
+    silent = (
+        "scaling",
+        "vmap_cost",
+        "characters",
+        "character_speed",
+        "ponder",
+        "long_sequences",
+        "tasks",
+        "sharding",
+        "catalogue",
+    )
     assert "jaxrnn" in report.SCRIPTS[name].QUESTION.show(result) or name in silent
 
 

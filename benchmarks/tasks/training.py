@@ -57,6 +57,13 @@ def accuracy(ys: Array, targets: Array, mask: Array) -> Array:
     return jnp.where(jnp.isfinite(ys).all(), right, jnp.nan)
 
 
+def descended(optimizer: optax.GradientTransformation, state: Any, grads: Params, rate: Array) -> Any:
+    """The parameters and the optimizer's moments after one update; `rate` is an argument, which nothing compiles in."""
+    params, moments = state
+    steps, moments = optimizer.update(grads, moments)
+    return optax.apply_updates(params, jax.tree.map(lambda s: -rate * s, steps)), moments
+
+
 def learner(
     model: Layer,
     data: Data,
@@ -85,11 +92,9 @@ def learner(
     @jax.jit
     def advance(state: Any, key: Array, rate: Array) -> Any:
         def update(state: Any, key: Array) -> Any:
-            params, moments = state
             batch = data.train(key)
-            grads = jax.grad(lambda params: loss(outputs(params, batch), *batch[1:3]))(params)
-            steps, moments = optimizer.update(grads, moments)
-            return (optax.apply_updates(params, jax.tree.map(lambda s: -rate * s, steps)), moments), None
+            grads = jax.grad(lambda params: loss(outputs(params, batch), *batch[1:3]))(state[0])
+            return descended(optimizer, state, grads, rate), None
 
         return jax.lax.scan(update, state, jax.random.split(key, chunk))[0]
 
