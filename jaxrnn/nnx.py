@@ -58,6 +58,7 @@ class RNN(nnx.Module):
     ) -> None:
         layer = as_layer("nnx.RNN", cell, name="cell")
         self.cell = cell
+        self._model = cell  # parameters that a layer calls `cell`, as `act` does, replace the other attribute
         self.time_major = time_major
         self.return_carry = return_carry
         self.reverse = reverse
@@ -111,16 +112,16 @@ class RNN(nnx.Module):
           ShapeError: a shape, dtype or structure does not fit; it names the argument.
           ValueError: `seq_lengths` and `mask` are both given; a layer draws and `rngs` is None.
         """
-        where, layer = "nnx.RNN", as_layer("nnx.RNN", self.cell, name="cell")
+        where, layer = "nnx.RNN", as_layer("nnx.RNN", self._model, name="cell")
         flags = (
             batch_major.Flags(time_major, return_carry, reverse, keep_order, deterministic).over(self).checked(where)
         )
-        inputs = batch_major.inputs_of(where, self.cell, inputs, flags)
+        inputs = batch_major.inputs_of(where, self._model, inputs, flags)
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         key = _dropout_key(rngs) if layer.draws and not flags.deterministic else None
         steps = {"seq_lengths": seq_lengths, "mask": mask, "resets": resets, "context": context, "unroll": unroll}
         return batch_major.run(
-            where, self.cell, params, inputs, initial_carry, flags, key=key, keep=self._keep, **steps
+            where, self._model, params, inputs, initial_carry, flags, key=key, keep=self._keep, **steps
         )
 
     def _keep(self, name: str, value: Array) -> None:
@@ -140,7 +141,7 @@ class RNN(nnx.Module):
         """
         del rngs
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        return batch_major.first_carry("nnx.RNN.initialize_carry", self.cell, params, input_shape)
+        return batch_major.first_carry("nnx.RNN.initialize_carry", self._model, params, input_shape)
 
     def step(self, carry: Carry, x: Array, *, resets: Array | None = None, context: Any = None) -> tuple[Carry, Any]:
         """Runs one step, as `jaxrnn.step`.
@@ -155,7 +156,7 @@ class RNN(nnx.Module):
           `(carry, y)`, y `[*batch, H]`.
         """
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        return step(self.cell, params, carry, x, resets=resets, context=context)
+        return step(self._model, params, carry, x, resets=resets, context=context)
 
 
 def _with_names(value: Array, names: Names) -> Any:

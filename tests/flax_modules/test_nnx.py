@@ -125,6 +125,16 @@ def test_parameters_are_the_cells_own_draw() -> None:
     assert_equal(tree_of(model_of(STACK)), STACK.init(key, D))
 
 
+def test_parameters_may_be_called_cell() -> None:
+    """Then the attribute of this name is theirs; calls, carries and steps know the layer by another one."""
+    layer = jaxrnn.skip(jaxrnn.elman(H))
+    model = model_of(layer)
+    expected = jaxrnn.unroll(layer, tree_of(model), X[0])
+    assert_close(model(X[0], return_carry=True), expected, 1e-6)
+    _, y = model.step(model.initialize_carry((D,)), X[0, 0])
+    assert_close(y, expected[1][0], 1e-6)
+
+
 def test_state_holds_parameters_alone() -> None:
     model = model_of(STACK, deterministic=False)
     leaves = jax.tree.leaves(nnx.state(model), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
