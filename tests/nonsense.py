@@ -123,6 +123,7 @@ ATTENTION = {
     "query": jnp.ones((B, D)),
     "memory": jaxrnn.Memory(jnp.ones((T, B, D))),
 }
+OWN["matrix_block"] = {"cell": jaxrnn.ssd(H, heads=2)}
 OWN |= dict.fromkeys(("init_attention", "attention"), ATTENTION)
 OWN |= dict.fromkeys(("generate", "beam_search", "scheduled_sampling"), WRITING)
 OTHERS = {"unroll", "unroll_with_aux", "fold", "step", "methods", "initial_carry", "last"}
