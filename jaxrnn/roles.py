@@ -14,7 +14,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "kernel": (
         *("kernel", "backbone_kernel", "head_kernel"),  # the last two are of the layers within a step of `cfc`
         *("query", "key", "value", "gate", "input", "read", "readout"),  # they write and read a state
-        *("rate", "step"),  # they map an input to the strength of writing or forgetting
+        *("rate", "step_kernel"),  # they map an input to the strength of writing or forgetting
         *("decay_down", "decay_up", "rate_down", "rate_up", "gate_down", "gate_up", "step_down", "step_up"),  # low rank
         *("kernel_down", "kernel_up"),  # a kernel of low rank is their product
         "output_kernel",  # it maps an input to the output and its gate

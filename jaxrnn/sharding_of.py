@@ -22,7 +22,7 @@ AXES: dict[str, dict[int, int]] = {
     "kernel": {2: 0, 3: -1, 4: -1},  # without gates it follows a recurrence; with four axes it is a convolution's
     "recurrent_kernel": {**STATE, 4: 0},  # block-diagonal ones begin with their heads
     **dict.fromkeys(("velocity_kernel", "cell_kernel", "context_kernel", "transition_kernel", "input_kernel"), STATE),
-    **dict.fromkeys(("bias", "transition_bias", "peephole", "depthwise_kernel", "rate", "step"), STATE),
+    **dict.fromkeys(("bias", "transition_bias", "peephole", "depthwise_kernel", "rate", "step_kernel"), STATE),
     **dict.fromkeys(("query", "key", "value", "gate", "decay_up", "rate_up", "gate_up"), HEADS),
     **dict.fromkeys(("out", "projection", "readout"), ROWS),
     **dict.fromkeys(("recurrent_bias", "decay", "nu", "theta", "gamma"), FEATURES),

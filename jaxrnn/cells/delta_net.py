@@ -1,7 +1,7 @@
 """Defines the delta rule, and the gated ones.
 
-Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]` and
-`rate [D, heads]`; the one with a decay per head has `gate [D, heads, V]`, `step [D, heads]`, `step_bias` and `log_rate
+Parameters: `query`, `key [D, heads, K]`, `value [D, heads, V]`, `scale [heads, V]`, `out [heads, V, H]` and `rate [D,
+heads]`; the one with a decay per head has `gate [D, heads, V]`, `step_kernel [D, heads]`, `step_bias` and `log_rate
 [heads]`, too, and the one with a decay per channel `gate_down [D, 1, V]`, `gate_up [V, heads, V]`, `step_down [D, 1,
 K]`, `step_up [K, heads, K]`, `step_bias [heads, K]` and `log_rate [heads]`.
 """
@@ -128,11 +128,11 @@ def gated_delta_net(
             **step_params(k_decay, heads),
             "gate": draw(k_gate, in_features, heads, values),
             "rate": rates[:, 0],
-            "step": rates[:, 1],
+            "step_kernel": rates[:, 1],
         }
 
     def inputs(params: Params, xs: Array, *products: Array) -> dict[str, Array]:
-        steps = product(xs, params["step"], xs.dtype)
+        steps = product(xs, params["step_kernel"], xs.dtype)
         dt = softplus(steps + align(params["step_bias"], steps))
         log_decay = align(-jnp.exp(params["log_rate"]), dt) * dt
         return _delta_inputs(params, xs, products, eigenvalues) | {"log_decay": log_decay}

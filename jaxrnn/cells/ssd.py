@@ -1,7 +1,7 @@
 """Defines structured state space duality, the recurrence of Mamba-2.
 
-Parameters: `input`, `read [D, 1, K]`, `value`, `gate [D, heads, V]`, `step [D, 1, heads]`, `step_bias`, `log_rate`,
-`skip [heads]`, `scale`, `out [heads, V, H]`.
+Parameters: `input`, `read [D, 1, K]`, `value`, `gate [D, heads, V]`, `step_kernel [D, 1, heads]`, `step_bias`,
+`log_rate`, `skip [heads]`, `scale`, `out [heads, V, H]`.
 """
 
 from functools import partial
@@ -72,7 +72,7 @@ def ssd(
             "read": draw(k_read, gates=1, features=keys),
             "value": draw(k_value, gates=heads, features=values),
             "gate": draw(k_gate, gates=heads, features=values),
-            "step": draw(k_step, gates=1, features=heads),
+            "step_kernel": draw(k_step, gates=1, features=heads),
             "skip": jnp.ones((heads,), param_dtype),
             "scale": jnp.ones((heads, values), param_dtype),
             "out": draw(k_out, rows=heads * values, gates=1, features=features).reshape(heads, values, features),
@@ -80,7 +80,7 @@ def ssd(
 
     def inputs(params: Params, xs: Array, B: Array, C: Array, u: Array) -> dict[str, Array]:
         B, C = (jnp.repeat(silu(a), heads, -2) for a in (B, C))
-        steps = heads_of(xs, params["step"])[..., 0, :]
+        steps = heads_of(xs, params["step_kernel"])[..., 0, :]
         dt = softplus(steps + align(params["step_bias"], steps))
         log_decay = align(-jnp.exp(params["log_rate"]), dt) * dt
         return {"q": C, "k": B, "v": dt[..., None] * silu(u), "log_decay": log_decay}

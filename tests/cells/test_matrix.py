@@ -42,7 +42,7 @@ def ssd(p, x, S):
     os = []
     for n in range(N):
         u = silu(x @ p["value"][:, n])
-        step = softplus(x @ p["step"][:, 0, n] + p["step_bias"][n])
+        step = softplus(x @ p["step_kernel"][:, 0, n] + p["step_bias"][n])
         S[n] = np.exp(-np.exp(p["log_rate"][n]) * step) * S[n] + np.outer(B, step * u)
         os.append(silu(x @ p["gate"][:, n]) * (S[n].T @ C + p["skip"][n] * u))
     return (norm(np.concatenate(os)) * p["scale"].ravel()) @ p["out"].reshape(N * V, H)
@@ -67,7 +67,7 @@ def delta_net_signed(p, x, S):
 def gated_delta_net(p, x, S):
     y = 0
     for n in range(N):
-        a = np.exp(-np.exp(p["log_rate"][n]) * softplus(x @ p["step"][:, n] + p["step_bias"][n]))
+        a = np.exp(-np.exp(p["log_rate"][n]) * softplus(x @ p["step_kernel"][:, n] + p["step_bias"][n]))
         o = p["scale"][n] * norm(delta(p, x, S, n, 1, a))
         y = y + (silu(x @ p["gate"][:, n]) * o) @ p["out"][n]
     return y

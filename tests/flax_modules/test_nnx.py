@@ -1,5 +1,6 @@
 """`jaxrnn.nnx.RNN`: Flax's calls with Flax's numbers, one parameter tree, and a state of parameters alone."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from laws import cells
 
 import jaxrnn
 from compare import assert_close, assert_equal
@@ -123,6 +125,14 @@ def test_one_parameter_tree(cell: Any) -> None:
 def test_parameters_are_the_cells_own_draw() -> None:
     key = nnx.Rngs(0).params()
     assert_equal(tree_of(model_of(STACK)), STACK.init(key, D))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", jaxrnn.cells.CONSTRUCTORS)
+def test_no_parameter_of_a_cell_hides_what_a_module_has(name: str) -> None:
+    """A module has parameters as attributes, and one named as a method would take its place."""
+    names = jax.eval_shape(lambda key: cells.make(name).init(key, D), jax.random.key(0)).keys()
+    assert not names & {"cell", *dir(jaxrnn.nnx.RNN), *inspect.signature(jaxrnn.nnx.RNN).parameters}
 
 
 def test_parameters_may_be_called_cell() -> None:

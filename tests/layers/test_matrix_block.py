@@ -45,7 +45,7 @@ def mamba2(p, xs, S):
     u = convolved(p, xs, "value", slice(2 * K, None))
     os = []
     for n in range(N):
-        dt = softplus(x @ c["step"][:, 0, n] + c["step_bias"][n])
+        dt = softplus(x @ c["step_kernel"][:, 0, n] + c["step_bias"][n])
         S[n] = np.exp(-np.exp(c["log_rate"][n]) * dt) * S[n] + np.outer(dt * u[n], b).T
         os.append(silu(x @ c["gate"][:, n]) * (S[n].T @ read + c["skip"][n] * u[n]))
     return (norm(np.concatenate(os)) * c["scale"].ravel()) @ c["out"].reshape(N * V, H)
@@ -71,7 +71,7 @@ def delta_net(p, xs, S):
 
 def gated_delta_net(p, xs, S):
     c, x = p["recurrence"], xs[-1]
-    dt = softplus(x @ c["step"] + c["step_bias"])
+    dt = softplus(x @ c["step_kernel"] + c["step_bias"])
     decay = np.exp(-np.exp(c["log_rate"]) * dt)
     return delta_rule(p, xs, S, lambda n: np.full(K, decay[n]), lambda n: silu(x @ c["gate"][:, n]))
 

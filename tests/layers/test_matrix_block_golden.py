@@ -42,7 +42,7 @@ def mamba2(w):
     return {
         "recurrence": {
             **{"gate": in_heads(gate), "value": in_heads(value), "input": in_heads(B, 1), "read": in_heads(C, 1)},
-            **{"step": in_heads(step, 1), "step_bias": w["dt_bias"], "log_rate": w["A_log"], "skip": w["D"]},
+            **{"step_kernel": in_heads(step, 1), "step_bias": w["dt_bias"], "log_rate": w["A_log"], "skip": w["D"]},
             **{"scale": w["norm.weight"].reshape(HEADS, VALUES), "out": out(w["out_proj.weight"])},
         },
         "conv": {"depthwise_kernel": taps(w["conv1d.weight"])[:, order], "bias": w["conv1d.bias"][order]},
@@ -56,7 +56,7 @@ def gated_delta_net(w):
     rate, step = jnp.moveaxis(w["in_proj_ba.weight"].reshape(HEADS, 2, D), 0, -1)
     return {
         "recurrence": {
-            **{"query": query, "key": key, "value": value, "gate": gate, "rate": rate, "step": step},
+            **{"query": query, "key": key, "value": value, "gate": gate, "rate": rate, "step_kernel": step},
             **{"step_bias": w["dt_bias"], "log_rate": w["A_log"], "out": out(w["out_proj.weight"])},
             "scale": jnp.broadcast_to(w["norm.weight"], (HEADS, VALUES)),  # all heads share theirs
         },
