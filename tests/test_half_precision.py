@@ -38,6 +38,7 @@ MATRIX_CELLS = (
     *("mlstm", "retention", "rwkv7", "ssd"),
 )
 IN_SINGLE = dict.fromkeys(MATRIX_CELLS, BETWEEN_STEPS)
+WEIGHT_IN_SINGLE = {"mc_lstm": "shares of a mass that are rounded to half precision do not add up to 1"}
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution)\b(.*): \(tensor<([^>]+)>, tensor<([^>]+)>\)")
 
 
@@ -68,8 +69,9 @@ def test_products_have_inputs_in_half_precision(name):
     half = [dtypes for _, dtypes in found if dtypes == {"bf16"}]
     assert len(half) >= 3  # of the value, of the inputs, of the weights
     rest = [(batched, dtypes) for batched, dtypes in found if dtypes != {"bf16"}]
-    assert bool(rest) == (name in IN_SINGLE)
-    assert all(batched and dtypes == {"f32"} for batched, dtypes in rest), "a weight is multiplied in float32"
+    assert bool(rest) == (name in IN_SINGLE or name in WEIGHT_IN_SINGLE)
+    assert all(dtypes == {"f32"} for _, dtypes in rest)
+    assert name in WEIGHT_IN_SINGLE or all(batched for batched, _ in rest), "a weight is multiplied in float32"
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,15 @@ def test_an_mc_lstm_neither_makes_nor_loses_mass(redistribution):
     np.testing.assert_allclose(went + left, came, rtol=1e-5)
 
 
+def test_an_mc_lstm_keeps_its_mass_in_half_precision():
+    """Gates are computed in bfloat16, which has three digits; shares of masses are not."""
+    cell = jaxrnn.mc_lstm(H, dtype=jnp.bfloat16, output_bias=-1e9, **PLAIN)  # nothing goes out
+    xs = jax.random.uniform(KEY, (200, 3), jnp.float32)
+    after, _ = jaxrnn.unroll(cell, cell.init(KEY, 3), xs)
+    assert after.h.dtype == jnp.float32
+    np.testing.assert_allclose(after.h.sum(), xs[:, 0].sum(), rtol=1e-5)
+
+
 def test_the_mass_of_an_mc_lstm_passes_masks_and_goes_at_resets():
     cell = jaxrnn.mc_lstm(H, **PLAIN)
     params, xs = cell.init(KEY, 3), jax.random.uniform(KEY, (6, 3))
