@@ -38,7 +38,11 @@ MATRIX_CELLS = (
     *("mlstm", "retention", "rwkv7", "ssd"),
 )
 IN_SINGLE = dict.fromkeys(MATRIX_CELLS, BETWEEN_STEPS)
-WEIGHT_IN_SINGLE = {"mc_lstm": "shares of a mass that are rounded to half precision do not add up to 1"}
+# Those that multiply a weight in single precision.
+WEIGHT_IN_SINGLE = {
+    "mc_lstm": "shares of a mass that are rounded to half precision do not add up to 1",
+    "lmu": "the memory is multiplied by a constant matrix, whose powers would be those of a rounded one",
+}
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution)\b(.*): \(tensor<([^>]+)>, tensor<([^>]+)>\)")
 
 
