@@ -183,3 +183,21 @@ def test_the_script_runs(part, tmp_path):
     found = main(catalogue.QUESTION, options)
     assert {row["cell"] for row in found["rows"]} == {"elman"}
     assert (tmp_path / "catalogue.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cell_that_breaks_down_does_not_end_the_run(args, monkeypatch):
+    def learned(name, *given):
+        return 1 / 0 if name == "gru" else trained(name)
+
+    def with_a_broken_peer(args, names, shape, modules):
+        for (row,) in timed(args, names, shape, modules):
+            yield [row, {"cell": row["cell"], "what": "training", "contender": "memax", "why": "failed"}]
+
+    monkeypatch.setattr(quality, "learned", learned)
+    monkeypatch.setattr(speed, "timed", with_a_broken_peer)
+    field = Field(())
+    rows = catalogue.measure(args, field)
+    assert field.skipped["quality of gru"] == "failed with ZeroDivisionError: division by zero"
+    assert field.skipped["memax of gru"] == "failed"
+    assert {row["cell"] for row in rows if row["what"] == "parity"} == {"lstm"}
+    assert {row["contender"] for row in rows if row["what"] == "training"} == {"jaxrnn"}
