@@ -33,7 +33,7 @@ def trained(name, *args):
     return {"cell": name, "what": "quality", "setting": quality.setting(quality.QUICK, 0), **made, **scores}
 
 
-def timed(args, names, shape, modules, skipped):
+def timed(args, names, shape, modules):
     for name in names:
         row = {"cell": name, "what": "training", "shape": "2×5×8×8", "setting": speed.setting(shape)}
         yield [row | {"contender": "jaxrnn", "structure": "dense"} | summary([2.0, 4.0])]
@@ -109,7 +109,8 @@ def test_no_cell_is_measured_twice(args, monkeypatch):
     field = Field(())
     rows = catalogue.measure(args, field)
     assert made == ["gru", "interrupted", "lstm"]
-    assert field.skipped == {"quality of cfc": "it reads times", "quality of conv_gru": "it reads images"}
+    assert field.skipped["quality of cfc"] == "it reads times"
+    assert field.skipped["quality of conv_gru"] == "it reads images" and "quality of gru" not in field.skipped
     assert [row["cell"] for row in rows if row["what"] == "training"] == ["cfc", "conv_gru", "gru", "lstm"]
     assert rows == catalogue.measure(args, Field(())) and len(made) == 3
     args.cells = ["gru"]
@@ -183,3 +184,21 @@ def test_the_script_runs(part, tmp_path):
     found = main(catalogue.QUESTION, options)
     assert {row["cell"] for row in found["rows"]} == {"elman"}
     assert (tmp_path / "catalogue.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cell_that_breaks_down_does_not_end_the_run(args, monkeypatch):
+    def learned(name, *given):
+        return 1 / 0 if name == "gru" else trained(name)
+
+    def with_a_broken_peer(args, names, shape, modules):
+        for (row,) in timed(args, names, shape, modules):
+            yield [row, {"cell": row["cell"], "what": "training", "contender": "memax", "why": "failed"}]
+
+    monkeypatch.setattr(quality, "learned", learned)
+    monkeypatch.setattr(speed, "timed", with_a_broken_peer)
+    field = Field(())
+    rows = catalogue.measure(args, field)
+    assert field.skipped["quality of gru"] == "failed with ZeroDivisionError: division by zero"
+    assert field.skipped["memax of gru"] == "failed"
+    assert {row["cell"] for row in rows if row["what"] == "parity"} == {"lstm"}
+    assert {row["contender"] for row in rows if row["what"] == "training"} == {"jaxrnn"}

@@ -47,23 +47,32 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
             left = [name for name in args.cells if name not in known and not reason(name)]
             data = quality.prepared(size, args.seed) if left else None
             for name in tqdm(left, unit="cell", desc="quality"):
-                lines.add(quality.learned(name, size, data, args.seed))
+                try:
+                    lines.add(quality.learned(name, size, data, args.seed))
+                except Exception as error:  # one cell does not end the run of all others
+                    why = f"failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                    lines.add({"cell": name, "what": "quality", "setting": setting, "why": why})
         if "time" in args.parts:
             shape = speed.TINY if args.quick else speed.SHAPE
             known = set() if args.again else {it["cell"] for it in pick(lines.records, setting=speed.setting(shape))}
             left = [name for name in args.cells if name not in known]
-            for rows in speed.timed(args, tqdm(left, unit="cell", desc="time"), shape, modules, field.skipped):
+            for rows in speed.timed(args, tqdm(left, unit="cell", desc="time"), shape, modules):
                 for row in rows:
                     lines.add(row)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here")
-    latest = {(it["cell"], it["what"], it.get("contender")): it for it in lines.records}
-    field.skipped |= {f"quality of {name}": why for name in args.cells if (why := reason(name))}
+    latest = {(it["cell"], it["what"], it.get("contender", "quality")): it for it in lines.records}
+    field.skipped |= {
+        f"{it.get('contender', 'quality')} of {it['cell']}": it["why"] for it in latest.values() if "why" in it
+    }
+    field.skipped |= {f"quality of {name}": why for name in CONSTRUCTORS if (why := reason(name))}
     return [row for name in CONSTRUCTORS for it in latest.values() if it["cell"] == name for row in rows_of(it)]
 
 
 def rows_of(record: Row) -> list[Row]:
-    """The rows of a line: one for each task of what was trained."""
+    """The rows of a line: one for each task of what was trained, none of what failed."""
+    if "why" in record:
+        return []
     if record["what"] != "quality":
         return [record]
     rest = {name: value for name, value in record.items() if name not in quality.TASKS}
@@ -71,4 +80,4 @@ def rows_of(record: Row) -> list[Row]:
     return [rest | {"what": task, "median": float(np.median(it)), "samples": it} for task, it in found.items()]
 
 
-QUESTION = Question("catalogue", __doc__, measure, show, draw, cells=tuple(CONSTRUCTORS), extend=extend)
+QUESTION = Question("catalogue", __doc__, measure, show, draw, timed=False, cells=tuple(CONSTRUCTORS), extend=extend)

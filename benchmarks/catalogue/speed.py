@@ -10,25 +10,25 @@ import numpy as np
 
 import jaxrnn
 from benchmarks.catalogue.registry import CHANNELS, LeftOut, count, inputs, timed_cell
+from benchmarks.environment import Bystanders
 from benchmarks.parity import ParityError
 from benchmarks.problems import Shape
 from benchmarks.results import Row
 from benchmarks.timing import round_robin, summary
 
 SHAPE, TINY = Shape(32, 128, 128, 128), Shape(2, 5, 8, 8)
-ROUNDS = 10
 WHAT = "training"
 
 
 def timed(
-    args: argparse.Namespace, names: Iterable[str], shape: Shape, modules: list[ModuleType], skipped: dict[str, str]
+    args: argparse.Namespace, names: Iterable[str], shape: Shape, modules: list[ModuleType]
 ) -> Iterator[list[Row]]:
-    """Yields the rows of each cell once all who have it have been timed in turns."""
+    """Yields the rows of each cell once all who have it have been timed in turns; a row without has a `why`."""
     for name in names:
         try:
             cell = timed_cell(name, shape.H)
         except LeftOut as why:
-            skipped[f"time of {name}"] = str(why)
+            yield [{"cell": name, "what": WHAT, "contender": "jaxrnn", "setting": setting(shape), "why": str(why)}]
             continue
         xs = inputs(cell, shape, args.seed)
         about: Row = {"cell": name, "what": WHAT, "shape": described(cell, xs, shape), "structure": cell.structure}
@@ -44,7 +44,8 @@ def timed(
                     raise
                 except Exception as error:  # whatever a package may raise: one layer does not end the run
                     said = str(error).partition("\n")[0]
-                    skipped[f"{module.NAME}, {name}"] = f"failed with {type(error).__name__}: {said}"
+                    why = f"failed with {type(error).__name__}: {said}"
+                    rows[module.NAME] = about | {"contender": module.NAME, "why": why}
                     continue
                 calls[peer.name] = peer.training
                 rows[peer.name] = about | {
@@ -54,8 +55,10 @@ def timed(
                     "checked": peer.checked,
                     "note": peer.note,
                 }
+        others = Bystanders()
         samples = round_robin(calls, args.repeats, name)
-        yield [row | summary(samples[contender]) for contender, row in rows.items()]
+        busy = {"busy": round(others.cores(), 2)}
+        yield [row | busy | (summary(samples[name]) if name in samples else {}) for name, row in rows.items()]
 
 
 def setting(shape: Shape) -> str:

@@ -121,15 +121,16 @@ def caption(result: Result, sort: str) -> str:
     """What the figures are, and what they do not show."""
     settings = unique([row for row in result["rows"] if "setting" in row and row["what"] == CHARACTERS], "setting")
     shapes = unique(pick(result["rows"], what="training", contender="jaxrnn"), "shape")
+    busy = max((row["busy"] for row in result["rows"] if "busy" in row), default=0.0)
     trained = "; ".join(settings) or "not trained"
     return (
         f"Sorted by {sort}. Milliseconds of a layer's value and gradient, medians and lower quartiles, at "
         f"{', '.join(shapes) or 'no shape'}; the packages' columns say how many times as long their layer takes, "
-        f"torchrecurrent's in PyTorch's eager mode. Medians of {SEEDS} seeds at one learning rate for all ({trained}); "
-        "parity and recall are shares of wrong answers, so that less is better in every column. So short a training of "
-        "so small a model shows what a cell learns quickly and whether it can follow a state or recall a value at all. "
-        "It does not show what a cell reaches with more updates, at its own learning rate, at scale, or over long "
-        "sequences."
+        f"torchrecurrent's in PyTorch's eager mode. Other programs kept at most {busy:.2f} cores busy. Medians of "
+        f"{SEEDS} seeds at one learning rate for all ({trained}); parity and recall are shares of wrong answers, so "
+        "that less is better in every column. So short a training of so small a model shows what a cell learns quickly "
+        "and whether it can follow a state or recall a value at all. It does not show what a cell reaches with more "
+        "updates, at its own learning rate, at scale, or over long sequences."
     )
 
 
