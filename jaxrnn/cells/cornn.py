@@ -96,8 +96,9 @@ def unicornn(features: int, *, dt: float = 0.19, stiffness: float = 30.65, **opt
     """Makes a cell of undamped oscillators that do not see one another, each with a time step of its own.
 
     `zₜ = zₜ₋₁ − Δt σ(c) ⊙ (tanh(w ⊙ yₜ₋₁ + V xₜ + b) + α yₜ₋₁)`, `yₜ = yₜ₋₁ + Δt σ(c) ⊙ zₜ`, and the output is `yₜ`
-    (Rusch & Mishra 2021, "UnICORNN: a recurrent model for learning very long time dependencies"). Nothing is lost in
-    such a step, so gradients vanish in none; layers on top mix the features.
+    (Rusch & Mishra 2021, "UnICORNN: a recurrent model for learning very long time dependencies"). A step keeps
+    volumes in the space of positions and velocities, so the state forgets nothing, and gradients do not vanish. Layers
+    on top mix the features.
 
     Args:
       features: H, the number of oscillators.

@@ -39,7 +39,8 @@ def lem(
 
     Args:
       features: H, the width of the state.
-      dt: Δt, with 0 < Δt ≤ 1, the longest time step.
+      dt: Δt, with 0 < Δt ≤ 1, the longest time step. At first a step keeps about `1 − Δt / 2` of each state, so
+        dependencies over thousands of steps need a small one.
       **options: see `CellOptions`; the parameters are `kernel [D, 4, H]`, `recurrent_kernel [H, 4, H]` and
         `bias [4, H]`.
 
