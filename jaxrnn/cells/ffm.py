@@ -87,7 +87,9 @@ def ffm(
 
     def gates(params: Params, xs: Array) -> Array:
         value, gate = gate_inputs(params, xs)
-        entered = jnp.repeat(value * sigmoid(gate), contexts, axis=-1)
+        of_traces = (value * sigmoid(gate))[..., None]
+        # Explicit mode does not know how to lay out what `repeat` returns.
+        entered = jnp.broadcast_to(of_traces, (*value.shape, contexts)).reshape(*value.shape[:-1], states)
         return lax.complex(entered, jnp.zeros_like(entered))
 
     def readout(params: Params, h: Array, xs: Array) -> Array:

@@ -89,7 +89,8 @@ def rot_rnn(
         return {name: p.astype(param_dtype) for name, p in params.items()}
 
     def by_state(of_heads: Array) -> Array:
-        return jnp.repeat(of_heads, n // heads)
+        # Explicit mode does not know how to lay out what `repeat` returns.
+        return jnp.broadcast_to(of_heads[:, None], (heads, n // heads)).reshape(n)
 
     def decay(params: Params) -> Array:
         gamma, theta = by_state(jnp.exp(-jnp.exp(params["nu"]))), params["theta"]
