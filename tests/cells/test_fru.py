@@ -72,6 +72,7 @@ def test_without_feedback_the_state_is_a_cosine_transform_of_the_input():
     np.testing.assert_allclose(jaxrnn.unroll(cell, params, signal[:, None])[0].u[:, 0], expected, atol=1e-12)
 
 
+@pytest.mark.every
 def test_biases_may_be_left_out():
     bare = jaxrnn.fru(H, length=T, frequencies=K, stats_features=S, recurrent_features=4, use_bias=False)
     params, xs = random_params(CELL, D), np.random.default_rng(0).normal(size=(9, B, D))

@@ -120,6 +120,7 @@ def test_starts_without_decays():
     assert_close(jaxrnn.unroll(bare, some, xs)[1], jaxrnn.unroll(jaxrnn.gru_d(H), without, xs)[1], 1e-12)
 
 
+@pytest.mark.every
 def test_gradients_of_a_random_carry_are_those_of_finite_differences():
     params, xs = random_params(CELL, D + 2), inputs(VALUES, GAPS)
     carry = random_like(CELL.init_carry(params, (B,)), seed=1)

@@ -107,6 +107,7 @@ def test_starts_with_periods_spread_over_their_logarithm():
     assert not params["peephole"].any() and (params["bias"][1] == 1).all()
 
 
+@pytest.mark.every
 def test_a_stream_of_many_short_gaps_keeps_its_time():
     """Ten thousand gaps of 0.01 in single precision, in which their running sum is off by 0.003."""
     assert abs(np.cumsum(np.full(10_000, 0.01, np.float32))[-1] - 100) > 0.002
