@@ -66,6 +66,8 @@ def reason(name: str) -> str | None:
         return "it reads images"
     if cell.timed:
         return "it reads times"
+    if "masses" in signature(CONSTRUCTORS[name]).parameters:
+        return "it reads masses"
     return None if name in model.CELLS else "the command line makes no model of it"
 
 

@@ -4,7 +4,7 @@ One small file each, with `names()`, which maps our names of cells to the packag
 layer of one cell with its data. Names are matched without case and underscores; only names that differ are listed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -34,11 +34,11 @@ class Peer(NamedTuple):
     note: str = ""
 
 
-def matched(ours: Iterable[str], theirs: Iterable[str], renamed: dict[str, str]) -> dict[str, str]:
+def matched(ours: Iterable[str], theirs: Collection[str], renamed: dict[str, str]) -> dict[str, str]:
     """The names of a package's layers by ours: those that are renamed, and those that are spelt alike."""
-    spelt = {name.lower(): name for name in theirs}
+    spelt = {name.lower(): name for name in theirs if name not in renamed.values()}
     found = {name: renamed.get(name, spelt.get(name.replace("_", ""))) for name in ours}
-    return {name: layer for name, layer in found.items() if layer is not None and layer in set(spelt.values())}
+    return {name: layer for name, layer in found.items() if layer in set(theirs)}
 
 
 def installed(skipped: dict[str, str]) -> list[ModuleType]:

@@ -28,7 +28,12 @@ from benchmarks.problems import Shape
 from jaxrnn.cells import CONSTRUCTORS
 
 NAME = "memax"
-RENAMED = {"linear_attention": "FART", "gated_delta_net": "GDN", "mamba": "S6"}
+RENAMED = {
+    "linear_attention": "FART",
+    "fast_weight_programmer": "FWP",
+    "gated_delta_net": "GDN",
+    "mamba": "S6",
+}
 LAYERS: dict[str, Callable[[int, Any], Any]] = {
     "Elman": lambda H, key: Elman(recurrent_size=H, hidden_size=H, key=key),
     "LSTM": lambda H, key: LSTM(recurrent_size=H, key=key),

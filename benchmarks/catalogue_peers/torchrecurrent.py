@@ -18,9 +18,11 @@ from benchmarks.problems import Shape
 from jaxrnn.cells import CONSTRUCTORS
 
 NAME = "torchrecurrent"
-RENAMED = {"antisymmetric": "AntisymmetricRNN"}
-THEIRS: dict[str, dict[str, Any]] = {
+RENAMED = {"antisymmetric": "AntisymmetricRNN", "memory_controller_lstm": "MCLSTM"}
+THEIRS: dict[str, dict[str, Any]] = {  # which `OPTIONS` are ours of
     "fast_grnn": {"nonlinearity": "sigmoid"},  # the paper's, and what its documentation says
+    "unicornn": {"dt": 0.3, "alpha": 2.0, "recurrent_bias": True},
+    "tau_gru": {"delay": 3},
 }
 SQUARE = ("intersection_rnn",)  # whose inputs have to be as wide as the cell there
 SMALL = Shape(2, 5, 3, H)

@@ -62,6 +62,33 @@ def deep(weights: Any) -> dict[str, np.ndarray]:
     return params | {"recurrent_kernel": recurrent}
 
 
+def simple_gated(weights: Any) -> dict[str, np.ndarray]:
+    kernels = {"kernel": weights["weight_ih"].T[:, None], "recurrent_kernel": weights["weight_hh"].T[:, None]}
+    return kernels | {"recurrent_bias": weights["bias_hh"]}
+
+
+def typed(weights: Any) -> dict[str, np.ndarray]:
+    """The weights of the state are those of the last input there."""
+    taps = [np.stack(by_gate(weights, name), axis=1) for name in ("weight_ih", "weight_hh")]
+    return {"kernel": np.stack(taps), "bias": (weights["bias_ih"] + weights["bias_hh"]).reshape(-1, H)}
+
+
+def residual(weights: Any) -> dict[str, np.ndarray]:
+    params = plain(weights, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3))
+    kernel = np.concatenate([params["kernel"], weights["weight_res"].T[:, None]], axis=1)
+    own = {"peephole": weights["weight_ph"].reshape(3, H), "projection": weights["weight_proj"].T}
+    return params | own | {"kernel": kernel}
+
+
+def oscillators(weights: Any) -> dict[str, np.ndarray]:
+    return {
+        "kernel": weights["weight_ih"].T[:, None],
+        "recurrent_kernel": weights["weight_hh"][None],
+        "dt_logit": weights["weight_ch"],
+        "bias": (weights["bias_ih"] + weights["bias_hh"])[None],
+    }
+
+
 def same(*gates: int) -> tuple[tuple[int, int], ...]:
     return tuple((g, g) for g in gates)
 
@@ -85,10 +112,30 @@ READ = {
     "sgu": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
     "dsgu": deep,
     "nbr": lambda w: plain(w, (0, 1, 2), (0, 1), ((0, 0), (1, 1), (2, None))),
+    "light_ru": lambda w: plain(w, (1, 0), (0,), ((1, 0),)),
+    "sgrn": simple_gated,
+    "mi_ru1": lambda w: plain(w, (0, 1), (0, 1), same(0, 1)),
+    "mi_ru2": lambda w: plain(w, (0,), (0,), same(0)),
+    "t_rnn": lambda w: {
+        "kernel": np.stack(by_gate(w, "weight_ih")[::-1], axis=1),
+        "bias": by_gate(w, "bias_ih")[1][None],
+    },
+    "t_gru": typed,
+    "t_lstm": typed,
+    "res_lstm": residual,
+    "unicornn": oscillators,
+    "wmc_lstm": lambda w: (
+        plain(w, (0, 1, 2, 3), (0, 1, 2, 3), same(0, 1, 2, 3))
+        | {"cell_kernel": np.stack(by_gate(w, "weight_mh"), axis=1)}
+    ),
+    "memory_controller_lstm": lambda w: plain(w, (1, 0, 4, 2, 3), (1, 0, 4, 2, 3), same(1, 0, 4, 2, 3)),
+    "tau_gru": lambda w: plain(w, (0, 2, 3, 1), (0, 2, 3, 1), same(0, 2, 3, 1)),
 }
-# Where its nonlinearities are not the paper's.
+# Where its nonlinearities are not the paper's, and the numbers that the script gives.
 OPTIONS = {
     "original_lstm": {"activation": jnp.tanh, "output_activation": jnp.tanh},
     "sgu": {"gate_activation": jax.nn.hard_sigmoid},
     "dsgu": {"gate_activation": jax.nn.hard_sigmoid},
+    "unicornn": {"dt": 0.3, "stiffness": 2.0},
+    "tau_gru": {"delay": 3},
 }
