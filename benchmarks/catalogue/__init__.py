@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from benchmarks.catalogue import quality, speed
 from benchmarks.catalogue.plot import draw
-from benchmarks.catalogue.registry import reason
+from benchmarks.catalogue.registry import LeftOut, reason
 from benchmarks.catalogue.tables import COLUMNS, show
 from benchmarks.catalogue_peers import installed
 from benchmarks.harness import Question
@@ -51,6 +51,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
                     lines.add(quality.learned(name, size, data, args.seed))
                 except Exception as error:  # one cell does not end the run of all others
                     why = f"failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                    why = str(error) if isinstance(error, LeftOut) else why
                     lines.add({"cell": name, "what": "quality", "setting": setting, "why": why})
         if "time" in args.parts:
             shape = speed.TINY if args.quick else speed.SHAPE

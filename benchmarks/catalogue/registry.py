@@ -19,6 +19,7 @@ from jaxrnn.types import Cell, Layer
 
 SIDE, CHANNELS, IMAGES = 8, 16, 4  # of images, and how many sequences of them are in a batch
 WIDEST = 1024
+ROOM = 1.25  # by which the parameters may exceed the budget
 
 
 class LeftOut(Exception):
@@ -76,6 +77,9 @@ def trained_layer(name: str, width: int, budget: int) -> tuple[int, Layer]:
     """The cell between a layer of `width` features and a dense layer back to as many, and the cell's own features.
 
     Those are as many as bring the parameters of both nearest to `budget`.
+
+    Raises:
+      LeftOut: the narrowest is too large.
     """
     step = 4 if "heads" in signature(CONSTRUCTORS[name]).parameters else 1  # so that all have as many heads
     made = partial(between, name, width)
@@ -86,6 +90,8 @@ def trained_layer(name: str, width: int, budget: int) -> tuple[int, Layer]:
         middle = (low + high) // 2
         low, high = (middle, high) if count(made(middle * step), width) < budget else (low, middle)
     features = step * min((low, high), key=lambda it: abs(count(made(it * step), width) - budget))
+    if (found := count(made(features), width)) > ROOM * budget:
+        raise LeftOut(f"with {features} features it has {found:,} parameters, and the budget is {budget:,}")
     return features, made(features)
 
 

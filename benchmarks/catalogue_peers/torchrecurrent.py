@@ -1,7 +1,7 @@
 """torchrecurrent: its layers as they come, which loop over the steps in Python, in PyTorch's eager mode.
 
-`torch.compile` unrolls that loop. For 16 steps of its UGRNN it took 27 seconds of CPU time, and a call was then twice as
-fast. For the 128 steps that are timed here it had not ended after 25 minutes on a busy machine, so it takes no part.
+`torch.compile` unrolls that loop. For 16 steps of its UGRNN it took 27 seconds of CPU time, and a call was then twice
+as fast. For the 128 steps that are timed here it had not ended after 25 minutes on a busy machine, so it takes no part.
 """
 
 from typing import Any
