@@ -97,7 +97,7 @@ def show(result: Result) -> str:
     return "\n\n".join(
         [
             table(["cell", *titles], body),
-            *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found))),
+            *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found), notes(result))),
         ]
     )
 
@@ -135,6 +135,12 @@ def caption(result: Result, sort: str) -> str:
         "and whether it can follow a state or recall a value at all. It does not show what a cell reaches with more "
         "updates, at its own learning rate, at scale, or over long sequences."
     )
+
+
+def notes(result: Result) -> str:
+    """What a reader has to know of a package's layer."""
+    noted = [row for row in result["rows"] if row.get("note")]
+    return " ".join(f"{row['contender']}'s {row['layer']} {row['note']}." for row in noted)
 
 
 def behind(result: Result, found: list[Line]) -> str:
