@@ -86,7 +86,7 @@ def show(result: Result) -> str:
             timing(it.time, it.lower),
             ahead(result, it.cell, "torchrecurrent"),
             ahead(result, it.cell, "memax"),
-            number(it.characters, 3) if it.characters else skipped.get(f"quality of {it.cell}", MISSING),
+            number(it.characters, 3) if it.characters else reason(skipped.get(f"quality of {it.cell}", MISSING)),
             number(it.parity, 3),
             number(it.recall, 3),
             MISSING if it.features is None else str(it.features),
@@ -100,6 +100,11 @@ def show(result: Result) -> str:
             *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found), notes(result))),
         ]
     )
+
+
+def reason(why: str) -> str:
+    """Why a cell was not trained, where there is room for it in a column."""
+    return why if len(why) < 20 else "see below"
 
 
 def timing(median: float | None, lower: float | None) -> str:
