@@ -39,7 +39,7 @@ def section(result: Result) -> str:
         "learning rate and one short training. They tell what is learned quickly by a small model, on a CPU, and not "
         "what a cell reaches in a large one. Milliseconds are those of a layer's value and gradient at "
         f"{first['shape']} (batch, steps, input features, features); parity and recall are shares of wrong answers. "
-        f"[All figures](../benchmarks/README.md) are {len(found)} cells long."
+        f"They are known of {len(found)} cells; [all figures](../benchmarks/README.md)."
     )
     solved = [it for it in found if it.parity <= SOLVED]
     parts = [

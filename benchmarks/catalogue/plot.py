@@ -22,7 +22,7 @@ def draw(result: Result) -> Figure:
     for it in found:
         colour = plots.SEQUENCE[kinds.index(it.structure)]
         ax.plot(
-            it.time, it.characters, "o", color=colour, markersize=5, zorder=3, label=it.structure.replace("_", ", ")
+            it.time, it.characters, "o", color=colour, markersize=5, zorder=4, label=it.structure.replace("_", ", ")
         )
     plots.title(ax, "How well each cell reads a text after a short training, and how fast a layer of it trains")
     plots.label(ax, x="milliseconds of value and gradient (less is better)", y="bits a character (less is better)")

@@ -56,7 +56,7 @@ def timed(
                     "note": peer.note,
                 }
         others = Bystanders()
-        samples = round_robin(calls, args.repeats, name)
+        samples = round_robin(calls, args.repeats, name, again=False)
         busy = {"busy": round(others.cores(), 2)}
         yield [row | busy | (summary(samples[name]) if name in samples else {}) for name, row in rows.items()]
 

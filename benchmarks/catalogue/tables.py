@@ -86,7 +86,7 @@ def show(result: Result) -> str:
             timing(it.time, it.lower),
             ahead(result, it.cell, "torchrecurrent"),
             ahead(result, it.cell, "memax"),
-            number(it.characters, 3) if it.characters else skipped.get(f"quality of {it.cell}", MISSING),
+            number(it.characters, 3) if it.characters else reason(skipped.get(f"quality of {it.cell}", MISSING)),
             number(it.parity, 3),
             number(it.recall, 3),
             MISSING if it.features is None else str(it.features),
@@ -97,9 +97,14 @@ def show(result: Result) -> str:
     return "\n\n".join(
         [
             table(["cell", *titles], body),
-            *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found))),
+            *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found), notes(result))),
         ]
     )
+
+
+def reason(why: str) -> str:
+    """Why a cell was not trained, where there is room for it in a column."""
+    return why if len(why) < 20 else "see below"
 
 
 def timing(median: float | None, lower: float | None) -> str:
@@ -135,6 +140,12 @@ def caption(result: Result, sort: str) -> str:
         "and whether it can follow a state or recall a value at all. It does not show what a cell reaches with more "
         "updates, at its own learning rate, at scale, or over long sequences."
     )
+
+
+def notes(result: Result) -> str:
+    """What a reader has to know of a package's layer."""
+    noted = [row for row in result["rows"] if row.get("note")]
+    return " ".join(f"{row['contender']}'s {row['layer']} {row['note']}." for row in noted)
 
 
 def behind(result: Result, found: list[Line]) -> str:

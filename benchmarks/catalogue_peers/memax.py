@@ -48,7 +48,7 @@ LAYERS: dict[str, Callable[[int, Any], Any]] = {
     "DeltaProduct": lambda H, key: DeltaProduct(hidden_size=H, recurrent_size=H // 2, rank=2, key=key),
     "GDN": lambda H, key: GDN(hidden_size=H, recurrent_size=H // 2, key=key),
 }
-NOTES = {"S6": "has one state a feature"}
+NOTES = {"S6": "has one state for each feature, where mamba has 16"}
 
 
 def names() -> dict[str, str]:
