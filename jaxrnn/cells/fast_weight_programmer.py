@@ -31,7 +31,7 @@ def fast_weight_programmer(features: int, *, shifts: int = 1, **options: Unpack[
       features: H, the width of the output.
       shifts: ν, the products with each entry of `r`. The state has `2 K ν` rows.
       **options: see `MatrixOptions`; `kernel_init` draws each kernel as a matrix `(inputs, outputs)`, and `keys` is K,
-        the width of `kₜ`.
+        the width of `kₜ`, by default `H / heads`, or 2 where that is 1.
 
     Returns:
       A `Cell` with carry `MatrixCarry(S)`, whose matrices are the transposes of the paper's fast weights.
@@ -48,8 +48,9 @@ def fast_weight_programmer(features: int, *, shifts: int = 1, **options: Unpack[
       >>> ys.shape, carry.S.shape
       ((5, 2, 8), (2, 2, 24, 4))
     """
+    if options["keys"] is None and features == options["heads"]:
+        options = {**options, "keys": 2}  # with 1 and one shift φ is zero
     heads, keys, values, kernels, draw = heads_from("fast_weight_programmer", features, options)
-
     if keys == shifts == 1:
         raise ValueError("fast_weight_programmer: keys and shifts are both 1, expected 2 or more of either")
 

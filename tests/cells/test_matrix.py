@@ -286,7 +286,7 @@ ERRORS = {
     "delta_product: eigenvalues is 'complex'": lambda: jaxrnn.delta_product(4, eigenvalues="complex"),
     "fast_weight_programmer: shifts is 0, expected": lambda: jaxrnn.fast_weight_programmer(8, shifts=0),
     "fast_weight_programmer: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.fast_weight_programmer(6),
-    "fast_weight_programmer: keys and shifts are both 1, expected": lambda: jaxrnn.fast_weight_programmer(4),
+    "fast_weight_programmer: keys and shifts are both 1, expected": lambda: jaxrnn.fast_weight_programmer(4, keys=1),
     "kda: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.kda(6),
     "kda: eigenvalues is 'complex'": lambda: jaxrnn.kda(4, eigenvalues="complex"),
     "linear_attention: heads is 4, expected a divisor of features, 6": lambda: jaxrnn.linear_attention(6),
