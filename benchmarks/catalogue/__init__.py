@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, field: Field) -> list[Row]:
     field.skipped |= {
         f"{it.get('contender', 'quality')} of {it['cell']}": it["why"] for it in latest.values() if "why" in it
     }
-    field.skipped |= {f"quality of {name}": why for name in CONSTRUCTORS if (why := reason(name))}
+    field.skipped |= {f"quality of {name}": why for name in args.cells if (why := reason(name))}
     return [row for name in CONSTRUCTORS for it in latest.values() if it["cell"] == name for row in rows_of(it)]
 
 
