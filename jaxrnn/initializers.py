@@ -47,6 +47,30 @@ def per_gate(initializer: Initializer, key: Array, rows: int, gates: int, featur
 
 
 @checked
+def of_gates(initializer: Initializer) -> Initializer:
+    """Makes the initializer of a kernel whose gates are drawn one by one, as by `per_gate`.
+
+    Args:
+      initializer: `(key, (rows, features), dtype) -> Array`, as those of `jax.nn.initializers`.
+
+    Returns:
+      `(key, (rows, gates, features), dtype) -> kernel [rows, gates, features]`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> init = jaxrnn.initializers.of_gates(jaxrnn.initializers.orthogonal)
+      >>> init(jax.random.key(0), (4, 2, 4), jax.numpy.float32).shape
+      (4, 2, 4)
+    """
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        rows, gates, features = shape
+        return per_gate(initializer, key, rows, gates, features, dtype)
+
+    return init
+
+
+@checked
 def dense_params(
     key: Array,
     in_features: int,

@@ -11,9 +11,6 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.types import Array, Carry, Cell, Layer, Params
 
-# A width of inputs for looking at what does not depend on it. Every cell takes it, one too that sets features apart.
-ANY_WIDTH = 1024
-
 
 def check_cell(where: str, cell: Any) -> None:
     """Checks that `cell` is a cell, not a layer."""
@@ -49,7 +46,7 @@ def check_context(where: str, model: Cell | Layer, context: Any) -> None:
 def check_parameter(where: str, cell: Any, name: str) -> None:
     """Checks that `cell` is a cell with a parameter of this name."""
     check_cell(where, cell)
-    if name not in (found := _params_shapes(cell.init, ANY_WIDTH)):
+    if name not in (found := _params_shapes(cell.init, cell.example_features)):
         raise ValueError(f"{where}: cell has parameters {sorted(found)}, expected one named {name!r}")
 
 

@@ -80,6 +80,7 @@ class _CellFunctions(NamedTuple):
     kernels: tuple[str, ...] = ()
     splits: bool = False
     products: Callable[[Params, Array], tuple[Params, Array]] | None = None
+    example_features: int = 2
 
 
 class Cell(Made, _CellFunctions):
@@ -113,6 +114,8 @@ class Cell(Made, _CellFunctions):
       products: `(params, xs [..., D]) -> (rest, zs [..., F])`, the products of inputs with some of the kernels, and the
         parameters with kernels without rows in their place. With these the other functions take `[x, z]` for an input,
         so that a layer may mix products over time, as `matrix_block` does. None for a cell that does not take them.
+      example_features: a number of input features that it takes, for those who look at what does not depend on it, such
+        as the names of parameters. It is another one for a cell that sets features apart.
 
     Example:
       >>> import jax, jaxrnn

@@ -94,12 +94,8 @@ def show(result: Result) -> str:
         ]
         for it in found
     ]
-    return "\n\n".join(
-        [
-            table(["cell", *titles], body),
-            *(plots.wrapped(said, 120) for said in (caption(result, sort), behind(result, found), notes(result))),
-        ]
-    )
+    said = (caption(result, sort), behind(result, found), notes(result))
+    return "\n\n".join([table(["cell", *titles], body), *(plots.wrapped(text, 120) for text in said if text)])
 
 
 def reason(why: str) -> str:

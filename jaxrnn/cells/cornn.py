@@ -1,7 +1,7 @@
 """Defines networks of driven oscillators: coupled and damped, or independent. Their one gate is the force on each."""
 
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -79,10 +79,7 @@ def cornn(
         h = h + dt * v
         return CoRNNCarry(h, v), h.astype(zs[0].dtype)
 
-    def per_gate(key: Array, shape: tuple[int, int, int], dtype: Any) -> Array:
-        return initializers.per_gate(options["recurrent_kernel_init"], key, *shape, dtype)
-
-    extra = {"velocity_kernel": (per_gate, (features, 1, features))}
+    extra = {"velocity_kernel": (initializers.of_gates(options["recurrent_kernel_init"]), (features, 1, features))}
     cell = step_cell(step, features, CoRNNCarry, gates=("force",), extra=extra, **options)
     return cell._replace(cast=cast("recurrent_kernel", "velocity_kernel"))
 

@@ -140,7 +140,8 @@ def gru_d(
         return (*both, known, observed)
 
     once = cast("kernel", "recurrent_kernel", "state_decay")
-    return with_gaps("gru_d", cell._replace(init=init, init_carry=init_carry, project=project, cast=once))
+    timed = with_gaps("gru_d", cell._replace(init=init, init_carry=init_carry, project=project, cast=once))
+    return timed._replace(example_features=len(mean) + 1) if isinstance(mean, tuple | list) else timed
 
 
 def _decay(x: Array, bias: Array | None) -> Array:

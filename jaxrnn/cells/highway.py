@@ -75,15 +75,15 @@ def recurrent_highway(
             s = layer(s, params["transition_kernel"][:, first : first + 2], h, t)
         return HiddenCarry(s), s.astype(zs[0].dtype)
 
-    def kernels(key: Array, shape: tuple[int, int, int], dtype: Any) -> Array:
-        return initializers.per_gate(options["recurrent_kernel_init"], key, *shape, dtype)
-
     def biases(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
         return options["bias_init"](key, shape, dtype).at[1::2].add(transform_bias)
 
     extra: dict[str, Any] = {}
     if further:
-        extra["transition_kernel"] = (kernels, (features, further, features))
+        extra["transition_kernel"] = (
+            initializers.of_gates(options["recurrent_kernel_init"]),
+            (features, further, features),
+        )
         if options["use_bias"]:
             extra["transition_bias"] = (biases, (further, features))
     offsets = {"t": transform_bias}

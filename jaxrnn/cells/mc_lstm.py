@@ -10,8 +10,8 @@ from jaxrnn import initializers
 from jaxrnn.carries import HiddenCarry
 from jaxrnn.cell_options import CellOptions
 from jaxrnn.options import checked
-from jaxrnn.precision import accumulator, compute_dtype, einsum, product
-from jaxrnn.shapes import align, zeros
+from jaxrnn.precision import accumulator, affine, compute_dtype, einsum, product
+from jaxrnn.shapes import zeros
 from jaxrnn.types import Array, Cell, Params
 
 
@@ -93,9 +93,7 @@ def mc_lstm(
 
     def project(params: Params, xs: Array) -> tuple[Array, Array]:
         compute = compute_dtype(dtype, xs, params["kernel"])
-        z = product(xs[..., masses:], params["kernel"], compute)
-        if "bias" in params:
-            z = z + align(params["bias"].astype(z.dtype), z)
+        z = affine(xs[..., masses:], params["kernel"], params.get("bias"), compute)
         return xs[..., :masses].astype(z.dtype), z.astype(compute)
 
     def step(params: Params, carry: HiddenCarry, zs: tuple[Array, Array]) -> tuple[HiddenCarry, Array]:
@@ -113,4 +111,4 @@ def mc_lstm(
         h = o * m
         return HiddenCarry(m - h), h.astype(compute)
 
-    return Cell(init, init_carry, project, step, None, "dense")
+    return Cell(init, init_carry, project, step, None, "dense", example_features=masses + 1)

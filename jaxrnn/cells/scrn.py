@@ -1,7 +1,7 @@
 """Defines the structurally constrained recurrent network, with hidden units and slow context units beside them."""
 
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -90,10 +90,7 @@ def scrn(
         h = activation(hidden + states)
         return SCRNCarry(h, s), jnp.concatenate([h, s], axis=-1).astype(zs[0].dtype)
 
-    def per_gate(key: Array, shape: tuple[int, int, int], dtype: Any) -> Array:
-        return initializers.per_gate(options["recurrent_kernel_init"], key, *shape, dtype)
-
-    extra = {"context_kernel": (per_gate, (context, 1, features))}
+    extra = {"context_kernel": (initializers.of_gates(options["recurrent_kernel_init"]), (context, 1, features))}
     cell = step_cell(step, features, SCRNCarry, gates=("h",), extra=extra, **options)
     once = cast("recurrent_kernel", "context_kernel")
     return cell._replace(init=init, init_carry=init_carry, project=project, cast=once)

@@ -1,7 +1,7 @@
 """Defines the LSTM with working memory connections. Gate order: `i f g o`; in `cell_kernel`: `i f o`."""
 
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
@@ -63,10 +63,7 @@ def wmc_lstm(
         h = gate_activation(o + jnp.tanh(dot(c, V[:, 2]))) * activation(c)
         return LSTMCarry(c, h), h.astype(zs[0].dtype)
 
-    def per_gate(key: Array, shape: tuple[int, int, int], dtype: Any) -> Array:
-        return initializers.per_gate(options["recurrent_kernel_init"], key, *shape, dtype)
-
     gates, offsets = ("i", "f", "g", "o"), {"f": forget_bias}
-    extra = {"cell_kernel": (per_gate, (features, 3, features))}
+    extra = {"cell_kernel": (initializers.of_gates(options["recurrent_kernel_init"]), (features, 3, features))}
     cell = step_cell(step, features, LSTMCarry, gates=gates, offsets=offsets, extra=extra, **options)
     return cell._replace(cast=cast("recurrent_kernel", "cell_kernel"))

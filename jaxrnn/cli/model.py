@@ -46,7 +46,12 @@ def in_heads(cell: Callable[..., Cell]) -> Callable[[int], Cell]:
 def of_width(make: Callable[..., Cell]) -> Callable[[int], Cell]:
     """Returns the constructor `features -> Cell` of a cell, with heads if it has them, and without time gaps."""
     plain = in_heads(make) if "heads" in signature(make).parameters else make
-    return (lambda features: evenly_timed(plain(features))) if plain(8).timed else plain
+
+    def of_features(features: int) -> Cell:
+        cell = plain(features)
+        return evenly_timed(cell) if cell.timed else cell
+
+    return of_features
 
 
 # The dict has a constructor `features -> Cell` for every cell of the package that takes vectors.

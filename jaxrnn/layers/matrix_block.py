@@ -32,7 +32,7 @@ def matrix_block(
     * `matrix_block(gated_delta_net(H, …))` is Gated DeltaNet's (Yang, Kautz & Hatamizadeh 2025), which convolves
       queries, keys and values, as the two below do; `keys = 256`, `values = 512` and `heads = 3 H / 1024` there;
     * `matrix_block(delta_net(H, …))` is DeltaNet's (Yang et al. 2024), `matrix_block(kda(H, …))` Kimi Linear's (Kimi
-      Team et al. 2025), both with 128 keys and values.
+      Team 2025), both with 128 keys and values.
 
     `residual(stack(rms_norm(), matrix_block(cell)))` adds the norm before the block and the residual connection. The
     cells `gla`, `retention` and `hgrn2` are blocks without a convolution as they are.

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.driver import Options, run_cell, run_layer
 from jaxrnn.recurrence.followed import input_shape
-from jaxrnn.trees import ANY_WIDTH
 from jaxrnn.types import Array, Cell, Layer, Params, Steps
 
 STEPS = 2  # of the input: any stride makes fewer
@@ -52,8 +51,8 @@ def width_of(where: str, name: str, ys: Any) -> int:
 
 def width_of_cell(where: str, cell: Cell) -> int:
     """Returns the width of the output of `cell`, which does not depend on that of its input."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), ANY_WIDTH))
-    xs = jax.ShapeDtypeStruct((1, *input_shape(cell, ANY_WIDTH)), jnp.float32)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), cell.example_features))
+    xs = jax.ShapeDtypeStruct((1, *input_shape(cell, cell.example_features)), jnp.float32)
     steps = (None, None, None)
     ys = jax.eval_shape(lambda params, xs: run_cell(cell, Options(), params, None, xs, *steps)[1], params, xs)
     return width_of(where, "cell", ys)

@@ -38,7 +38,7 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
       (2, 4, 4, 4)
     """
     trees.check_parameter("heads", cell, "recurrent_kernel")
-    shape = jax.eval_shape(lambda: cell.init(jax.random.key(0), trees.ANY_WIDTH))["recurrent_kernel"].shape
+    shape = jax.eval_shape(lambda: cell.init(jax.random.key(0), cell.example_features))["recurrent_kernel"].shape
     if "fused" not in cell.methods or len(shape) != 3 or shape[0] != shape[-1]:
         raise ValueError(
             f"heads: cell has methods {cell.methods} and recurrent_kernel of shape {shape}, expected 'fused' among "
@@ -59,8 +59,8 @@ def heads(cell: Cell, count: int, *, recurrent_kernel_init: Initializer = initia
         return params | {"recurrent_kernel": jnp.stack(blocks)}
 
     def one_step() -> Any:
-        params = init(jax.random.key(0), trees.ANY_WIDTH)
-        return cell.step(params, cell.init_carry(params), cell.project(params, jnp.zeros(trees.ANY_WIDTH)))
+        params = init(jax.random.key(0), cell.example_features)
+        return cell.step(params, cell.init_carry(params), cell.project(params, jnp.zeros(cell.example_features)))
 
     try:
         jax.eval_shape(one_step)

@@ -41,7 +41,7 @@ def learned_carry(cell: Cell) -> Cell:
       ((8,), (8,))
     """
     trees.check_cell("learned_carry", cell)
-    names = jax.eval_shape(lambda: cell.init(jax.random.key(0), trees.ANY_WIDTH))
+    names = jax.eval_shape(lambda: cell.init(jax.random.key(0), cell.example_features))
     if taken := sorted(name for name in names if name.startswith(PREFIX)):
         raise ValueError(f"learned_carry: cell has parameters {taken}, expected one whose carry is not learned yet")
 

@@ -44,7 +44,9 @@ def zoneout(cell: Cell, rate: float | Mapping[str, float] | Carry) -> Cell:
       True
     """
     trees.check_cell("zoneout", cell)
-    fields = floating_fields(jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), trees.ANY_WIDTH))))
+    fields = floating_fields(
+        jax.eval_shape(lambda: cell.init_carry(cell.init(jax.random.key(0), cell.example_features)))
+    )
     if "h" not in fields:
         raise ValueError(f"zoneout: the carry of cell has fields {fields}, expected one named 'h', the output")
     if not _gives_its_state(cell):
@@ -81,8 +83,8 @@ def _gives_its_state(cell: Cell) -> bool:
     """Returns whether the output of a step is its field `h`, up to a cast, by reading its program."""
 
     def first() -> tuple[Array, Any]:
-        params = cell.init(jax.random.key(0), trees.ANY_WIDTH)
-        x = jnp.zeros(input_shape(cell, trees.ANY_WIDTH))
+        params = cell.init(jax.random.key(0), cell.example_features)
+        x = jnp.zeros(input_shape(cell, cell.example_features))
         carry, y = cell.step(params, cell.init_carry(params, x.shape[:-1]), cell.project(params, x))
         return carry.h, y
 

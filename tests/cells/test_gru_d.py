@@ -129,3 +129,19 @@ def test_gradients_of_a_random_carry_are_those_of_finite_differences():
     plus, minus = (run(jax.tree.map(lambda c, w, s=s: c + s * 1e-6 * w, carry, way)) for s in (1, -1))
     slope = jax.jvp(run, (carry,), (way,))[1]
     np.testing.assert_allclose(slope, (plus - minus) / 2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        jaxrnn.learned_carry,
+        lambda cell: jaxrnn.zoneout(cell, 0.1),
+        jaxrnn.weight_norm,
+        lambda cell: jaxrnn.learned_carry(jaxrnn.zoneout(cell, 0.1)),
+    ],
+    ids=["learned_carry", "zoneout", "weight_norm", "both"],
+)
+def test_transforms_take_a_cell_with_a_mean_of_each_feature(transform):
+    """They look at the cell before they know its inputs, of which it takes one width alone."""
+    params = jax.eval_shape(lambda: transform(CELL).init(KEY, len(MEAN) + 1))
+    assert params.keys() >= {"mask_kernel", "state_decay"}

@@ -43,6 +43,22 @@ def test_every_cell_of_the_package_can_be_chosen() -> None:
     assert all(any(f"{chosen}_".startswith(f"{name}_") for name in names) for chosen in model.CELLS)
 
 
+def test_no_cell_is_made_before_it_is_asked_for() -> None:
+    """Else every command would begin with all of them."""
+    asked = []
+
+    def cell(features: int) -> jaxrnn.Cell:
+        asked.append(features)
+        return jaxrnn.cfc(features)
+
+    made = model.of_width(cell)
+    assert asked == []
+    assert (
+        made(3).init(jax.random.key(0), 2)["kernel"].shape == jaxrnn.cfc(3).init(jax.random.key(0), 3)["kernel"].shape
+    )
+    assert asked == [3]
+
+
 @pytest.mark.parametrize("cell", model.CELLS)
 def test_every_cell_takes_any_width(cell: str) -> None:
     for width in (1, 6):
